@@ -1,0 +1,10 @@
+"""The review app: `medres app --model MODEL --scores DIR` starts it with Streamlit.
+
+Decoding happens in worker processes, and each of them imports this file by another name: nothing but the guarded line
+below may run in them.
+"""
+
+if __name__ == "__main__":
+    from shell import main
+
+    main()

@@ -1,0 +1,23 @@
+"""The command itself: what every verb shares."""
+
+from __future__ import annotations
+
+import click
+
+from medres import __version__
+from medres.terminal import configure_logging
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="medres")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails, and more log lines.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Form of log lines on stderr.")
+def medres(debug: bool, log_format: str) -> None:
+    """Turn ImageNet-pretrained ResNets into DICOM radiograph classifiers that can be audited.
+
+    Exit codes: 0 all done, 1 failure, 2 usage or configuration, 3 finished but some inputs were refused,
+    130 interrupted.
+
+    Not a medical device: not for diagnostic use.
+    """
+    configure_logging(verbose=debug, as_json=log_format == "json")

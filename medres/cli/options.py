@@ -1,0 +1,84 @@
+"""Options that several verbs share, and checks that come before the seconds of heavy imports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from medres.errors import UsageError
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path)
+EXIT_SOME_REFUSED = 3
+
+
+def with_config(verb: Verb) -> Verb:
+    """The options that choose and change a recipe."""
+    config = click.option(
+        "--config", "recipe", default="quick", show_default=True, metavar="NAME|FILE",
+        help="Recipe: quick (ResNet-18, random start, for a CPU), resnet50, resnet101 (ImageNet), or a YAML file.",
+    )  # fmt: skip
+    change = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change one value, e.g. training.batch_size=16.",
+    )
+    return config(change(verb))
+
+
+def with_cohort(verb: Verb) -> Verb:
+    """The options that name labels and the place of the images."""
+    label = click.option(
+        "--label",
+        "labels",
+        multiple=True,
+        required=True,
+        metavar="NAME",
+        help="Column label_NAME of the manifest; repeatable.",
+    )
+    return label(with_root(verb))
+
+
+def with_root(verb: Verb) -> Verb:
+    """The option that says what a manifest's paths are relative to."""
+    return click.option(
+        "--root",
+        type=FILE,
+        help="Folder that the manifest's paths start from; the manifest's own by default.",
+    )(verb)
+
+
+def with_force(verb: Verb) -> Verb:
+    """The option that replaces an output."""
+    return click.option("--force", is_flag=True, help="Replace an output that is already there.")(verb)
+
+
+def out_option(text: str) -> Callable[[Verb], Verb]:
+    """The option that names the output."""
+    return click.option("--out", type=FILE, required=True, help=text)
+
+
+def refuse_early(out: Path, force: bool) -> None:
+    """Before seconds are spent on imports: is the output free?"""
+    from medres.tables import refuse_existing
+
+    refuse_existing(out, force=force)
+
+
+def need_model(model: Path) -> None:
+    """Before seconds are spent on imports: is there a model at all? What it is worth, `Classifier.load` finds out."""
+    if not (model / "medres.json").is_file() and not list((model / "models").glob("fold-*/medres.json")):
+        raise UsageError(f"{model} holds no model (no medres.json) and no cross-validation run (no models/fold-*)")
+
+
+def check_early(manifest: Path, labels: tuple[str, ...], root: Path | None) -> None:
+    """Before seconds are spent on imports: can the manifest be used?"""
+    from medres.cohort.manifest import read_manifest
+
+    read_manifest(manifest, labels, root=root)

@@ -1,0 +1,159 @@
+"""Verbs that use: the demo, scoring, pictures, models, the review app."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from medres.cli.group import medres
+from medres.cli.options import EXIT_SOME_REFUSED, FILE, need_model, out_option, refuse_early, with_force
+from medres.errors import UsageError
+from medres.terminal import progress_bar
+
+
+@medres.command()
+@click.option("--out", type=FILE, default=Path("medres-demo"), show_default=True, help="New folder for everything.")
+@click.option("--app/--no-app", "app", default=True, help="Open the review app at the end.")
+@click.option("--port", type=int, help="Port of the app; a free one by default.")
+@with_force
+def demo(out: Path, app: bool, port: int | None, force: bool) -> None:
+    """Show the whole path on synthetic radiographs: needs no data, no network, no GPU; about four minutes."""
+    from medres.demo import run_demo, serve_demo
+
+    for line in run_demo(out, force=force, progress=progress_bar):
+        click.echo(line)
+    if app:
+        serve_demo(out, port=port, say=click.echo)
+
+
+@medres.command()
+@click.argument("model", type=FILE)
+@click.argument("folder", type=FILE)
+@out_option("Folder for predictions.csv and predictions.parquet.")
+@click.option("--heatmaps", is_flag=True, help="Also write a picture for every label at or above its operating point.")
+@click.option(
+    "--allow-burned-in",
+    is_flag=True,
+    help="Write pictures although BurnedInAnnotation is not NO: pixels may hold a name.",
+)
+@click.option("--resume", is_flag=True, help="Continue: keep the rows of unchanged files.")
+@click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
+@with_force
+def score(
+    model: Path,
+    folder: Path,
+    out: Path,
+    heatmaps: bool,
+    allow_burned_in: bool,
+    resume: bool,
+    workers: int | None,
+    force: bool,
+) -> None:
+    """Score a folder with a model (or a cross-validation run as an ensemble): one row per file, always."""
+    if resume and force:
+        raise UsageError("--resume keeps results and --force replaces them: give one of the two")
+    need_model(model)
+    from medres.scoring.folder import HeatmapPolicy, score_folder
+
+    with progress_bar("scoring") as progress:
+        summary = score_folder(
+            model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
+            heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in),
+        )  # fmt: skip
+    for line in summary.lines():
+        click.echo(line)
+    click.echo(f"table: {out / 'predictions.csv'}")
+    sys.exit(0 if summary.complete else EXIT_SOME_REFUSED)
+
+
+@medres.command()
+@click.argument("file", type=FILE)
+@out_option("IMAGE.png (8 bit), or IMAGE.npy (float32 in [0, 1]).")
+@click.option(
+    "--voi", type=click.Choice(["header", "full", "percentile"]), default="header", show_default=True,
+    help="What spans black to white.",
+)  # fmt: skip
+@with_force
+def render(file: Path, out: Path, voi: Literal["header", "full", "percentile"], force: bool) -> None:
+    """Show what the network and the reader see of one DICOM file."""
+    from medres.imaging.isolation import read_isolated
+    from medres.imaging.pictures import as_bytes, write_picture
+
+    refuse_early(out, force)
+    radiograph = read_isolated(file, voi=voi)
+    write_picture(out, radiograph.pixels, as_bytes(radiograph.pixels))
+    rows, columns = radiograph.pixels.shape
+    warnings = f" · warnings: {', '.join(radiograph.warnings)}" if radiograph.warnings else ""
+    click.echo(f"{out}: {rows} × {columns} pixels{warnings}")
+
+
+@medres.command()
+@click.argument("model", type=FILE)
+@click.argument("file", type=FILE)
+@click.option("--label", required=True, metavar="NAME", help="Which label to explain.")
+@out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
+@with_force
+def explain(model: Path, file: Path, label: str, out: Path, force: bool) -> None:
+    """Draw where in one radiograph a label's score comes from, in native pixels."""
+    refuse_early(out, force)
+    need_model(model)
+    from medres.imaging.isolation import read_isolated
+    from medres.imaging.pictures import overlay, write_picture
+    from medres.model.classifier import Classifier
+
+    classifier = Classifier.load(model)
+    scale = classifier.heatmap_scale(label)
+    spec = classifier.preprocessing
+    radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles)
+    found = classifier.explain(radiograph, label=label)
+    score = classifier.predict(radiograph).scores[label]
+    write_picture(out, found.heatmap, overlay(radiograph.pixels, found.heatmap, scale=scale))
+    side = "at or above" if score.positive else "below"
+    click.echo(f"{label}: probability {score.probability:.3f}, {side} the operating point {score.threshold:.3f}")
+    click.echo(f"{out}: strongest evidence {found.strength:.2f} logits (full colour: {scale:.2f})")
+
+
+@medres.command()
+@click.argument("model", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
+def inspect(model: Path, as_json: bool) -> None:
+    """Verify a saved model and show its card."""
+    need_model(model)
+    from medres.model.bundle import card_text
+    from medres.model.classifier import Classifier
+
+    card = Classifier.load(model, device="cpu").card
+    click.echo(card.model_dump_json(indent=1) if as_json else card_text(card))
+
+
+@medres.command()
+def doctor() -> None:
+    """Say what this installation can do: device, precision, decoders, weights, folders."""
+    from medres.doctor import findings
+
+    for line in findings():
+        click.echo(line)
+
+
+@medres.command()
+@click.option("--model", type=FILE, required=True, help="The model (or run) that scored.")
+@click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
+@click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
+@click.option("--port", type=int, help="Port on 127.0.0.1; 8501 by default.")
+@click.option("--headless", is_flag=True, help="Do not open a browser.")
+def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
+    """Open the review app: worklist, image, prediction, heatmap, verdict."""
+    import subprocess
+
+    from medres.review.server import app_command, default_store
+
+    need_model(model)
+    if not (scores / "predictions.csv").is_file():
+        raise UsageError(f"{scores} holds no predictions.csv; run `medres score` first")
+    command = app_command(
+        model=model, scores=scores, store=store or default_store(scores), port=port, headless=headless
+    )
+    sys.exit(subprocess.call(command))

@@ -1,0 +1,1 @@
+"""Which images, which patients, which labels."""

@@ -1,0 +1,275 @@
+"""A folder of DICOM files becomes a manifest: every file ends as one row, or as one refusal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medres.config import Gate, Limits, load_gate
+from medres.errors import ManifestError, UsageError
+from medres.imaging.isolation import Workers
+from medres.imaging.preprocessing import Inspected, inspect
+from medres.records import Refusal
+from medres.tables import inert_path, read_csv, refuse_existing, refuse_inside, write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "path", "sha256", "status", "warnings", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
+    "Modality", "BodyPartExamined", "ViewPosition", "ImageLaterality", "PatientSex", "PatientAge", "Manufacturer",
+    "ManufacturerModelName", "InstitutionName", "PhotometricInterpretation", "Rows", "Columns",
+)  # fmt: skip
+REFUSED = "refused.csv"
+REFUSED_COLUMNS = ("path", "status", "reason", "detail")
+JOIN_COLUMNS = ("SOPInstanceUID", "path", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+"""Columns by which a table of labels may be joined, most specific first."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a walk through a folder found, sorted by path; `outside` are links that lead out of it."""
+
+    files: tuple[str, ...]  # relative to the folder, "/" between parts
+    outside: tuple[str, ...]
+
+
+def list_files(folder: Path) -> Listing:
+    """Every file below a folder, each once: links to folders are followed, but never in a circle or out of it.
+
+    Raises:
+        UsageError: `folder` is missing, not a folder, or holds no file.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
+    root = folder.resolve()
+    files: list[str] = []
+    outside: list[str] = []
+    visited: set[tuple[int, int]] = set()
+    for directory, folders, names in os.walk(folder, followlinks=True):
+        status = Path(directory).stat()
+        if (status.st_dev, status.st_ino) in visited and status.st_ino:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders.sort()
+        for name in [*names, *(item for item in folders if (Path(directory) / item).is_symlink())]:
+            path = Path(directory) / name
+            relative = path.relative_to(folder).as_posix()
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                outside.append(relative)
+                if name in folders:
+                    folders.remove(name)
+            elif name not in folders:
+                files.append(relative)
+    if not files and not outside:
+        raise UsageError(f"{folder} holds no files")
+    return Listing(files=tuple(sorted(files)), outside=tuple(sorted(outside)))
+
+
+def index_folder(
+    folder: Path, *, gate: Gate, limits: Limits, workers: int | None = None, progress: Progress | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read every file below a folder far enough to know that it is a usable radiograph.
+
+    Returns:
+        The manifest (COLUMNS; `status` ok or review, `warnings` codes joined by spaces) and the table of
+        the other files (REFUSED_COLUMNS; `status` refused or duplicate). Together they hold every file once.
+
+    Raises:
+        UsageError: the folder is missing or holds no file.
+    """
+    import pandas as pd
+
+    listing = list_files(folder)
+    usable: list[dict[str, str]] = []
+    other = [_refused(Refusal(path, "OUTSIDE_ROOT", "a link that leads out of the folder")) for path in listing.outside]
+    seen: dict[str, dict[str, str]] = {}
+    for number, (relative, result) in enumerate(_inspected(folder, listing.files, gate, limits, workers), start=1):
+        if isinstance(result, Refusal):
+            other.append(_refused(Refusal(relative, result.code, result.detail)))
+        else:
+            row = _row(relative, result)
+            first = seen.setdefault(result.sop_instance_uid, row)
+            if first is row:
+                usable.append(row)
+            elif first["sha256"] == row["sha256"] or first["_pixels"] == row["_pixels"]:
+                other.append(_duplicate(relative, first["path"]))
+            else:
+                row["status"] = "review"
+                row["warnings"] = f"DUPLICATE_CONFLICT {row['warnings']}".strip()
+                usable.append(row)
+        if progress:
+            progress(number, len(listing.files))
+    manifest = pd.DataFrame(usable, columns=list(COLUMNS), dtype=str)
+    refused = pd.DataFrame(other, columns=list(REFUSED_COLUMNS), dtype=str).sort_values("path", ignore_index=True)
+    return manifest, refused
+
+
+def _inspected(
+    folder: Path, files: tuple[str, ...], gate: Gate, limits: Limits, workers: int | None
+) -> Iterator[tuple[str, Inspected | Refusal]]:
+    job = partial(inspect, gate=gate, limits=limits)
+    with Workers(workers, limits=limits) as pool:
+        results = pool.map(job, (os.fspath(folder / relative) for relative in files))
+        for relative, (_, result) in zip(files, results, strict=True):
+            yield relative, result
+
+
+def _row(relative: str, item: Inspected) -> dict[str, str]:
+    identified = {
+        "path": inert_path(relative),
+        "sha256": item.sha256,
+        "status": "review" if item.review else "ok",
+        "warnings": " ".join((*item.review, *item.warnings)),
+        "PatientID": item.patient_id,
+        "StudyInstanceUID": item.study_instance_uid,
+        "SOPInstanceUID": item.sop_instance_uid,
+        "ViewPosition": item.view_position,
+        "ImageLaterality": item.laterality,
+        "_pixels": item.pixels_sha256,
+    }
+    return {name: identified.get(name, item.attributes.get(name, "")) for name in (*COLUMNS, "_pixels")}
+
+
+def _refused(refusal: Refusal) -> dict[str, str]:
+    return {
+        "path": inert_path(refusal.path),
+        "status": "refused",
+        "reason": refusal.code,
+        "detail": refusal.detail,
+    }
+
+
+def _duplicate(relative: str, first: str) -> dict[str, str]:
+    detail = f"the same image as {first}"
+    return {
+        "path": inert_path(relative),
+        "status": "duplicate",
+        "reason": "DUPLICATE_IDENTICAL",
+        "detail": detail,
+    }
+
+
+def join_labels(manifest: pd.DataFrame, table: pd.DataFrame, *, name: str) -> tuple[pd.DataFrame, int]:
+    """Add the `label_` columns of a table to a manifest.
+
+    The table is joined by the first of JOIN_COLUMNS that it has: `SOPInstanceUID` names an image, `StudyInstanceUID` or
+    `PatientID` all images of a study or a patient.
+
+    Returns:
+        The manifest with the columns, and how many of its rows found no line (their labels stay blank: unknown).
+
+    Raises:
+        ManifestError: no column to join by, no `label_` column, a key that occurs twice, or no key that fits.
+    """
+    key = next((column for column in JOIN_COLUMNS if column in table), None)
+    columns = [column for column in table.columns if column.startswith("label_")]
+    if key is None or not columns:
+        raise ManifestError(
+            f"{name} needs one of the columns {', '.join(JOIN_COLUMNS)}, and at least one label_<finding>"
+        )
+    table = table[[key, *columns]]
+    if key == "path":
+        table = table.assign(path=table["path"].map(inert_path))
+    twice = table[key][table[key].duplicated()]
+    if len(twice):
+        raise ManifestError(f"{name}: {key} {twice.iloc[0]!r} occurs twice")
+    unmatched = int((~manifest[key].isin(table[key])).sum())
+    if unmatched == len(manifest):
+        raise ManifestError(f"{name}: no {key} of it is in the folder")
+    return manifest.merge(table, on=key, how="left").fillna(""), unmatched
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What `write_index` did."""
+
+    manifest: Path
+    usable: int
+    review: int
+    refused: int
+    reasons: dict[str, int]
+    patients: int
+    unlabelled: int | None  # rows without a line in the table of labels; None where none was given
+
+    def lines(self) -> list[str]:
+        """A short account, one line each."""
+        found = [
+            f"{self.manifest}: {self.usable} radiographs of {self.patients} patients, {self.review} of them for review"
+        ]
+        if self.unlabelled:
+            found.append(f"{self.unlabelled} of them have no line in the table of labels (blank: unknown)")
+        if self.refused:
+            reasons = ", ".join(f"{count} {code}" for code, count in sorted(self.reasons.items()))
+            found.append(f"{self.manifest.with_name(REFUSED)}: {self.refused} other files ({reasons})")
+        return found
+
+
+def write_index(
+    folder: Path,
+    out: Path,
+    *,
+    gate: str = "any",
+    labels: Path | None = None,
+    source: str | None = None,
+    workers: int | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Indexed:
+    """Index a folder, join labels, and write the manifest with `refused.csv` beside it.
+
+    Args:
+        folder: what to index; never written to.
+        out: the manifest to write; its `path` column is relative to the folder it lies in.
+        gate: the name of a gate or a YAML file.
+        labels: a CSV of labels, see `join_labels`.
+        source: a public dataset's description, see `medres.cohort.sources`.
+        workers: decoding processes.
+        force: replace outputs.
+        progress: told (done, total).
+
+    Raises:
+        UsageError: the folder is missing or empty, or `out` lies in it.
+        ManifestError: the labels do not fit.
+        OutputExists: an output is already there.
+    """
+    from medres.cohort.sources import read_source, source_labels
+
+    refuse_inside(out, [folder])
+    for path in (out, out.with_name(REFUSED)):
+        refuse_existing(path, force=force)
+    table = read_csv(labels) if labels else source_labels(read_source(source), folder) if source else None
+    manifest, refused = index_folder(folder, gate=load_gate(gate), limits=Limits(), workers=workers, progress=progress)
+    unlabelled = None
+    if table is not None:
+        manifest, unlabelled = join_labels(manifest, table, name=str(labels or source))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for frame in (manifest, refused):
+        frame["path"] = [_from(out.parent, folder, path) for path in frame["path"]]
+    write_csv(out, manifest)
+    write_csv(out.with_name(REFUSED), refused)
+    return Indexed(
+        manifest=out,
+        usable=len(manifest),
+        review=int((manifest["status"] == "review").sum()),
+        refused=len(refused),
+        reasons={str(code): int(count) for code, count in refused["reason"].value_counts().items()},
+        patients=int(manifest["PatientID"].nunique()),
+        unlabelled=unlabelled,
+    )
+
+
+def _from(start: Path, folder: Path, relative: str) -> str:
+    """A file of `folder`, as seen from `start`; absolute where no relative path leads there (another drive)."""
+    try:
+        return inert_path(Path(os.path.relpath(folder / relative, start)).as_posix())
+    except ValueError:
+        return (folder / relative).resolve().as_posix()

@@ -1,0 +1,165 @@
+"""The whole path on synthetic radiographs: what `medres demo` runs, with the same functions as every other verb."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from medres.cohort.indexing import Progress
+from medres.config import load_config
+from medres.tables import output_folder, read_csv, write_json
+
+log = logging.getLogger(__name__)
+
+LABEL = "nodule"
+PATIENTS = 90
+FOLDS = 3
+SEED = 7
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+
+
+def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
+    """Synthesise a cohort, index, cross-validate, train, score and draw; yields the lines of an honest summary.
+
+    Args:
+        out: the new folder: `cohort/`, `incoming/`, `manifest.csv`, `run/`, `model/`, `scored/`.
+        force: replace it.
+        progress: makes a progress bar of a title.
+
+    Raises:
+        OutputExists: `out` is already there.
+    """
+    started = time.monotonic()
+    with output_folder(out, force=force) as folder:
+        lines = list(_steps(folder, out, progress))
+        write_json(
+            folder / "run.json",
+            {"kind": "demo", "seconds": round(time.monotonic() - started, 1), "summary": lines},
+        )
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    yield from lines
+    yield f"done in {minutes} min {seconds} s; everything lies in {out}"
+
+
+def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
+    from medres.cohort.indexing import write_index
+    from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
+    from medres.scoring.folder import HeatmapPolicy, score_folder
+    from medres.training.crossval import cross_validate
+    from medres.training.train import train_model
+
+    log.info("1/5 synthesising a cohort of phantom radiographs")
+    cohort, incoming = folder / "cohort", folder / "incoming"
+    with progress("synthesising") as bar:
+        synthesise_cohort(cohort, patients=PATIENTS, seed=SEED, progress=bar)
+        synthesise_cohort(incoming, patients=PATIENTS // 5, seed=SEED + 1, progress=bar)
+    shutil.move(incoming / "labels.csv", folder / "incoming-labels.csv")
+    shutil.move(incoming / "lesions.csv", folder / "incoming-lesions.csv")
+    foreign = synthesise_foreign_files(incoming / "foreign", seed=SEED)
+
+    log.info("2/5 indexing it")
+    manifest = folder / "manifest.csv"
+    with progress("reading files") as bar:
+        indexed = write_index(cohort / "images", manifest, labels=cohort / "labels.csv", progress=bar)
+    yield f"cohort: {indexed.usable} phantom radiographs of {indexed.patients} patients (synthetic, no person's image)"
+
+    log.info("3/5 cross-validating the recipe quick (ResNet-18 from a random start), %d folds", FOLDS)
+    config = load_config("quick", [f"crossval.folds={FOLDS}", f"seed={SEED}"])
+    with progress("decoding") as bar:
+        metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
+    pooled = metrics["labels"][LABEL]["pooled"]
+    yield f"cross-validation, patients kept apart: AUROC {_shown(pooled['auroc'])}"
+    for name in ("sensitivity", "specificity"):
+        yield f"  {name} at the operating point, frozen on inner validation patients: {_shown(pooled[name])}"
+
+    log.info("4/5 training the final model on the whole cohort")
+    with progress("decoding") as bar:
+        card = train_model(manifest, labels=[LABEL], config=config, out=folder / "model", progress=bar)
+    yield f"model: {card.model_id} (start: {card.weights})"
+
+    log.info("5/5 scoring a folder of other phantoms, with %d broken and foreign files in it", foreign)
+    with progress("scoring") as bar:
+        summary = score_folder(
+            folder / "model",
+            incoming,
+            out=folder / "scored",
+            heatmaps=HeatmapPolicy(enabled=True),
+            progress=bar,
+        )
+    yield from summary.lines()
+    yield _hits(folder)
+    _relocate(folder, final)
+    for name, text in (
+        ("run/report.html", "report"),
+        ("scored/predictions.csv", "table"),
+        ("scored/heatmaps", "heatmaps"),
+    ):
+        yield f"{text}: {final / name}"
+
+
+def _shown(item: dict[str, Any]) -> str:
+    if item["value"] is None:
+        return "undefined"
+    bounds = "" if item["low"] is None else f" ({item['low']:.3f}–{item['high']:.3f})"
+    return f"{item['value']:.3f}{bounds}, {item['n']} images of {item['n_patients']} patients"
+
+
+def _hits(folder: Path) -> str:
+    """How often the heatmap of a lesion that was called points at it."""
+    from medres.evaluation.heatmaps import hit_rate, peak
+    from medres.imaging.isolation import read_isolated
+    from medres.model.classifier import Classifier
+    from medres.model.network import STRIDE
+
+    model = Classifier.load(folder / "model")
+    lesions: dict[str, list[tuple[float, float, float]]] = {}
+    for lesion in read_csv(folder / "incoming-lesions.csv").to_dict("records"):
+        place = (float(lesion["row"]), float(lesion["column"]), float(lesion["radius"]))
+        lesions.setdefault(lesion["SOPInstanceUID"], []).append(place)
+    table = read_csv(folder / "scored" / "predictions.csv")
+    called = table[(table[f"positive_{LABEL}"] == "1") & table["SOPInstanceUID"].isin(lesions)]
+    if called.empty:
+        return "heatmaps: no lesion was called, so there is nothing to point at"
+    peaks, places, shapes, cells = [], [], [], []
+    for record in called.to_dict("records"):
+        radiograph = read_isolated(folder / "incoming" / record["path"])
+        rows, columns = radiograph.pixels.shape
+        peaks.append(peak(model.explain(radiograph, label=LABEL).heatmap))
+        places.append(lesions[record["SOPInstanceUID"]])
+        shapes.append((rows, columns))
+        cells.append(max(rows, columns) * STRIDE / model.preprocessing.size)
+    half = [cell / 2 for cell in cells]
+    found = hit_rate(peaks, places, shapes=shapes, tolerance=half)
+    rate = found.interval
+    return (
+        f"heatmaps: the peak lies within half a feature cell of the lesion in {rate.value:.0%} "
+        f"({rate.low:.0%}–{rate.high:.0%}) of {rate.n} called lesion images; by chance {found.chance:.0%}"
+    )
+
+
+def _relocate(folder: Path, final: Path) -> None:
+    """The folder is about to get its final name: tell the records that name it."""
+    from medres.tables import read_json
+
+    path = folder / "scored" / "run.json"
+    record = read_json(path)
+    record["input"] = str((final / "incoming").resolve())
+    record["model"] = str((final / "model").resolve())
+    write_json(path, record)
+
+
+def serve_demo(out: Path, *, port: int | None, say: Callable[[str], object]) -> None:
+    """Open the review app on the demo's scored folder; returns when it is closed."""
+    from medres.review.server import app_command, default_store
+
+    say("opening the review app; Ctrl-C ends it")
+    scores = out / "scored"
+    command = app_command(model=out / "model", scores=scores, store=default_store(scores), port=port, headless=False)
+    subprocess.call(command)

@@ -1,0 +1,200 @@
+"""What can be verified about a run from its own files, and what the run did not do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medres.cohort.splits import read_splits
+from medres.errors import UsageError
+from medres.evaluation.metrics import calibration_line, statistic
+from medres.evaluation.subgroups import COLUMNS, UNKNOWN
+from medres.evaluation.summary import METRICS, Judged
+
+KEPT_APART = "Patients were kept apart"
+_AGREEMENT = 1e-9  # recomputed figures may differ by what another machine's arithmetic differs
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was verified, or could not be."""
+
+    name: str
+    passed: bool | None  # None: there was nothing to verify it with
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """One item of a reporting guideline that this run does not meet."""
+
+    topic: str
+    statement: str
+
+
+def verify(
+    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], table: pd.DataFrame, images: Mapping[str, Judged]
+) -> list[Check]:
+    """Check a run's files against each other.
+
+    Args:
+        folder: the run.
+        run: content of `run.json`.
+        metrics: content of `metrics.json`.
+        table: `oof.csv`.
+        images: the judged images of each label.
+    """
+    return [_figures(metrics, images), _once(table), *_splits(folder, run, table), _flow(run, table)]
+
+
+def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged]) -> Check:
+    name = "Figures follow from oof.csv"
+    compared, wrong = 0, []
+    for label, content in metrics["labels"].items():
+        for metric, value in recomputed(images[label]).items():
+            recorded = content["pooled"][metric]["value"]
+            compared += 1
+            same = value is recorded is None or (
+                value is not None and recorded is not None and abs(value - recorded) <= _AGREEMENT * max(1, abs(value))
+            )
+            if not same:
+                wrong.append(f"{metric} of {label}: recorded {recorded}, recomputed {value}")
+    if wrong:
+        return Check(name, False, "; ".join(wrong))
+    return Check(name, True, f"all {compared} pooled values of metrics.json were recomputed from the table and agree")
+
+
+def recomputed(images: Judged) -> dict[str, float | None]:
+    """The pooled values of `summary.METRICS`, without intervals."""
+    line = calibration_line(images.truth, images.probabilities)
+    found: dict[str, float | None] = {
+        "calibration_slope": line[0] if line else None,
+        "calibration_intercept": line[1] if line else None,
+    }
+    for name in METRICS:
+        if name not in found:
+            found[name] = statistic(name, images.truth, images.scores(name))
+    return found
+
+
+def _once(table: pd.DataFrame) -> Check:
+    name = "Every image was scored once"
+    identifiers = [str(value) for value in table.get("SOPInstanceUID", pd.Series(dtype=str)) if str(value)]
+    paths = [str(value) for value in table["path"]]
+    twice = len(paths) - len(set(paths)) + len(identifiers) - len(set(identifiers))
+    if twice:
+        return Check(name, False, f"{twice} rows of oof.csv repeat a path or a SOPInstanceUID")
+    return Check(name, True, f"{len(paths)} rows, no path and no SOPInstanceUID twice")
+
+
+def _splits(folder: Path, run: Mapping[str, Any], table: pd.DataFrame) -> list[Check]:
+    names = ("The split file is as it was written", KEPT_APART)
+    if run.get("kind") == "external validation":
+        return [Check(names[1], None, "external validation: there are no folds, and the training cohort is not here")]
+    path = folder / "splits.json"
+    if not path.is_file():
+        return [Check(name, None, "splits.json is not in the run") for name in names]
+    try:
+        folds, document = read_splits(path)
+    except UsageError as error:
+        return [
+            Check(names[0], False, str(error).replace(str(path), "splits.json")),
+            Check(names[1], None, "see above"),
+        ]
+    recorded = (run.get("splits") or {}).get("sha256")
+    same = recorded == document["sha256"]
+    first = Check(
+        names[0],
+        None if recorded is None else same,
+        "its SHA-256 fits its content"
+        + ("" if recorded is None else " and run.json" if same else ", but run.json records another one"),
+    )
+    held_out = {fold.index: set(fold.held_out) for fold in folds}
+    rows = zip(table["PatientID"].astype(str), table["fold"], strict=True)
+    strangers = sum(patient not in held_out.get(int(fold), set()) for patient, fold in rows)
+    if strangers:
+        return [first, Check(names[1], False, f"{strangers} images were scored in a fold that did not hold them out")]
+    detail = "no patient has two roles in a fold; every image was scored in the fold that held its patient out"
+    return [first, Check(names[1], True, detail)]
+
+
+def _flow(run: Mapping[str, Any], table: pd.DataFrame) -> Check:
+    name = "Every row of the manifest is accounted for"
+    flow = run.get("flow") or {}
+    if "rows" not in flow or "used" not in flow:
+        return Check(name, None, "the flow of images is not recorded")
+    refused = sum((flow.get("refused") or {}).values())
+    detail = f"{flow['rows']} rows = {flow['used']} used + {refused} not used; oof.csv has {len(table)} rows"
+    return Check(name, flow["rows"] == flow["used"] + refused and flow["used"] == len(table), detail)
+
+
+def unmet(run: Mapping[str, Any], table: pd.DataFrame) -> list[Unmet]:
+    """What this run leaves open of what CLAIM 2024 and TRIPOD+AI ask for."""
+    found = []
+    if run.get("kind") != "external validation":
+        found.append(
+            Unmet(
+                "External validation",
+                "The model was not tested on another hospital's images. Performance there can be far lower.",
+            )
+        )
+    sites = _values(table, "InstitutionName")
+    if len(sites) < 2:
+        known = f"one institution ({sites[0]})" if sites else "institutions that are not recorded"
+        found.append(Unmet("Several sites", f"All images come from {known}."))
+    missing = [name for name in COLUMNS if not _values(table, name)]
+    if missing:
+        found.append(
+            Unmet("Subgroups", f"No figures by {_listed(missing)}: the table has no such column, or it is blank.")
+        )
+    return [
+        *found,
+        Unmet(
+            "Reference standard",
+            "Labels were taken from the manifest as true. Who made them, from what, and how often two readers "
+            "agree is not recorded.",
+        ),
+        Unmet("Reader study", "No radiologist's performance, alone or with the model, was measured on these images."),
+        Unmet("Comparison", "No simpler method and no existing tool was run on the same images."),
+        Unmet(
+            "Repeats",
+            "One seed was trained. Another seed usually moves the AUROC by 0.004 to 0.017; intervals do not show that.",
+        ),
+        Unmet("Sample size", "It was not planned; the width of the intervals is what the cohort allows."),
+        Unmet("Heatmaps", "Not validated in this run: no hit rate, randomisation or repeatability test stands here."),
+        Unmet("Clinical benefit", "No decision analysis, no prospective use, no effect on patients was studied."),
+    ]
+
+
+def limits(run: Mapping[str, Any], *, random_start: bool) -> list[str]:
+    """How the figures must not be read."""
+    found = [
+        "Intervals show how the figures vary with the choice of patients, not with training anew.",
+        "PPV and NPV hold at the prevalence of this cohort, and change with it.",
+        "Uncertain and unknown labels were left out; figures say nothing of such images.",
+    ]
+    if run.get("kind") != "external validation":
+        found.append(
+            "Pooled figures mix the scores of several networks, one per fold; they estimate the recipe, "
+            "not one network, and not the final model trained on all patients."
+        )
+    if random_start:
+        found.append(
+            "The network started from random weights: no ImageNet pretraining. "
+            "Pretrained weights usually give better results on small cohorts."
+        )
+    return found
+
+
+def _values(table: pd.DataFrame, column: str) -> Sequence[str]:
+    if column not in table.columns:
+        return []
+    return sorted({text for cell in table[column].fillna("") if (text := str(cell).strip()) and text != UNKNOWN})
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(COLUMNS[name].lower() for name in columns)

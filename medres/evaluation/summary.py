@@ -1,0 +1,200 @@
+"""From the out-of-fold table to every reported figure: `metrics.json` is this function of `oof.csv`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medres.config import Evaluation
+from medres.errors import ManifestError
+from medres.evaluation.intervals import bootstrap, calibration_intervals
+from medres.evaluation.metrics import statistic
+from medres.records import Interval
+from medres.tables import read_csv
+
+_OF_PROBABILITIES = ("auroc", "average_precision")
+_OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv")
+_OF_CALIBRATION = ("brier", "expected_calibration_error")
+METRICS = (
+    *_OF_PROBABILITIES,
+    *_OF_DECISIONS,
+    *_OF_CALIBRATION,
+    "calibration_slope",
+    "calibration_intercept",
+)
+"""Names of the pooled metrics, in the order they are shown."""
+
+_IN_FOLDS = (*_OF_PROBABILITIES, *_OF_DECISIONS, "brier")
+_TARGETS = (0.0, 1.0, -1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The rows of a table whose label is known, as arrays of one value per image."""
+
+    truth: NDArray[np.int64]  # 0 or 1
+    probabilities: NDArray[np.float64]
+    positive: NDArray[np.int64]  # the decision at the fold's frozen threshold, 0 or 1
+    patients: NDArray[np.str_]
+    folds: NDArray[np.int64]
+    rows: NDArray[np.intp]  # places in the table
+    uncertain: int  # rows left out because the label is -1
+    unknown: int  # rows left out because the label is blank
+
+    def scores(self, name: str) -> NDArray[Any]:
+        """What a metric judges: decisions or probabilities."""
+        return self.positive if name in _OF_DECISIONS else self.probabilities
+
+    def part(self, chosen: NDArray[np.bool_]) -> Judged:
+        """Some of the images."""
+        return Judged(
+            truth=self.truth[chosen],
+            probabilities=self.probabilities[chosen],
+            positive=self.positive[chosen],
+            patients=self.patients[chosen],
+            folds=self.folds[chosen],
+            rows=self.rows[chosen],
+            uncertain=0,
+            unknown=0,
+        )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read `oof.csv`: identifiers as text with their leading zeros, floats to the last bit.
+
+    Columns `fold`, `label_…`, `logit_…`, `prob_…` and `positive_…` are numbers (blank is NaN), all others text.
+
+    Raises:
+        ManifestError: the file is missing or not a table, or a cell that must be a number is not.
+    """
+    table = read_csv(path)
+    for name in map(str, table.columns):
+        if name == "fold" or name.startswith(("label_", "logit_", "prob_", "positive_")):
+            try:
+                table[name] = np.array([float(cell) if cell.strip() else np.nan for cell in table[name]])
+            except ValueError as error:
+                raise ManifestError(f"{path}: column {name}: {error}") from None
+    if "fold" in table.columns:
+        if table["fold"].isna().any():
+            raise ManifestError(f"{path}: column fold: a cell is blank")
+        table["fold"] = table["fold"].astype(np.int64)
+    return table
+
+
+def judged(table: pd.DataFrame, label: str) -> Judged:
+    """The images of a table whose label is 0 or 1, with what the model said of them.
+
+    Raises:
+        ManifestError: a column is missing; or a known label has no score or no decision.
+    """
+    needed = ["PatientID", "fold", *(f"{kind}_{label}" for kind in ("label", "prob", "positive"))]
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise ManifestError(f"the out-of-fold table lacks the columns {', '.join(missing)}")
+    target = _numbers(table, f"label_{label}")
+    odd = ~(np.isnan(target) | np.isin(target, _TARGETS))
+    if odd.any():
+        raise ManifestError(f"column label_{label} holds {target[odd][0]:g}; known are 1, 0, -1 and blank")
+    known = np.isin(target, (0.0, 1.0))
+    probability, decision = (_numbers(table, f"{kind}_{label}")[known] for kind in ("prob", "positive"))
+    if not (np.isfinite(probability).all() and np.isin(decision, (0.0, 1.0)).all()):
+        raise ManifestError(f"label {label}: an image with a known label has no probability or no decision")
+    return Judged(
+        truth=target[known].astype(np.int64),
+        probabilities=probability,
+        positive=decision.astype(np.int64),
+        patients=table["PatientID"].to_numpy(dtype=object)[known].astype(str),
+        folds=table["fold"].to_numpy(dtype=np.int64)[known],
+        rows=np.flatnonzero(known),
+        uncertain=int((target == -1).sum()),
+        unknown=int(np.isnan(target).sum()),
+    )
+
+
+def _numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    cells = table[column]
+    return np.array([np.nan if cell is None or cell == "" else float(cell) for cell in cells], dtype=np.float64)
+
+
+def summarise(table: pd.DataFrame, *, labels: Sequence[str], evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    """Every pooled and per-fold figure of an out-of-fold table, as the content of `metrics.json`.
+
+    Args:
+        table: one row per image, as `read_table` gives it: `path, PatientID, SOPInstanceUID, fold, label_<L>,
+            logit_<L>, prob_<L>, positive_<L>`. Blank labels are unknown, -1 uncertain: both are left out and counted.
+        labels: which labels.
+        evaluation: replicates and confidence of the intervals.
+        seed: of the resamples.
+
+    Returns:
+        `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}}, "folds": [...],
+        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown"}}}`; JSON values only,
+        None where undefined.
+
+    Raises:
+        ManifestError: see `judged`.
+    """
+    return {"labels": {label: _label(judged(table, label), evaluation, seed) for label in labels}}
+
+
+def _label(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    folds = [_fold(images, int(number), evaluation, seed) for number in np.unique(images.folds)]
+    n = len(images.truth)
+    content = {
+        "pooled": {name: asdict(found) for name, found in pooled(images, evaluation, seed).items()},
+        "folds": folds,
+        "undefined_folds": sum(fold["auroc"] is None for fold in folds),
+        "n": n,
+        "n_patients": len(np.unique(images.patients)),
+        "n_positive": int(images.truth.sum()),
+        "prevalence": float(images.truth.mean()) if n else None,
+        "uncertain": images.uncertain,
+        "unknown": images.unknown,
+    }
+    json.dumps(content, allow_nan=False)  # what is returned can be written
+    return content
+
+
+def pooled(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Interval]:
+    """All of `METRICS` over all images."""
+    found = {name: interval(images, name, evaluation, seed) for name in METRICS if not name.startswith("calibration_")}
+    found |= calibration_intervals(
+        images.truth, images.probabilities, images.patients, confidence=evaluation.confidence
+    )
+    return {name: found[name] for name in METRICS}
+
+
+def interval(images: Judged, name: str, evaluation: Evaluation, seed: int) -> Interval:
+    """One metric with its bootstrap interval."""
+    return bootstrap(
+        images.truth,
+        images.scores(name),
+        images.patients,
+        statistic=name,
+        replicates=evaluation.replicates,
+        confidence=evaluation.confidence,
+        seed=seed,
+    )
+
+
+def _fold(images: Judged, number: int, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    """One fold's figures; the AUROC with its interval (`auroc_low`, `auroc_high`, `auroc_method`)."""
+    part = images.part(images.folds == number)
+    auroc = interval(part, "auroc", evaluation, seed)
+    return {
+        "fold": number,
+        "n": len(part.truth),
+        "n_patients": len(np.unique(part.patients)),
+        "n_positive": int(part.truth.sum()),
+        **{name: statistic(name, part.truth, part.scores(name)) for name in _IN_FOLDS},
+        "auroc_low": auroc.low,
+        "auroc_high": auroc.high,
+        "auroc_method": auroc.method,
+    }

@@ -1,0 +1,1 @@
+"""A DICOM file becomes a tensor here, and nowhere else."""

@@ -1,0 +1,325 @@
+"""From encoded pixel data to stored values: which decoder, and every check that can be made before it runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medres.config import Limits
+from medres.errors import Refused
+from medres.imaging import header, structure
+from medres.imaging.codestream import CodestreamHeader, read_codestream_header, starts_codestream
+
+_NATIVE = {
+    "1.2.840.10008.1.2": "<",  # implicit little endian
+    "1.2.840.10008.1.2.1": "<",  # explicit little endian
+    "1.2.840.10008.1.2.1.99": "<",  # deflated explicit little endian
+    "1.2.840.10008.1.2.2": ">",  # explicit big endian
+}
+_RLE = "1.2.840.10008.1.2.5"
+_LOSSLESS_JPEG = 3  # SOF3, Huffman
+_COMPRESSED = {
+    "1.2.840.10008.1.2.4.50": ("JPEG",),  # baseline, 8 bit
+    "1.2.840.10008.1.2.4.51": ("JPEG",),  # extended, 12 bit
+    "1.2.840.10008.1.2.4.57": ("JPEG",),  # lossless
+    "1.2.840.10008.1.2.4.70": ("JPEG",),  # lossless, first-order prediction
+    "1.2.840.10008.1.2.4.80": ("JPEG-LS",),
+    "1.2.840.10008.1.2.4.81": ("JPEG-LS",),
+    "1.2.840.10008.1.2.4.90": ("JPEG 2000", "HTJ2K"),
+    "1.2.840.10008.1.2.4.91": ("JPEG 2000", "HTJ2K"),
+    "1.2.840.10008.1.2.4.201": ("HTJ2K", "JPEG 2000"),
+    "1.2.840.10008.1.2.4.202": ("HTJ2K", "JPEG 2000"),
+    "1.2.840.10008.1.2.4.203": ("HTJ2K", "JPEG 2000"),
+}
+SUPPORTED: tuple[str, ...] = (*_NATIVE, _RLE, *_COMPRESSED)
+"""Transfer syntaxes that medres decodes."""
+
+_PROCESSES = {  # the number of the SOF marker that an image of this transfer syntax may have
+    "1.2.840.10008.1.2.4.50": {0, 1},
+    "1.2.840.10008.1.2.4.51": {0, 1},
+    "1.2.840.10008.1.2.4.57": {_LOSSLESS_JPEG},
+    "1.2.840.10008.1.2.4.70": {_LOSSLESS_JPEG},
+}
+_OTHERWISE_LOSSY = {
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.203",
+}
+_NAMES = {
+    "1.2.840.10008.1.2.4.53": "JPEG spectral selection (retired)",
+    "1.2.840.10008.1.2.4.55": "JPEG full progression (retired)",
+    "1.2.840.10008.1.2.4.110": "JPEG XL lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+_SHORT = 0.5  # with less than this part of its bytes an image is not cut off, but its header is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Stored values of one frame, with bits and sign resolved."""
+
+    pixels: NDArray[np.int32]  # (rows, columns)
+    precision: int  # bits of a stored value
+    signed: bool
+    decoder: str  # name and version
+    lossy: bool
+    warnings: tuple[str, ...]
+
+    def sha256(self) -> str:
+        """The hash of shape and values: the same for one image in any lossless encoding."""
+        return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What the header says of the pixels."""
+
+    rows: int
+    columns: int
+    allocated: int
+    stored: int
+    signed: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.rows * self.columns * (self.allocated // 8)
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The decoders of this installation: part of every cache key and of a model's provenance."""
+    found = {}
+    for name in ("imagecodecs", "pydicom", "pylibjpeg-openjpeg"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def decode(dataset: Dataset, *, limits: Limits) -> Decoded:
+    """Decode the one frame of a data set whose `file_meta` names the transfer syntax.
+
+    Raises:
+        Refused: NO_PIXEL_DATA, MULTIFRAME, PHOTOMETRIC, BAD_BITS, TOO_SMALL, LIMIT, LENGTH_MISMATCH, TRUNCATED,
+            TRANSFER_SYNTAX, UNSUPPORTED_TRANSFER_SYNTAX, DIMENSION_MISMATCH or DECODE_FAILED.
+    """
+    if "PixelData" not in dataset:
+        raise Refused("NO_PIXEL_DATA", "the data set has no PixelData")
+    element = dataset["PixelData"]
+    data = bytes(element.value or b"")
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    if syntax not in SUPPORTED:
+        name = _NAMES.get(syntax, "unknown")
+        raise Refused("UNSUPPORTED_TRANSFER_SYNTAX", f"no decoder for transfer syntax {syntax} ({name})")
+    frame = _read_frame(dataset, limits)
+    if syntax in _NATIVE:
+        if element.is_undefined_length or (len(data) < frame.bytes and starts_codestream(data)):
+            raise Refused("TRANSFER_SYNTAX", "compressed pixel data under a transfer syntax for uncompressed ones")
+        order = _NATIVE[syntax]
+        if order == ">" and element.VR == "OW" and frame.allocated == 8:
+            data = _swapped(data)
+        stored, warnings = _native(data, frame, order, limits)
+        return _resolve(stored, frame, decoder="numpy", lossy=_was_lossy(dataset), warnings=warnings)
+    if not element.is_undefined_length and not data.startswith(b"\xfe\xff\x00\xe0"):
+        raise Refused("TRANSFER_SYNTAX", "uncompressed pixel data under a transfer syntax for compressed ones")
+    _within_budget(frame, limits)
+    codestream, warnings = _codestream(data)
+    if syntax == _RLE:
+        stored = _guarded(lambda: _rle(codestream, frame), frame)
+        return _resolve(stored, frame, decoder=_imagecodecs(), lossy=_was_lossy(dataset), warnings=warnings)
+    return _compressed(dataset, syntax, codestream, frame, warnings)
+
+
+def _read_frame(dataset: Dataset, limits: Limits) -> _Frame:
+    frames, given = header.integer(dataset, "NumberOfFrames"), header.values(dataset, "NumberOfFrames") != ()
+    if frames is not None and frames > 1:
+        raise Refused("MULTIFRAME", f"{frames} frames; medres reads single radiographs")
+    warnings = ("NUMBER_OF_FRAMES",) if given and frames != 1 else ()
+    photometric = header.code(dataset, "PhotometricInterpretation")
+    if photometric not in {"MONOCHROME1", "MONOCHROME2"} or header.integer(dataset, "SamplesPerPixel") not in {1, None}:
+        raise Refused("PHOTOMETRIC", f"{photometric or 'nothing'}; medres reads MONOCHROME1 and MONOCHROME2")
+    rows, columns = header.integer(dataset, "Rows") or 0, header.integer(dataset, "Columns") or 0
+    allocated, stored = header.integer(dataset, "BitsAllocated") or 0, header.integer(dataset, "BitsStored") or 0
+    high, sign = header.integer(dataset, "HighBit"), header.integer(dataset, "PixelRepresentation")
+    if allocated not in {8, 16, 32} or not 1 <= stored <= allocated or high not in {stored - 1, None}:
+        raise Refused("BAD_BITS", f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high} (PS3.5 8.1.1)")
+    if sign not in {0, 1, None}:
+        raise Refused("BAD_BITS", f"PixelRepresentation {sign} is neither 0 nor 1")
+    if min(rows, columns) < limits.smallest_side:
+        raise Refused("TOO_SMALL", f"{rows} × {columns} pixels; each side needs at least {limits.smallest_side}")
+    return _Frame(rows, columns, allocated, stored, sign == 1, warnings)
+
+
+def _within_budget(frame: _Frame, limits: Limits) -> None:
+    if frame.rows * frame.columns > limits.pixels:
+        raise Refused("LIMIT", f"{frame.rows} × {frame.columns} pixels; the budget is {limits.pixels}")
+
+
+def _native(data: bytes, frame: _Frame, order: str, limits: Limits) -> tuple[NDArray[Any], tuple[str, ...]]:
+    if len(data) < frame.bytes:
+        found = f"{len(data)} bytes of pixel data; {frame.rows} × {frame.columns} needs {frame.bytes}"
+        raise Refused("LENGTH_MISMATCH" if len(data) < _SHORT * frame.bytes else "TRUNCATED", found)
+    _within_budget(frame, limits)
+    warnings = ("TRAILING_BYTES",) if len(data) > frame.bytes + frame.bytes % 2 else ()
+    kind = np.dtype(f"{order}u{frame.allocated // 8}")
+    return np.frombuffer(data, kind, count=frame.rows * frame.columns).reshape(frame.rows, frame.columns), warnings
+
+
+def _swapped(data: bytes) -> bytes:
+    """Single bytes that lie in big-endian 16-bit words (PS3.5 8.1.1), in their order."""
+    return np.frombuffer(data + b"\0" * (len(data) % 2), "<u2").byteswap().tobytes()
+
+
+def _codestream(data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The one frame of encapsulated pixel data: every fragment after the offset table, joined (PS3.5 A.4).
+
+    Frames that the header does not count are left out, as trailing bytes of native pixel data are.
+    """
+    items, _ = structure.fragments(data, 0, True)
+    pieces = [data[start:end] for start, end in items[1:]]
+    if not any(pieces):
+        raise Refused("DECODE_FAILED", "the encapsulated pixel data hold no fragment")
+    further = [place for place, piece in enumerate(pieces) if place and starts_codestream(piece)]
+    if further:
+        return b"".join(pieces[: further[0]]), ("TRAILING_BYTES",)
+    return b"".join(pieces), ()
+
+
+def _rle(codestream: bytes, frame: _Frame) -> NDArray[Any]:
+    """PS3.5 Annex G: one segment per byte of a sample, the most significant first."""
+    if int.from_bytes(codestream[:4], "little") != frame.allocated // 8:
+        raise Refused("DECODE_FAILED", f"not {frame.allocated // 8} RLE segments")
+    kind = np.dtype(f"<u{frame.allocated // 8}")
+    decoded = imagecodecs.dicomrle_decode(codestream, dtype=kind)
+    return np.frombuffer(decoded, kind, count=frame.rows * frame.columns).reshape(frame.rows, frame.columns)
+
+
+def _compressed(dataset: Dataset, syntax: str, codestream: bytes, frame: _Frame, warnings: tuple[str, ...]) -> Decoded:
+    found = read_codestream_header(codestream)
+    if found is None:
+        if starts_codestream(codestream):  # a codestream whose header is damaged: only the decoder can tell
+            stored = _guarded(lambda: _by_pydicom(dataset, syntax), frame)
+            return _resolve(stored, frame, decoder=_pydicom(), lossy=syntax in _OTHERWISE_LOSSY, warnings=())
+        raise Refused("TRANSFER_SYNTAX", f"the pixel data are no {_COMPRESSED[syntax][0]} image")
+    if found.kind not in _COMPRESSED[syntax] or found.process not in _PROCESSES.get(syntax, {found.process}):
+        other = f"the pixel data are {found.kind} (process {found.process}), not what the transfer syntax says"
+        raise Refused("TRANSFER_SYNTAX", other)
+    if (found.rows, found.columns) != (frame.rows, frame.columns):
+        sizes = f"{found.rows} × {found.columns}, not {frame.rows} × {frame.columns}"
+        raise Refused("DIMENSION_MISMATCH", f"the compressed image is {sizes}")
+    if found.components != 1:
+        raise Refused("PHOTOMETRIC", f"the compressed image has {found.components} components")
+    if not found.complete:
+        raise Refused("TRUNCATED", "the compressed image ends early")
+    decoder = _imagecodecs()
+    try:
+        stored = _guarded(lambda: _decoder(found)(codestream), frame)
+    except Refused:
+        stored = _guarded(lambda: _by_pydicom(dataset, syntax), frame)
+        decoder = _pydicom()
+    lossy = (syntax in _OTHERWISE_LOSSY if found.lossy is None else found.lossy) or _was_lossy(dataset)
+    followed, conflict = _follow(found, frame, stored)
+    if conflict:
+        warnings = (*warnings, "CODESTREAM_PRECISION")
+    return _resolve(stored, followed, decoder=decoder, lossy=lossy, warnings=warnings)
+
+
+def _follow(found: CodestreamHeader, frame: _Frame, stored: NDArray[Any]) -> tuple[_Frame, bool]:
+    """The bits and sign to read decoded values by, and whether codestream and header contradict each other.
+
+    The codestream's precision is followed. JPEG and JPEG-LS cannot say that values are signed, and encoders of signed
+    values forget to say so in JPEG 2000: PixelRepresentation 1 then means two's complement of the codestream's
+    precision. An encoder may also code whole 16-bit cells: while the values fit the header's bits, nothing differs.
+    """
+    signed = frame.signed or bool(found.signed)
+    conflict = found.precision != frame.stored or (found.signed is not None and found.signed != frame.signed)
+    bits = found.precision
+    if bits > frame.stored and signed == frame.signed:
+        cells, values = _values(stored, bits, False), _values(stored, frame.stored, signed)
+        if int(cells.max()) >> frame.stored == 0 or np.array_equal(values, _values(stored, bits, signed)):
+            bits, conflict = frame.stored, conflict and found.precision != frame.allocated
+    return _Frame(frame.rows, frame.columns, frame.allocated, bits, signed, frame.warnings), conflict
+
+
+def _decoder(found: CodestreamHeader) -> Callable[[bytes], NDArray[Any]]:
+    chosen: Callable[[bytes], NDArray[Any]]
+    if found.kind == "JPEG-LS":
+        chosen = imagecodecs.jpegls_decode
+    elif found.kind == "HTJ2K":
+        chosen = imagecodecs.htj2k_decode
+    elif found.kind == "JPEG 2000":
+        chosen = imagecodecs.jpeg2k_decode
+    elif found.process == _LOSSLESS_JPEG:
+        chosen = imagecodecs.ljpeg_decode
+    else:
+        chosen = imagecodecs.jpeg8_decode
+    return chosen
+
+
+def _by_pydicom(dataset: Dataset, syntax: str) -> NDArray[Any]:
+    """The fallback: pydicom's decoders and their plugins."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    array, _ = get_decoder(UID(syntax)).as_array(dataset, index=0, raw=True)
+    return np.asarray(array)
+
+
+def _guarded(decoder: Callable[[], NDArray[Any]], frame: _Frame) -> NDArray[Any]:
+    """Run a native decoder; whatever it raises costs this one file.
+
+    Raises:
+        Refused: DECODE_FAILED, or DIMENSION_MISMATCH where it returns another shape.
+    """
+    try:
+        pixels = np.asarray(decoder())
+    except (KeyboardInterrupt, SystemExit, MemoryError, Refused):
+        raise
+    except BaseException as error:  # noqa: BLE001  decoders written in Rust panic with what is no Exception
+        raise Refused("DECODE_FAILED", f"the decoder could not read the pixels ({type(error).__name__})") from None
+    if pixels.shape != (frame.rows, frame.columns):
+        raise Refused("DIMENSION_MISMATCH", f"decoded as {pixels.shape}, not {(frame.rows, frame.columns)}")
+    return pixels
+
+
+def _resolve(stored: NDArray[Any], frame: _Frame, *, decoder: str, lossy: bool, warnings: tuple[str, ...]) -> Decoded:
+    """Bits above the stored ones are dropped; the sign is the highest stored bit (PS3.5 8.1.1)."""
+    if frame.stored - frame.signed > 31:
+        raise Refused("BAD_BITS", f"{frame.stored} unsigned bits are more than any radiograph has")
+    values = _values(stored, frame.stored, frame.signed)
+    found = (*frame.warnings, *warnings, *(("LOSSY",) if lossy else ()))
+    return Decoded(values.astype(np.int32, copy=False), frame.stored, frame.signed, decoder, lossy, found)
+
+
+def _values(stored: NDArray[Any], bits: int, signed: bool) -> NDArray[Any]:
+    wide = np.int32 if stored.dtype.itemsize < 4 else np.int64
+    values: NDArray[Any] = np.bitwise_and(stored.astype(wide), (1 << bits) - 1)
+    if signed:
+        values -= (values & (1 << (bits - 1))) << 1
+    return values
+
+
+def _was_lossy(dataset: Dataset) -> bool:
+    return header.code(dataset, "LossyImageCompression") == "01"
+
+
+def _imagecodecs() -> str:
+    return f"imagecodecs {versions()['imagecodecs']}"
+
+
+def _pydicom() -> str:
+    return f"pydicom {versions()['pydicom']}"

@@ -1,0 +1,123 @@
+"""Values of a DICOM header, as plain Python values: whatever the header holds, nothing here raises on it."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import struct
+from collections.abc import Iterable
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+
+_BROKEN = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    NotImplementedError,
+    struct.error,
+)
+"""What pydicom raises on values that are not what their VR says."""
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+_MOST_CHARACTERS = 256  # four times what LO allows
+_AGE = re.compile(r"[0-9]{3}[DWMY]")
+_DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
+
+
+def values(dataset: Dataset, keyword: str) -> tuple[object, ...] | None:
+    """Every value of an attribute; () where it is absent or empty, None where it cannot be read."""
+    try:
+        if keyword not in dataset:
+            return ()
+        value = dataset[keyword].value
+        if value is None or (isinstance(value, str | bytes) and not value):
+            return ()
+        return tuple(value) if isinstance(value, MultiValue | Sequence | list | tuple) else (value,)
+    except _BROKEN:
+        return None
+
+
+def text(dataset: Dataset, keyword: str) -> tuple[str, bool]:
+    """An attribute as one line of safe text, and whether something had to be changed or could not be decoded."""
+    found = values(dataset, keyword)
+    if found is None:
+        return "", True
+    return clean("\\".join(str(value) for value in found))
+
+
+def clean(raw: str) -> tuple[str, bool]:
+    r"""Text without control characters and direction overrides, and whether it had any.
+
+    >>> clean(" A\r\nB "), clean("Müller")
+    (('A B', True), ('Müller', False))
+    """
+    padded = raw.strip(" \0")
+    safe = _UNSAFE.sub(" ", padded)[:_MOST_CHARACTERS].strip()
+    return safe, safe != padded or "\ufffd" in safe
+
+
+def code(dataset: Dataset, keyword: str) -> str:
+    """An attribute of defined terms: its first value in upper case, "" where absent."""
+    found = values(dataset, keyword)
+    return clean(str(found[0]))[0].upper() if found else ""
+
+
+def uid(dataset: Dataset, keyword: str) -> str | None:
+    """A unique identifier (PS3.5 9.1); "" where absent, None where the value is not a UID."""
+    found = values(dataset, keyword)
+    if not found:
+        return "" if found == () else None
+    value = str(found[0]).strip(" \0")
+    return value if len(found) == 1 and len(value) <= 64 and _UID.fullmatch(value) else None if value else ""
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """Decimal values, NaN for each that is not a number."""
+    found = values(dataset, keyword)
+    return (math.nan,) if found is None else tuple(_number(value) for value in found)
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """One whole number; None where absent, repeated or not a whole number."""
+    found = numbers(dataset, keyword)
+    return int(found[0]) if len(found) == 1 and math.isfinite(found[0]) and found[0] == int(found[0]) else None
+
+
+def is_valid_age(value: str) -> bool:
+    """Is it an Age String (PS3.5 6.2)? An empty value is."""
+    return not value or _AGE.fullmatch(value) is not None
+
+
+def has_valid_dates(dataset: Dataset, keywords: Iterable[str]) -> bool:
+    """Are these attributes dates (PS3.5 6.2, also the retired form with points) that the calendar knows, or empty?"""
+    for keyword in keywords:
+        found = values(dataset, keyword)
+        if found is None:
+            return False
+        for value in found:
+            match = _DATE.fullmatch(str(value).strip(" \0"))
+            if str(value).strip(" \0") and not (match and _in_calendar(*map(int, match.groups()))):
+                return False
+    return True
+
+
+def _in_calendar(year: int, month: int, day: int) -> bool:
+    try:
+        datetime.date(year, month, day)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # DS, IS, US and text all convert, or raise
+    except _BROKEN:
+        return math.nan

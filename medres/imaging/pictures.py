@@ -1,0 +1,75 @@
+"""Pictures people look at: radiographs and heatmaps as 8-bit images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medres.errors import UsageError
+
+_STRONGEST = 0.6  # opacity of a heatmap at full colour
+
+
+def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Display values [0, 1] as uint8, rounded."""
+    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def overlay(pixels: NDArray[np.float32], heatmap: NDArray[np.float32], *, scale: float) -> NDArray[np.uint8]:
+    """A radiograph with a heatmap over it, uint8 (rows, columns, 3), RGB.
+
+    Colour and opacity grow with heatmap ÷ scale and end at 1: the same value looks the same on every image, and a
+    weak map stays weak.
+
+    Args:
+        pixels: the radiograph, (rows, columns) in [0, 1].
+        heatmap: (rows, columns), ≥ 0, logit units.
+        scale: the value drawn as full colour, logit units.
+    """
+    strength = np.clip(heatmap / scale, 0, 1)
+    colours = cv2.applyColorMap(as_bytes(strength), cv2.COLORMAP_INFERNO)[:, :, ::-1].astype(np.float32)
+    opacity = (_STRONGEST * strength)[:, :, None]
+    gray = (np.clip(pixels, 0, 1) * 255)[:, :, None]
+    blended: NDArray[np.uint8] = np.rint(gray * (1 - opacity) + colours * opacity).astype(np.uint8)
+    return blended
+
+
+def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write uint8 (rows, columns) or (rows, columns, 3) RGB as PNG, atomically.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    encoded, data = cv2.imencode(".png", picture if picture.ndim == 2 else picture[:, :, ::-1])
+    if not encoded:
+        raise UsageError(f"{path} could not be encoded as PNG")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_bytes(data.tobytes())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def write_picture(path: Path, values: NDArray[np.float32], picture: NDArray[np.uint8]) -> None:
+    """Write what the file name asks for: `.npy` the float32 values, `.png` the picture.
+
+    Raises:
+        UsageError: another ending, or the folder cannot be written.
+    """
+    if path.suffix.lower() == ".png":
+        write_png(path, picture)
+    elif path.suffix.lower() == ".npy":
+        temporary = path.with_name(f".{path.name}.partial.npy")
+        try:
+            np.save(temporary, values.astype(np.float32, copy=False))
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    else:
+        raise UsageError(f"{path}: the name must end in .png (a picture) or .npy (float32 values)")

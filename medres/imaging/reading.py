@@ -1,0 +1,246 @@
+"""DICOM files become Radiographs here, and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+import warnings as python_warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, Literal
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset as parse_dataset
+from pydicom.uid import UID
+
+from medres.config import GATES, Gate, Limits
+from medres.errors import Refused
+from medres.imaging import codecs, gating, grayscale, header, rendering, structure
+from medres.records import Radiograph
+
+Voi = Literal["header", "full", "percentile"]
+Path = str | os.PathLike[str]
+
+ANY = GATES["any"]
+DEFAULT_LIMITS = Limits()
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_TEXTS = ("BodyPartExamined", "Manufacturer", "ManufacturerModelName", "InstitutionName")
+_CODES = ("Modality", "PatientSex", "PatientAge", "BurnedInAnnotation", "PhotometricInterpretation")
+_UNPARSABLE = (
+    *(ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError, EOFError, OSError),
+    *(InvalidDicomError, BytesLengthException, AssertionError, struct.error),
+)
+"""What pydicom raises on a data set that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderReading:
+    """A DICOM file that was parsed and let through the gate; its pixels are still encoded."""
+
+    dataset: Dataset  # with file_meta.TransferSyntaxUID, and PixelData where the file has any
+    warnings: tuple[str, ...]  # keys of errors.WARNINGS
+    review: tuple[str, ...]  # keys of errors.REASONS for which a human must look
+    path: str
+    sha256: str  # of the file's bytes
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; a FIFO or device is refused without being waited for.
+
+    Raises:
+        Refused: UNREADABLE.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  (takes paths that are not text, too)
+            raise Refused("UNREADABLE", "not a regular file", path=path)
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Refused("UNREADABLE", "not a regular file", path=path)
+            yield file
+    except OSError as error:
+        raise Refused("UNREADABLE", error.strerror or type(error).__name__, path=path) from None
+    except ValueError:
+        raise Refused("UNREADABLE", "the name cannot be a file's", path=os.fspath(path).replace("\0", "?")) from None
+
+
+def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMITS) -> HeaderReading:
+    """Parse a DICOM file and let it through a gate; no pixel is decoded.
+
+    Raises:
+        Refused: UNREADABLE, LIMIT, NOT_DICOM, TRUNCATED, CORRUPT, DEPTH_LIMIT, DICOMDIR, BAD_UID, or the gate's code.
+    """
+    with open_regular(path) as file:
+        data = file.read(limits.file_bytes + 1)
+    if len(data) > limits.file_bytes:
+        raise Refused("LIMIT", f"the file is larger than {limits.file_bytes} bytes", path=path)
+    if not data:
+        raise Refused("NOT_DICOM", "the file is empty", path=path)
+    with _silence():
+        encoding = structure.find_encoding(data, limits)
+        if encoding.media_storage_sop_class_uid == _DICOMDIR:
+            raise Refused("DICOMDIR", "an index of files, not an image", path=path)
+        layout = structure.walk(encoding, depth=limits.sequence_depth)
+        dataset = _parse(encoding, layout)
+        _set_file_meta(dataset, encoding)
+        if header.uid(dataset, "SOPClassUID") == _DICOMDIR:
+            raise Refused("DICOMDIR", "an index of files, not an image", path=path)
+        if not header.uid(dataset, "SOPInstanceUID"):
+            raise Refused("BAD_UID", "SOPInstanceUID is missing or not a UID", path=path)
+        review = [*gating.admit(dataset, gate)]
+        _attach_pixels(dataset, encoding, layout)
+        if not header.text(dataset, "PatientID")[0]:
+            review.append("NO_PATIENT_ID")
+        if None in (header.uid(dataset, "StudyInstanceUID"), header.uid(dataset, "SeriesInstanceUID")):
+            review.append("BAD_UID")
+        found = [*encoding.warnings, *gating.header_warnings(dataset)]
+        if any(
+            header.text(dataset, name)[1]
+            for name in (*_TEXTS, *_CODES, "PatientID", "IssuerOfPatientID", "ViewPosition")
+        ):
+            found.append("TEXT")
+    return HeaderReading(dataset, tuple(found), tuple(review), os.fspath(path), hashlib.sha256(data).hexdigest())
+
+
+def read_radiograph(
+    path: Path,
+    *,
+    gate: Gate = ANY,
+    voi: Voi = "header",
+    percentiles: tuple[float, float] = (0.5, 99.5),
+    limits: Limits = DEFAULT_LIMITS,
+) -> Radiograph:
+    """Read, decode and render one file in this process.
+
+    A hostile file can hang or end the process it is read in; `isolation.read_isolated` is the door for files that you
+    do not trust.
+
+    Args:
+        path: a DICOM file.
+        gate: which radiographs are admitted.
+        voi: what spans black to white, see `config.Preprocessing.voi`.
+        percentiles: of `voi="percentile"`.
+        limits: budgets, checked before anything is allocated (time and memory limits need a process of their own).
+
+    Raises:
+        Refused: with a code of errors.REASONS.
+    """
+    reading = read_dataset(path, gate=gate, limits=limits)
+    return decode_radiograph(reading, voi=voi, percentiles=percentiles, limits=limits)[0]
+
+
+def decode_radiograph(
+    reading: HeaderReading, *, voi: Voi, percentiles: tuple[float, float], limits: Limits
+) -> tuple[Radiograph, codecs.Decoded]:
+    """Decode and render a parsed file: the Radiograph, and the stored pixels it was rendered from.
+
+    Raises:
+        Refused: with a code of errors.REASONS.
+    """
+    dataset = reading.dataset
+    with _silence():
+        decoded = codecs.decode(dataset, limits=limits)
+        chain = grayscale.read_grayscale(dataset, precision=decoded.precision, signed=decoded.signed)
+        used = chain.voi_source if voi == "header" else voi
+        warnings = (*reading.warnings, *decoded.warnings, *chain.warnings)
+        try:
+            pixels = rendering.render(decoded.pixels, chain.grayscale, voi=voi, percentiles=percentiles)
+        except Refused as refusal:
+            if refusal.code != "NO_CONTRAST" or voi != "header" or chain.grayscale.voi is None:
+                raise
+            # The header's window or table misses the image: what it would show is one shade of gray.
+            pixels = rendering.render(decoded.pixels, chain.grayscale, voi="full")
+            used, warnings = "full", (*warnings, "BAD_WINDOW")
+        ratio, source = grayscale.pixel_aspect_ratio(dataset)
+        radiograph = Radiograph(
+            pixels=pixels,
+            sop_instance_uid=header.uid(dataset, "SOPInstanceUID") or "",
+            study_instance_uid=header.uid(dataset, "StudyInstanceUID") or "",
+            patient_id=_patient_id(dataset),
+            view_position=header.code(dataset, "ViewPosition"),
+            laterality=gating.laterality(dataset),
+            warnings=tuple(dict.fromkeys(warnings)),
+            review=reading.review,
+            pixel_aspect_ratio=ratio,
+            attributes=_attributes(dataset),
+            provenance={
+                "transfer_syntax": str(dataset.file_meta.TransferSyntaxUID),
+                "decoder": decoded.decoder,
+                "lossy": "yes" if decoded.lossy else "no",
+                "voi": used,
+                "modality_transform": chain.modality_source,
+                "aspect_source": source,
+            },
+        )
+    return radiograph, decoded
+
+
+def _parse(encoding: structure.Encoding, layout: structure.Layout) -> Dataset:
+    # Where the walk lost its way, pydicom, which is more tolerant, reads the whole; else it never sees the pixels.
+    end = len(encoding.body) if layout.lost else layout.header_end
+    try:
+        dataset = parse_dataset(BytesIO(encoding.body[encoding.start : end]), encoding.implicit, encoding.little)
+    except RecursionError:
+        raise Refused("DEPTH_LIMIT", "sequences are nested too deeply") from None
+    except _UNPARSABLE as error:
+        raise Refused("CORRUPT", f"the data set cannot be parsed ({type(error).__name__})") from None
+    return dataset
+
+
+def _set_file_meta(dataset: Dataset, encoding: structure.Encoding) -> None:
+    syntax = encoding.transfer_syntax
+    if not syntax:
+        guessed = structure.EXPLICIT_LITTLE if encoding.little else structure.EXPLICIT_BIG
+        syntax = structure.IMPLICIT_LITTLE if encoding.implicit else guessed
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset.set_original_encoding(encoding.implicit, encoding.little)
+
+
+def _attach_pixels(dataset: Dataset, encoding: structure.Encoding, layout: structure.Layout) -> None:
+    element = layout.pixels
+    if element is None:
+        return
+    if element.length == structure.UNDEFINED:
+        _, end = structure.fragments(encoding.body, element.position, encoding.little)
+    else:
+        end = element.position + element.length
+        if end > len(encoding.body):
+            raise Refused("TRUNCATED", "the file ends within the pixel data")
+    vr = element.vr.decode() if element.vr in (b"OB", b"OW", b"OF", b"OD") else "OW"
+    undefined = element.length == structure.UNDEFINED
+    dataset[element.tag] = DataElement(
+        element.tag, vr, encoding.body[element.position : end], is_undefined_length=undefined
+    )
+
+
+def _patient_id(dataset: Dataset) -> str:
+    number, issuer = (header.text(dataset, keyword)[0] for keyword in ("PatientID", "IssuerOfPatientID"))
+    return f"{issuer}/{number}" if issuer and number else number
+
+
+def _attributes(dataset: Dataset) -> dict[str, str]:
+    found = {name: header.text(dataset, name)[0] for name in _TEXTS} | {
+        name: header.code(dataset, name) for name in _CODES
+    }
+    if not header.is_valid_age(found["PatientAge"]):
+        found["PatientAge"] = ""
+    found["SeriesInstanceUID"] = header.uid(dataset, "SeriesInstanceUID") or ""
+    for name in ("Rows", "Columns"):
+        found[name] = str(header.integer(dataset, name) or "")
+    return found
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep pydicom's warnings, which may quote patient text, out of the log; what matters is checked by medres."""
+    with python_warnings.catch_warnings():
+        python_warnings.simplefilter("ignore")
+        yield

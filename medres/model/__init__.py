@@ -1,0 +1,1 @@
+"""A network and all that must travel with it."""

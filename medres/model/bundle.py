@@ -1,0 +1,213 @@
+"""The MONAI side of a saved model: configurations that `monai.bundle run` executes, and the card in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medres.model.card import ModelCard
+
+
+def metadata(card: ModelCard) -> dict[str, Any]:
+    """`configs/metadata.json`, after MONAI's bundle schema."""
+    packages = card.provenance.packages
+    side = card.preprocessing.size
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"written by medres {packages.get('medres', '')}"},
+        "monai_version": packages.get("monai", ""),
+        "pytorch_version": packages.get("torch", ""),
+        "numpy_version": packages.get("numpy", ""),
+        "required_packages_version": {
+            name: packages[name] for name in ("medres", "safetensors", "torchvision", "pydicom") if name in packages
+        },
+        "name": f"medres {card.model_id}",
+        "task": f"Radiograph classification: {', '.join(card.labels)}",
+        "description": f"{card.architecture} classifier of DICOM radiographs; start: {card.weights}",
+        "authors": "trained with medres",
+        "copyright": "see LICENSE",
+        "data_source": f"manifest with SHA-256 {card.provenance.manifest_sha256}",
+        "data_type": "dicom",
+        "image_classes": "single-channel radiograph, [0, 1], higher = brighter",
+        "label_classes": "1 present, 0 absent",
+        "pred_classes": "calibrated probability of each label",
+        "eval_metrics": {
+            f"{label}_{name}": value["value"]
+            for label, metrics in card.metrics.items()
+            for name, value in metrics.items()
+            if value["value"] is not None
+        },
+        "intended_use": card.intended_use,
+        "references": [],
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "magnitude",
+                    "modality": "X-ray",
+                    "num_channels": 1,
+                    "spatial_shape": [side, side],
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": {"0": "image"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "probabilities",
+                    "format": "classes",
+                    "num_channels": len(card.labels),
+                    "spatial_shape": [1],
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": False,
+                    "channel_def": {str(place): label for place, label in enumerate(card.labels)},
+                }
+            },
+        },
+    }
+
+
+def inference(card: ModelCard) -> dict[str, Any]:
+    """`configs/inference.json`: a folder of DICOM files in, calibrated probabilities out, all MONAI components.
+
+    Run from the model's folder, or with `--bundle_root MODEL`:
+    `python -m monai.bundle run --config_file configs/inference.json --input FOLDER --output predictions.csv`.
+    """
+    return {
+        "imports": ["$import torch", "$from pathlib import Path", "$from safetensors.torch import load_file"],
+        "bundle_root": ".",
+        "input": "",
+        "output": "predictions.csv",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": {
+            "_target_": "medres.model.network.build_network",
+            "architecture": card.architecture,
+            "labels": len(card.labels),
+            "rgb": card.rgb,
+        },
+        "network": "$@network_def.to(@device)",
+        "datalist": "$[{'image': str(path)} for path in sorted(Path(@input).rglob('*')) if path.is_file()]",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {
+                    "_target_": "medres.training.transforms.LoadRadiographd",
+                    "keys": ["image"],
+                    "specification": card.preprocessing.model_dump(mode="json"),
+                    "gate": card.gate.model_dump(mode="json"),
+                }
+            ],
+        },
+        "dataset": {"_target_": "Dataset", "data": "@datalist", "transform": "@preprocessing"},
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 16,
+            "shuffle": False,
+            "num_workers": 0,
+        },
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {
+                    "_target_": "medres.training.transforms.CalibratedProbabilitiesd",
+                    "keys": ["pred"],
+                    "temperatures": [card.temperatures[label] for label in card.labels],
+                }
+            ],
+        },
+        "handlers": [
+            {
+                "_target_": "medres.training.handlers.ProbabilityTable",
+                "labels": list(card.labels),
+                "output": "@output",
+            }
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+            "amp": False,
+        },
+        "initialize": ["$@network.load_state_dict(load_file(@bundle_root + '/models/model.safetensors'))"],
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def train(card: ModelCard) -> dict[str, Any]:
+    """`configs/train.json`: the same recipe on another manifest."""
+    return {
+        "imports": ["$from pathlib import Path", "$from medres.config import Config"],
+        "manifest": "",
+        "output": "",
+        "labels": list(card.labels),
+        "config": card.provenance.config,
+        "run": [
+            "$__import__('medres.training.train', fromlist=['train_model']).train_model("
+            "Path(@manifest), labels=@labels, config=Config.model_validate(@config), out=Path(@output))"
+        ],
+    }
+
+
+def card_text(card: ModelCard) -> str:
+    """The model card as Markdown, from the same numbers."""
+    origin = card.provenance
+    start = card.weights if card.provenance.backbone.sha256 else f"**{card.weights}**"
+    lines = [
+        f"# {card.model_id}",
+        "",
+        "**Not for diagnostic use.** " + card.intended_use,
+        "",
+        f"- Network: {card.architecture}, {card.parameters:,} parameters, input {card.preprocessing.size} × "
+        f"{card.preprocessing.size} pixels, one channel",
+        f"- Starting weights: {start}",
+        f"- Labels: {', '.join(card.labels)}",
+        f"- Trained {origin.created} on {origin.training_images} images of {origin.training_patients} patients; epoch "
+        f"{origin.best_epoch} of {origin.epochs}, temperature, thresholds chosen on {origin.validation_images} images "
+        f"of {origin.validation_patients} other patients",
+        f"- Accepts: gate `{card.gate.name}`",
+        f"- Manifest SHA-256 `{origin.manifest_sha256}`, splits SHA-256 `{origin.splits_sha256}`, seed {origin.seed}",
+        "",
+        "## Operating points",
+        "",
+        "| label | threshold | rule | sensitivity | specificity | n | temperature |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for label in card.labels:
+        point = card.operating_points[label]
+        lines.append(
+            f"| {label} | {point.threshold:.4f} | {point.rule} | {_number(point.sensitivity)} | "
+            f"{_number(point.specificity)} | {point.n} | {card.temperatures[label]:.3f} |"
+        )
+    lines += ["", f"## Metrics ({card.metrics_split})", "", *_metrics(card.metrics), "", "## Limits", ""]
+    lines += [f"- {limit}" for limit in card.limits]
+    packages = ", ".join(f"{name} {version}" for name, version in origin.packages.items())
+    lines += ["", f"Made with {packages}; commit {origin.git_commit or 'not recorded'}; {origin.device}.", ""]
+    return "\n".join(lines)
+
+
+def _metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    if not metrics:
+        return ["None recorded."]
+    lines = [
+        "| label | metric | value | interval | n (patients) | method |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for label, values in metrics.items():
+        for name, item in values.items():
+            interval = f"{_number(item['low'])}–{_number(item['high'])}"
+            count = f"{item['n']} ({item['n_patients']})"
+            lines.append(f"| {label} | {name} | {_number(item['value'])} | {interval} | {count} | {item['method']} |")
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,102 @@
+"""The typed ModelCard: all that must travel with a network so that its numbers can be trusted and traced."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medres.config import Architecture, Gate, Preprocessing
+from medres.model.calibration import OperatingPoint
+from medres.tables import sha256_json
+
+FORMAT = 1
+INTENDED_USE = (
+    "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
+    "diagnosis, triage or treatment of patients."
+)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneOrigin(_Frozen):
+    """The weights that training started from."""
+
+    name: str  # "resnet50 IMAGENET1K_V2", or "none: a random start"
+    sha256: str | None  # of the weights' file; None for a random start
+
+
+class Provenance(_Frozen):
+    """Where a model comes from."""
+
+    created: str  # ISO 8601, UTC
+    recipe: str
+    config: dict[str, Any]  # the whole Config
+    seed: int
+    manifest_sha256: str
+    splits_sha256: str
+    fold: int | None  # of a cross-validation; None for a final model
+    training_images: int
+    training_patients: int
+    validation_images: int
+    validation_patients: int
+    epochs: int
+    best_epoch: int
+    device: str
+    backbone: BackboneOrigin
+    packages: dict[str, str]
+    git_commit: str | None
+
+
+class Outliers(_Frozen):
+    """The cut of the feature distance, and the file that holds the feature space."""
+
+    sha256: str
+    cut: float  # distances above it are `review`, OUTLIER
+    quantile: float  # of the validation images that lie below the cut
+
+
+class SelfCheck(_Frozen):
+    """What the model computes on the reference radiograph of `imaging.synthesis`."""
+
+    logits: dict[str, float]
+    tolerance: float  # absolute, logit units
+
+
+class ModelCard(_Frozen):
+    """`medres.json`: everything a model is, except its tensors."""
+
+    format: int = FORMAT
+    model_id: str = ""
+    architecture: Architecture
+    rgb: bool
+    labels: tuple[str, ...] = Field(min_length=1)
+    task: Literal["multilabel"] = "multilabel"
+    parameters: int
+    preprocessing: Preprocessing
+    preprocessing_sha256: str
+    gate: Gate
+    temperatures: dict[str, float]
+    operating_points: dict[str, OperatingPoint]
+    heatmap_scale: dict[str, float]  # logit units drawn as full colour, the same for every image
+    outliers: Outliers
+    weights_sha256: str
+    self_check: SelfCheck
+    provenance: Provenance
+    metrics: dict[str, Any]  # {label: {metric: {value, low, high, method, n, n_patients}}}, on the split it names
+    metrics_split: str
+    intended_use: str = INTENDED_USE
+    limits: tuple[str, ...] = ()
+    members: int = 1  # networks whose calibrated probabilities are averaged
+
+    @property
+    def weights(self) -> str:
+        """The starting weights in words."""
+        return self.provenance.backbone.name
+
+    def identifier(self) -> str:
+        """The model's name: its architecture and a hash of everything else on the card."""
+        content = self.model_dump(mode="json", exclude={"model_id"})
+        return f"{self.architecture}-{sha256_json(content)[:12]}"

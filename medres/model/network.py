@@ -1,0 +1,87 @@
+"""The network: a torchvision ResNet, one-channel input, one linear layer per label set, normalisation inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from medres.config import Architecture
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RADIOGRAPH_MEAN = (0.5,)
+RADIOGRAPH_STD = (0.25,)
+STRIDE = 32
+"""Distance between neighbouring cells of the last feature map, input pixels."""
+FIRST_CELL = 0.0
+"""The input pixel on which the first cell of the last feature map is centred, rows and columns.
+
+Every strided layer of a ResNet has an odd kernel and symmetric padding, so its output i is centred on its input
+2 i, and cell i of the last map on pixel 32 i: half a cell before the place that a plain resize would give it.
+"""
+
+
+class ResNetClassifier(nn.Module):
+    """ResNet → global average pooling → one linear layer.
+
+    Input: float32 (N, 1, S, S) in [0, 1], higher = brighter. Output: logits (N, labels).
+
+    With ImageNet weights the one channel is normalised with ImageNet's three means and deviations and so
+    becomes three: exactly what an RGB copy of the radiograph would have given. Without them the network has
+    a one-channel first layer.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, architecture: Architecture, *, labels: int, rgb: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if rgb else (RADIOGRAPH_MEAN, RADIOGRAPH_STD)
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
+        backbone: Any = torchvision.models.get_model(architecture, weights=None)
+        features = backbone.fc.in_features
+        backbone.fc = nn.Identity()
+        if not rgb:
+            backbone.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(features, labels)
+
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """The last convolutional feature maps A, (N, channels, S/32, S/32)."""
+        net = self.backbone
+        x = (images - self.mean) / self.std
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        return net.layer4(net.layer3(net.layer2(net.layer1(x))))  # type: ignore[no-any-return]  # torchvision is untyped
+
+    def features(self, images: Tensor) -> Tensor:
+        """The pooled features, (N, channels)."""
+        return self.feature_maps(images).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits, (N, labels)."""
+        return self.head(self.dropout(self.features(images)))  # type: ignore[no-any-return]
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, labels) and pooled features (N, channels) of one pass."""
+        features = self.features(images)
+        return self.head(self.dropout(features)), features
+
+
+def build_network(architecture: Architecture, *, labels: int, rgb: bool, dropout: float = 0.0) -> ResNetClassifier:
+    """A network with random weights, for `weights.load_backbone` or a saved model to fill.
+
+    >>> build_network("resnet18", labels=2, rgb=False).head.out_features
+    2
+    """
+    return ResNetClassifier(architecture, labels=labels, rgb=rgb, dropout=dropout)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """The number of trainable values."""
+    return sum(parameter.numel() for parameter in network.parameters())

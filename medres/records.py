@@ -1,0 +1,114 @@
+"""The frozen values that travel between rooms; no logic lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Status = Literal["ok", "review", "refused", "duplicate"]
+"""`ok`; `review`: usable, a human must look; `refused`: not used; `duplicate`: scored as another row."""
+
+TargetValue = Literal[0, 1] | None
+"""1 present, 0 absent, None unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One file that was not used, and why: a value, not a log line."""
+
+    path: str  # as the caller gave it
+    code: str  # a key of errors.REASONS
+    detail: str  # one line for a human; holds no patient identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Radiograph:
+    """One decoded radiograph, ready to be looked at or preprocessed.
+
+    Identifiers are strings, stripped of padding; an absent value is "".
+    """
+
+    pixels: NDArray[np.float32]  # (rows, columns), [0, 1], higher = brighter on screen
+    sop_instance_uid: str
+    study_instance_uid: str
+    patient_id: str  # with IssuerOfPatientID in front ("issuer/id") where the header has one
+    view_position: str
+    laterality: str  # ImageLaterality, else Laterality: "L", "R", "B", "U" or ""
+    warnings: tuple[str, ...] = ()  # keys of errors.WARNINGS
+    review: tuple[str, ...] = ()  # keys of errors.REASONS for which a human must look
+    pixel_aspect_ratio: float = 1.0  # height ÷ width of one pixel
+    attributes: Mapping[str, str] = field(default_factory=dict)  # other DICOM keywords, e.g. "PatientSex": "F"
+    provenance: Mapping[str, str] = field(default_factory=dict)  # transfer_syntax, decoder, voi, aspect_source, …
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One radiograph of a cohort."""
+
+    path: Path  # where the file lies
+    patient_id: str
+    study_instance_uid: str
+    sop_instance_uid: str
+    targets: Mapping[str, TargetValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Which patients do what in one fold; the three sets never overlap."""
+
+    index: int
+    training: tuple[str, ...]  # patient ids
+    validation: tuple[str, ...]  # chooses epoch, temperature, thresholds
+    held_out: tuple[str, ...]  # chooses nothing
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """What a model says of one label."""
+
+    probability: float  # calibrated, [0, 1]
+    threshold: float  # the frozen operating point
+    positive: bool  # probability >= threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one radiograph."""
+
+    sop_instance_uid: str
+    model_id: str
+    scores: Mapping[str, LabelScore]
+    status: Status
+    reason: str  # a key of errors.REASONS, or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where in the radiograph a label's logit comes from.
+
+    Every value is in logit units: the map's mean over the network's input is the positive part of the
+    logit's evidence, so two maps of one model can be compared. Never stretched per image.
+    """
+
+    sop_instance_uid: str
+    model_id: str
+    label: str
+    heatmap: NDArray[np.float32]  # native rows × columns, >= 0, logit units
+    strength: float  # the map's maximum, logit units
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its uncertainty. `value`, `low` and `high` are None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+    n: int  # images
+    n_patients: int

@@ -1,0 +1,1 @@
+"""What clinicians see of a scored folder, and what they say of it."""

@@ -1,0 +1,58 @@
+"""What a reviewer can know of the model before trusting or distrusting it: its card, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medres.review.words import NOT_DIAGNOSTIC
+
+if TYPE_CHECKING:
+    from medres.model.card import ModelCard
+
+
+def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
+    """(name, value) pairs, most important first."""
+    origin = card.provenance
+    scaled = f"{card.preprocessing.size} × {card.preprocessing.size} pixels"
+    found = [
+        ("Intended use", f"{NOT_DIAGNOSTIC}. {card.intended_use}"),
+        ("Model", card.model_id),
+        ("Architecture", card.architecture + (f", {card.members} networks averaged" if card.members > 1 else "")),
+        ("Starting weights", card.weights),
+        (
+            "Trained on",
+            f"{origin.training_images} images of {origin.training_patients} patients; "
+            f"{origin.validation_images} images of {origin.validation_patients} other patients chose epoch, "
+            "calibration and operating points",
+        ),
+        ("Accepts", f"{_gate(card)}; each image is seen at {scaled}"),
+    ]
+    for label in card.labels:
+        found.append((f"AUROC, {label}", _estimate(card.metrics.get(label, {}).get("auroc"), card.metrics_split)))
+        point = card.operating_points[label]
+        reached = [
+            f"{name} {value:.0%}"
+            for name, value in (("sensitivity", point.sensitivity), ("specificity", point.specificity))
+            if value is not None
+        ]
+        there = f" ({', '.join(reached)} there)" if reached else ""
+        found.append((f"Operating point, {label}", f"{point.threshold:.1%}: {point.rule}{there}"))
+    found.extend(("Limit", limit) for limit in card.limits)
+    found.append(
+        ("Made", f"{origin.created}, recipe {origin.recipe}, medres {origin.packages.get('medres', 'unknown')}")
+    )
+    return tuple(found)
+
+
+def _gate(card: ModelCard) -> str:
+    if card.gate.name == "any":
+        return "any radiograph (the model has no gate)"
+    parts = (("modality", card.gate.modality), ("body part", card.gate.body_part), ("view", card.gate.view))
+    return f"{card.gate.name}: " + ", ".join(f"{name} {' or '.join(values)}" for name, values in parts if values)
+
+
+def _estimate(item: dict[str, Any] | None, split: str) -> str:
+    if not item or item.get("value") is None:
+        return f"not known ({split})"
+    bounds = "" if item.get("low") is None else f" (95 % interval {item['low']:.3f}–{item['high']:.3f})"
+    return f"{item['value']:.3f}{bounds}, {item['n']} images of {item['n_patients']} patients: {split}"

@@ -1,0 +1,244 @@
+"""A scored folder as cases that a clinician can open, each shown only if it is still what was scored."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from medres.errors import REASONS, Refused, UsageError
+from medres.imaging.isolation import read_isolated
+from medres.imaging.preprocessing import file_sha256
+from medres.records import Radiograph
+from medres.review.encode import HeatmapGrid, Picture, encode_heatmap, encode_picture
+from medres.review.words import meaning
+from medres.tables import read_csv, read_json
+
+if TYPE_CHECKING:
+    from medres.model.classifier import Classifier
+
+_KEPT_CASES = 24  # encoded cases in memory, about 3 MB each
+_SAME = 0.005  # probability; float32 on another processor or a GPU differs by less, another model by more
+_SCORED = ("ok", "review")
+_COLUMNS = (
+    "path",
+    "sha256",
+    "status",
+    "reason",
+    "SOPInstanceUID",
+    "PatientKey",
+    "ViewPosition",
+    "model_id",
+    "warnings",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One scored image. Nothing here names a patient; `path` may, and is never shown."""
+
+    key: str  # names the case in an address: the start of the file's SHA-256
+    path: str  # relative to the scored folder
+    sha256: str
+    sop_instance_uid: str
+    patient_key: str  # pseudonym; "" where the file has no PatientID
+    view_position: str  # as in the header; "" where absent
+    image: int  # 1, 2, … of `images` scored images of this patient
+    images: int
+    status: Literal["ok", "review"]
+    review: tuple[str, ...]  # why a human must look, in words
+    warnings: tuple[str, ...]  # in words
+    probabilities: Mapping[str, float]
+    positive: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """One file of the folder without a score of its own."""
+
+    row: int  # of predictions.csv, whose column names are row 1; file names are not shown, they may name a patient
+    status: Literal["refused", "duplicate"]
+    reason: str  # in words
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCase:
+    """One image, ready to be shown."""
+
+    case: Case
+    picture: Picture
+    heatmaps: Mapping[str, HeatmapGrid]
+
+
+class Worklist:
+    """The scored images of one folder, with the model that scored them.
+
+    Args:
+        scores: the output folder of `medres score`.
+        model: the model that scored it.
+    """
+
+    def __init__(self, scores: Path, model: Classifier) -> None:
+        self.model = model
+        self.labels = model.labels
+        record = read_json(scores / "run.json")
+        if not isinstance(record, dict) or not isinstance(record.get("input"), str):
+            raise UsageError(f"{scores / 'run.json'} does not name the folder that was scored")
+        self.root = Path(record["input"])
+        self.created = str(record.get("created", ""))
+        table = read_csv(scores / "predictions.csv")
+        needed = [*_COLUMNS, *(f"{part}_{label}" for label in self.labels for part in ("prob", "positive"))]
+        missing = [name for name in needed if name not in table.columns]
+        if record.get("model_id") != model.model_id:
+            raise UsageError(
+                f"{scores} was scored by model {record.get('model_id')}, and this is {model.model_id}; "
+                "give the model that scored it"
+            )
+        if missing:
+            raise UsageError(f"{scores / 'predictions.csv'} lacks the columns {', '.join(missing)}")
+        rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
+        self.cases = _cases(rows, self.labels)
+        self.unscored = _unscored(rows)
+        self._opened: OrderedDict[str, OpenedCase] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, scores: Path, model: Path) -> Worklist:
+        """Load a model and the folder that it scored.
+
+        Raises:
+            UsageError: a folder is missing something, or another model scored it.
+            ModelError: the model is not what it was.
+        """
+        from medres.model.classifier import Classifier
+
+        return cls(scores, Classifier.load(model))
+
+    def sorted_by(self, label: str) -> tuple[Case, ...]:
+        """The cases, highest probability of `label` first; equal ones in the order of the table."""
+        return tuple(sorted(self.cases, key=lambda case: -case.probabilities[label]))
+
+    def find(self, key: str) -> Case | None:
+        """The case with this key."""
+        return next((case for case in self.cases if case.key == key), None)
+
+    def threshold(self, label: str) -> float:
+        """The operating point of a label, a calibrated probability."""
+        return self.model.card.operating_points[label].threshold
+
+    def rule(self, label: str) -> str:
+        """How the operating point of a label was chosen."""
+        return self.model.card.operating_points[label].rule
+
+    def open_case(self, case: Case) -> OpenedCase:
+        """Read a case's image again, check that it is what was scored, and explain its scores.
+
+        Raises:
+            Refused: the file lies outside the scored folder (OUTSIDE_ROOT), is gone (UNREADABLE), is not what was
+                scored (CHANGED), can no longer be read, or its score cannot be computed again (NOT_REPRODUCED).
+        """
+        path = self._locate(case)
+        if file_sha256(path) != case.sha256:
+            raise Refused("CHANGED", "the file has changed since it was scored; score the folder again")
+        with self._lock:
+            if case.key in self._opened:
+                self._opened.move_to_end(case.key)
+                return self._opened[case.key]
+        spec = self.model.preprocessing
+        radiograph = read_isolated(path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles)
+        if radiograph.sop_instance_uid != case.sop_instance_uid:
+            raise Refused("CHANGED", "the file holds another image than the one that was scored")
+        self._verify(case, radiograph)
+        opened = OpenedCase(
+            case=case,
+            picture=encode_picture(radiograph.pixels, pixel_aspect_ratio=radiograph.pixel_aspect_ratio),
+            heatmaps={
+                label: encode_heatmap(
+                    self.model.explain(radiograph, label=label).heatmap, scale=self.model.heatmap_scale(label)
+                )
+                for label in self.labels
+            },
+        )
+        with self._lock:
+            self._opened[case.key] = opened
+            while len(self._opened) > _KEPT_CASES:
+                self._opened.popitem(last=False)
+        return opened
+
+    def _locate(self, case: Case) -> Path:
+        if not self.root.is_dir():
+            raise Refused("UNREADABLE", "the folder that was scored is not there any more")
+        path = (self.root / case.path).resolve()
+        if not path.is_relative_to(self.root.resolve()):
+            raise Refused("OUTSIDE_ROOT", "the table of scores names a file outside of the folder that was scored")
+        if not path.is_file():
+            raise Refused("UNREADABLE", "the file is not there any more")
+        return path
+
+    def _verify(self, case: Case, radiograph: Radiograph) -> None:
+        found = self.model.predict(radiograph)
+        for label, scored in case.probabilities.items():
+            again = found.scores[label].probability if label in found.scores else float("nan")
+            if not abs(again - scored) <= _SAME:
+                raise Refused(
+                    "NOT_REPRODUCED",
+                    f"the table says {scored:.3f} for {label}, and the model now gives {again:.3f}; "
+                    "score the folder again",
+                )
+
+
+def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Case, ...]:
+    totals = Counter(row["PatientKey"] for row in rows if row["status"] in _SCORED)
+    seen: Counter[str] = Counter()
+    cases = []
+    for number, row in enumerate(rows, start=2):
+        if row["status"] not in _SCORED:
+            continue
+        patient = row["PatientKey"]
+        seen[patient] += 1
+        codes = row["warnings"].split()
+        review = [row["reason"], *(code for code in codes if code in REASONS)]
+        cases.append(
+            Case(
+                key=row["sha256"][:16],
+                path=row["path"],
+                sha256=row["sha256"],
+                sop_instance_uid=row["SOPInstanceUID"],
+                patient_key=patient,
+                view_position=row["ViewPosition"],
+                image=seen[patient] if patient else 1,
+                images=totals[patient] if patient else 1,
+                status="review" if row["status"] == "review" else "ok",
+                review=meaning([code for code in review if code]),
+                warnings=meaning([code for code in codes if code not in review]),
+                probabilities={label: _probability(row[f"prob_{label}"], number) for label in labels},
+                positive={label: row[f"positive_{label}"] == "1" for label in labels},
+            )
+        )
+    return tuple(cases)
+
+
+def _probability(cell: str, row: int) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise UsageError(f"row {row} of predictions.csv holds {cell!r} where a probability belongs")
+    return value
+
+
+def _unscored(rows: Sequence[Mapping[str, str]]) -> tuple[Unscored, ...]:
+    first = {row["SOPInstanceUID"]: number for number, row in enumerate(rows, start=2) if row["status"] in _SCORED}
+    found = []
+    for number, row in enumerate(rows, start=2):
+        if row["status"] == "duplicate":
+            twin = first.get(row["SOPInstanceUID"])
+            words = f"The same image as row {twin}, which is scored." if twin else " ".join(meaning([row["reason"]]))
+            found.append(Unscored(number, "duplicate", words))
+        elif row["status"] not in _SCORED:
+            found.append(Unscored(number, "refused", " ".join(meaning([row["reason"]]))))
+    return tuple(found)

@@ -1,0 +1,130 @@
+"""What a clinician reads: numbers that explain themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medres.errors import REASONS, WARNINGS
+
+NOT_DIAGNOSTIC = "Not for diagnostic use"
+
+
+def percentages(probability: float, threshold: float) -> tuple[str, str]:
+    """Both as percentages, with as many digits as it takes to see which is larger. Never "0 %" or "100 %".
+
+    >>> percentages(0.873, 0.42)
+    ('87 %', '42 %')
+    >>> percentages(0.4196, 0.4213)
+    ('42.0 %', '42.1 %')
+    >>> percentages(0.9999, 0.5)
+    ('> 99 %', '50 %')
+    """
+    for digits in range(6):
+        shown = _percentage(probability, digits), _percentage(threshold, digits)
+        if shown[0] != shown[1] or probability == threshold:
+            return shown
+    return shown
+
+
+def _percentage(value: float, digits: int) -> str:
+    text = f"{100 * value:.{digits}f}"
+    smallest = 10**-digits
+    if float(text) <= 0:
+        return f"< {smallest:.{digits}f} %"
+    if float(text) >= 100:
+        return f"> {100 - smallest:.{digits}f} %"
+    return f"{text} %"
+
+
+def side(positive: bool) -> str:
+    """Where a score lies.
+
+    >>> side(True)
+    'at or above the operating point'
+    """
+    return "at or above the operating point" if positive else "below the operating point"
+
+
+def statement(label: str, probability: float, threshold: float, rule: str, *, positive: bool) -> str:
+    """A label's score in one sentence.
+
+    >>> statement("nodule", 0.87, 0.42, "best Youden index on validation patients", positive=True)
+    'nodule: 87 % (operating point 42 %, chosen for best Youden index on validation patients): above'
+    """
+    shown, point = percentages(probability, threshold)
+    where = "above" if probability > threshold else "exactly at it, which counts as above" if positive else "below"
+    return f"{label}: {shown} (operating point {point}, chosen for {rule}): {where}"
+
+
+def claim(label: str, *, positive: bool) -> str:
+    """What the model's call amounts to, as something to agree or disagree with.
+
+    >>> claim("nodule", positive=False)
+    'The model does not call “nodule” on this image.'
+    """
+    return f"The model {'calls' if positive else 'does not call'} “{label}” on this image."
+
+
+def heatmap_strength(strength: float, scale: float) -> str:
+    """How strong a heatmap is, absolutely.
+
+    >>> heatmap_strength(3.0, 4.0)
+    'strongest evidence 3.0 logits, 75 % of full colour'
+    >>> heatmap_strength(0.0, 4.0)
+    'no evidence for the label anywhere in this image'
+    """
+    if strength <= 0:
+        return "no evidence for the label anywhere in this image"
+    part = "full colour" if strength >= scale else f"{_percentage(strength / scale, 0)} of full colour"
+    return f"strongest evidence {strength:.1f} logits, {part}"
+
+
+def meaning(codes: Sequence[str]) -> tuple[str, ...]:
+    """Reason and warning codes as sentences, in order and without repetition.
+
+    >>> meaning(["LOSSY", "LOSSY"])
+    ('The pixels were compressed with loss.',)
+    """
+    known = {**REASONS, **WARNINGS}
+    sentences = (known.get(code, f"code {code}, which this version of medres does not know") for code in codes)
+    return tuple(dict.fromkeys(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences))
+
+
+OPINIONS = ("agree", "disagree", "unsure")
+"""What a reviewer can say, in the order of the buttons."""
+
+
+def verdict_in_words(opinion: str) -> str:
+    """An opinion with its sign.
+
+    >>> verdict_in_words("agree")
+    '✓ Agree'
+    """
+    return {"agree": "✓ Agree", "disagree": "✗ Disagree", "unsure": "? Unsure"}[opinion]
+
+
+def call(*, positive: bool) -> str:
+    """The model's call in a table's cell.
+
+    >>> call(positive=True)
+    'above'
+    """
+    return "above" if positive else "below"
+
+
+def heatmap_scale(scale: float) -> str:
+    """The end of a heatmap's colour scale.
+
+    >>> heatmap_scale(4.0)
+    'full colour: 4.0 logits, on every image'
+    """
+    return f"full colour: {scale:.1f} logits, on every image"
+
+
+def heatmap_withheld(label: str, strength: float, scale: float) -> str:
+    """Why a heatmap is not drawn at first, and how strong it would be.
+
+    >>> heatmap_withheld("nodule", 1.0, 4.0)
+    '“nodule” is below its operating point, so no heatmap is drawn: strongest evidence 1.0 logits, 25 % of full colour.'
+    """
+    return f"“{label}” is below its operating point, so no heatmap is drawn: {heatmap_strength(strength, scale)}."

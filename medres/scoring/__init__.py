@@ -1,0 +1,1 @@
+"""Folders of files become one row per file."""

@@ -1,0 +1,304 @@
+"""Score a folder: one row per file, whatever the files are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medres import __version__
+from medres.cohort.indexing import Progress, list_files
+from medres.config import Limits
+from medres.errors import Refused
+from medres.imaging.isolation import Workers, read_isolated
+from medres.imaging.pictures import overlay, write_png
+from medres.imaging.preprocessing import Prepared, file_sha256, prepare
+from medres.model.classifier import Classifier, Scores, native_heatmap
+from medres.records import Prediction, Refusal
+from medres.scoring.ledger import Ledger
+from medres.scoring.pseudonyms import pseudonym, pseudonym_key
+from medres.tables import inert_path, refuse_inside
+from medres.training.provenance import environment, git_commit, now
+
+log = logging.getLogger(__name__)
+
+PART_ROWS = 128
+"""Rows per part of the ledger, and images per call of the network's batch loop."""
+
+EXPORTABLE = "NO"
+"""The only BurnedInAnnotation with which a picture leaves medres without being asked for twice."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a scoring run did."""
+
+    files: int
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    reused: int = 0
+    heatmaps: int = 0
+    heatmaps_withheld: int = 0
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file was scored."""
+        return not self.statuses["refused"]
+
+    def lines(self) -> list[str]:
+        """A short account, one line each."""
+        counted = ", ".join(f"{self.statuses[name]} {name}" for name in ("ok", "review", "refused", "duplicate"))
+        found = [f"{self.files} files, one row each: {counted} ({self.seconds:.0f} s)"]
+        if self.reused:
+            found.append(f"{self.reused} rows of unchanged files were kept")
+        if self.reasons:
+            found.append("reasons: " + ", ".join(f"{count} {code}" for code, count in sorted(self.reasons.items())))
+        if self.heatmaps or self.heatmaps_withheld:
+            withheld = (
+                f", {self.heatmaps_withheld} withheld: the pixels may hold a name" if self.heatmaps_withheld else ""
+            )
+            found.append(f"{self.heatmaps} heatmaps written{withheld}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class HeatmapPolicy:
+    """Which heatmaps are written beside the rows."""
+
+    enabled: bool = False
+    allow_burned_in: bool = False  # also where the pixels may hold a name
+
+
+def score_folder(
+    model: Path,
+    folder: Path,
+    *,
+    out: Path,
+    resume: bool = False,
+    force: bool = False,
+    heatmaps: HeatmapPolicy | None = None,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Score every file below a folder with a saved model.
+
+    Writes `predictions.csv`, `predictions.parquet`, `run.json`, the parts they come from, and with `heatmaps` a
+    picture for every label at or above its operating point. Each file has exactly one row, sorted by path.
+
+    Args:
+        model: a model folder, or a cross-validation run whose folds score as an ensemble.
+        folder: what to score; never written to.
+        out: where results go.
+        resume: keep rows of unchanged files scored by the same model.
+        force: replace results that lie there.
+        heatmaps: whether and which.
+        limits: budgets for one file; the defaults of `config.Limits` without.
+        workers: decoding processes; as many as there are processors by default.
+        progress: told (done, total).
+
+    Raises:
+        UsageError: a missing or empty folder, `out` inside `folder`, or a missing model.
+        OutputExists: results lie there already.
+        ModelError: the model is not what it was.
+    """
+    started = time.monotonic()
+    listing = list_files(folder)
+    refuse_inside(out, [folder])
+    classifier = Classifier.load(model)
+    run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
+    with Ledger(out, run.columns, resume=resume, force=force) as ledger:
+        ledger.announce(run.record(model, len(listing.files) + len(listing.outside)))
+        kept = {row["path"]: row for row in ledger.rows() if run.unchanged(row)} if resume else {}
+        for row in kept.values():
+            run.remember(row)
+        missing = [path for path in listing.files if inert_path(path) not in kept]
+        total, done = len(listing.files), len(kept)
+        outside = [Refusal(path, "OUTSIDE_ROOT", "a link that leads out of the folder") for path in listing.outside]
+        if outside:
+            ledger.append([run.refused_row(refusal) for refusal in outside])
+        for part in _parts(run.prepared(missing, workers)):
+            ledger.append(run.rows(part))
+            done += len(part)
+            if progress:
+                progress(done, total)
+        table = ledger.finish([inert_path(path) for path in (*listing.files, *listing.outside)])
+    summary = run.summary
+    summary.files = len(table)
+    summary.statuses.update(table["status"])
+    summary.reasons.update(reason for reason in table["reason"] if reason)
+    summary.reused = len(kept)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _parts(
+    results: Iterable[tuple[str, Prepared | Refusal]],
+) -> Iterator[list[tuple[str, Prepared | Refusal]]]:
+    part: list[tuple[str, Prepared | Refusal]] = []
+    for result in results:
+        part.append(result)
+        if len(part) == PART_ROWS:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+class _Run:
+    """One scoring run: the model, the folder, and which images were seen."""
+
+    def __init__(
+        self, classifier: Classifier, folder: Path, out: Path, heatmaps: HeatmapPolicy, limits: Limits
+    ) -> None:
+        self.classifier, self.folder, self.out, self.heatmaps, self.limits = (
+            classifier,
+            folder,
+            out,
+            heatmaps,
+            limits,
+        )
+        self.key = pseudonym_key()
+        self.seen: dict[str, tuple[str, str]] = {}  # SOPInstanceUID: (path, pixels_sha256) of the row with the score
+        self.summary = Summary(files=0)
+        scored = [name for label in classifier.labels for name in (f"prob_{label}", f"positive_{label}")]
+        self.columns = [
+            "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
+            *scored, "model_id", "warnings", "detail", "pixels_sha256",
+        ]  # fmt: skip
+
+    def record(self, model: Path, files: int) -> dict[str, Any]:
+        return {
+            "medres": __version__,
+            "created": now(),
+            "kind": "scores",
+            "input": str(self.folder.resolve()),
+            "model": str(model.resolve()),
+            "model_id": self.classifier.model_id,
+            "labels": list(self.classifier.labels),
+            "files": files,
+            "environment": environment(),
+            "git_commit": git_commit(),
+        }
+
+    def unchanged(self, row: dict[str, str]) -> bool:
+        """Whether a row of an earlier run still holds: same model, same bytes. Duplicates are judged anew."""
+        if row["model_id"] != self.classifier.model_id or row["status"] == "duplicate":
+            return False
+        return bool(row["sha256"]) and self._sha256(row["path"]) == row["sha256"]
+
+    def remember(self, row: dict[str, str]) -> None:
+        if row["SOPInstanceUID"] and row["status"] in {"ok", "review"}:
+            self.seen.setdefault(row["SOPInstanceUID"], (row["path"], row["pixels_sha256"]))
+
+    def prepared(self, paths: Sequence[str], workers: int | None) -> Iterator[tuple[str, Prepared | Refusal]]:
+        job = partial(prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits)
+        with Workers(workers, limits=self.limits) as pool:
+            for path, (_, result) in zip(
+                paths, pool.map(job, (os.fspath(self.folder / path) for path in paths)), strict=True
+            ):
+                yield path, result
+
+    def rows(self, part: Sequence[tuple[str, Prepared | Refusal]]) -> list[dict[str, Any]]:
+        """The rows of one part, in order; the usable images are scored together."""
+        plans = [(path, result, self._duplicate_of(path, result)) for path, result in part]
+        usable = [result for _, result, first in plans if isinstance(result, Prepared) and first is None]
+        scores = None
+        if usable:
+            scores = self.classifier.score(np.stack([item.pixels for item in usable]), maps=self.heatmaps.enabled)
+        rows, place = [], 0
+        for path, result, first in plans:
+            if isinstance(result, Refusal):
+                rows.append(self.refused_row(Refusal(path, result.code, result.detail)))
+            elif first is not None:
+                rows.append(self._row(path, result) | {
+                    "status": "duplicate", "reason": "DUPLICATE_IDENTICAL", "detail": f"the same image as {first}",
+                })  # fmt: skip
+            else:
+                assert scores is not None
+                rows.append(self._scored_row(path, result, scores, place))
+                place += 1
+        return rows
+
+    def _duplicate_of(self, path: str, result: Prepared | Refusal) -> str | None:
+        if isinstance(result, Refusal):
+            return None
+        first, pixels = self.seen.setdefault(result.sop_instance_uid, (inert_path(path), result.pixels_sha256))
+        return first if first != inert_path(path) and pixels == result.pixels_sha256 else None
+
+    def refused_row(self, refusal: Refusal) -> dict[str, Any]:
+        return {
+            "path": inert_path(refusal.path),
+            "sha256": "" if refusal.code == "OUTSIDE_ROOT" else self._sha256(refusal.path),
+            "status": "refused",
+            "reason": refusal.code,
+            "model_id": self.classifier.model_id,
+            "detail": refusal.detail,
+        }
+
+    def _sha256(self, path: str) -> str:
+        try:
+            return file_sha256(os.fspath(self.folder / path))
+        except Refused:
+            return ""
+
+    def _row(self, path: str, item: Prepared) -> dict[str, Any]:
+        return {
+            "path": inert_path(path),
+            "sha256": item.sha256,
+            "SOPInstanceUID": item.sop_instance_uid,
+            "StudyInstanceUID": item.study_instance_uid,
+            "PatientKey": pseudonym(item.patient_id, self.key),
+            "ViewPosition": item.view_position,
+            "model_id": self.classifier.model_id,
+            "warnings": " ".join((*item.review, *item.warnings)),
+            "pixels_sha256": item.pixels_sha256,
+        }
+
+    def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int) -> dict[str, Any]:
+        conflict = self.seen[item.sop_instance_uid][0] != inert_path(path)
+        review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review)
+        prediction = self.classifier.prediction(item.sop_instance_uid, scores, place, review=review)
+        row = self._row(path, item) | {"status": prediction.status, "reason": prediction.reason}
+        for label, score in prediction.scores.items():
+            row[f"prob_{label}"] = score.probability
+            row[f"positive_{label}"] = int(score.positive)
+        if self.heatmaps.enabled:
+            self._draw(path, item, prediction, scores, place)
+        return row
+
+    def _draw(self, path: str, item: Prepared, prediction: Prediction, scores: Scores, place: int) -> None:
+        positive = [label for label, score in prediction.scores.items() if score.positive]
+        if not positive:
+            return
+        if item.attributes.get("BurnedInAnnotation") != EXPORTABLE and not self.heatmaps.allow_burned_in:
+            self.summary.heatmaps_withheld += len(positive)
+            return
+        try:
+            spec = self.classifier.preprocessing
+            radiograph = read_isolated(
+                self.folder / path,
+                gate=self.classifier.gate,
+                voi=spec.voi,
+                percentiles=spec.percentiles,
+                limits=self.limits,
+            )
+        except Refused as refusal:  # the file changed since it was scored
+            log.warning("no heatmap for %s: %s", path, refusal)
+            return
+        assert scores.maps is not None
+        (self.out / "heatmaps").mkdir(exist_ok=True)
+        for label in positive:
+            heatmap = native_heatmap(item.placement, scores.maps[place, self.classifier.labels.index(label)])
+            picture = overlay(radiograph.pixels, heatmap, scale=self.classifier.heatmap_scale(label))
+            write_png(self.out / "heatmaps" / f"{item.sha256[:16]}-{label}.png", picture)
+            self.summary.heatmaps += 1

@@ -1,0 +1,144 @@
+"""The ledger of a batch: rows in atomic parts, so that a killed run loses nothing and repeats nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from medres.errors import OutputExists, UsageError
+from medres.tables import MARKER, read_csv, refuse_existing, write_csv, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOCK = ".lock"
+PARTS = "parts"
+INTERNAL = ("pixels_sha256",)
+"""Columns of parts that `predictions.csv` does not show."""
+
+
+class Ledger:
+    """The output folder of one scoring run, held by one process at a time.
+
+    Args:
+        folder: the output folder.
+        columns: the columns of a row, internal ones included.
+        resume: continue a run that lies there.
+        force: replace a run that lies there.
+
+    Raises:
+        OutputExists: a run lies there and neither `resume` nor `force` was given, or another process holds it.
+    """
+
+    def __init__(self, folder: Path, columns: Sequence[str], *, resume: bool, force: bool) -> None:
+        self.folder = folder
+        self.columns = list(columns)
+        occupied = folder.exists() and any(folder.iterdir())
+        if occupied and not resume:
+            if not force:
+                raise OutputExists(
+                    f"{folder} already holds results; give --resume to continue them, or --force to replace them"
+                )
+            refuse_existing(folder, force=True)
+        elif occupied and not (folder / MARKER).is_file():
+            raise OutputExists(
+                f"{folder} was not written by medres score (it holds no {MARKER}); nothing there to resume"
+            )
+        else:
+            refuse_existing(folder, force=True)
+        self.replace = occupied and not resume
+
+    def __enter__(self) -> Ledger:
+        """Take the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        if self.replace:
+            for old in (
+                *self.folder.glob(f"{PARTS}/*.csv"),
+                *self.folder.glob("predictions.*"),
+                *self.folder.glob("heatmaps/*.png"),
+            ):
+                old.unlink()
+        (self.folder / PARTS).mkdir(exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the folder go."""
+        (self.folder / LOCK).unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        path = self.folder / LOCK
+        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+        for _ in range(2):
+            try:
+                with path.open("x", encoding="utf-8") as file:
+                    file.write(holder)
+                return
+            except FileExistsError:
+                other = _read_lock(path)
+                if other["host"] != socket.gethostname() or psutil.pid_exists(other["pid"]):
+                    raise OutputExists(
+                        f"{self.folder} is being written by process {other['pid']} on {other['host']}"
+                    ) from None
+                path.unlink(missing_ok=True)  # its process is gone
+        raise OutputExists(f"{self.folder} is being written by another process")
+
+    def announce(self, record: dict[str, Any]) -> None:
+        """Write `run.json`: what this run is."""
+        write_json(self.folder / MARKER, record)
+
+    def rows(self) -> Iterator[dict[str, str]]:
+        """The rows that are already there; a part that cannot be read is set aside and its files are scored again."""
+        for part in sorted((self.folder / PARTS).glob("*.csv")):
+            try:
+                table = read_csv(part)
+                complete = set(self.columns) <= set(table.columns)
+            except UsageError:
+                complete = False
+            if complete:
+                for row in table.itertuples(index=False):
+                    yield dict(zip(table.columns, map(str, row), strict=True))
+            else:
+                part.replace(part.with_suffix(".damaged"))
+
+    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write one part: all of these rows, or none."""
+        import pandas as pd
+
+        number = 1 + max((int(part.stem) for part in (self.folder / PARTS).glob("*.csv")), default=-1)
+        write_csv(self.folder / PARTS / f"{number:06d}.csv", pd.DataFrame(list(rows), columns=self.columns))
+
+    def finish(self, paths: Sequence[str]) -> pd.DataFrame:
+        """Merge the parts into `predictions.csv` and `.parquet`: one row per path, sorted; later parts win."""
+        import pandas as pd
+
+        latest = {row["path"]: row for row in self.rows()}
+        shown = [name for name in self.columns if name not in INTERNAL]
+        table = pd.DataFrame([latest[path] for path in sorted(paths)], columns=shown)
+        for name in shown:
+            if name.startswith("prob_"):
+                table[name] = pd.to_numeric(table[name], errors="coerce")
+            elif name.startswith("positive_"):
+                table[name] = pd.to_numeric(table[name], errors="coerce").astype("Int64")
+        write_csv(self.folder / "predictions.csv", table)
+        temporary = self.folder / ".predictions.parquet"
+        table.to_parquet(temporary, index=False)
+        temporary.replace(self.folder / "predictions.parquet")
+        return table
+
+
+def _read_lock(path: Path) -> dict[str, Any]:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return {"pid": int(holder["pid"]), "host": str(holder["host"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"pid": -1, "host": socket.gethostname()}

@@ -1,0 +1,178 @@
+"""Tables and files that other programs read: written whole or not at all, identifiers as text, cells inert."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medres.errors import ManifestError, OutputExists, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MARKER = "run.json"
+"""Every output folder of medres holds this file; only such a folder is ever replaced by `--force`."""
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets execute at the start of a cell
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """The SHA-256 of a value's canonical JSON (sorted keys, no spaces).
+
+    >>> sha256_json({"b": 1, "a": 2}) == sha256_json({"a": 2, "b": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: readers see the old file or the new one, never half of one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as readable JSON, atomically. NaN and infinity are refused: they are not JSON."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UsageError: it is missing, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}") from None
+
+
+def inert(cell: object) -> object:
+    """The cell, or a text that a spreadsheet would execute made inert by a leading apostrophe.
+
+    >>> inert("=1+1"), inert("CR"), inert(-1.5)
+    ("'=1+1", 'CR', -1.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith((*_FORMULA, "'")) else cell
+
+
+def original(cell: str) -> str:
+    """What `inert` was given.
+
+    >>> original("'=1+1"), original("'tis")
+    ('=1+1', "'tis")
+    """
+    return cell[1:] if cell.startswith("'") and cell[1:2] in {*_FORMULA, "'"} else cell
+
+
+def inert_path(path: str) -> str:
+    """A relative path that names the same file and that no spreadsheet executes.
+
+    >>> inert_path("=a.dcm"), inert_path("a.dcm")
+    ('./=a.dcm', 'a.dcm')
+    """
+    return f"./{path}" if path.startswith((*_FORMULA, "'")) else path
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV (UTF-8, floats in full precision), atomically, text cells inert."""
+    safe = table.copy()
+    for name in safe.columns:
+        if safe[name].dtype.kind not in "iufb":
+            safe[name] = safe[name].map(inert)
+    write_text(path, safe.to_csv(index=False, lineterminator="\n"))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV with every cell as text ("" where empty), as `write_csv` or any other program wrote it.
+
+    Raises:
+        ManifestError: it is missing, empty or not a CSV in UTF-8.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror or 'not a file'}") from None
+    except pd.errors.EmptyDataError:
+        raise ManifestError(f"{path} is empty; a manifest starts with a line of column names") from None
+    except (UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise ManifestError(f"{path} is not a CSV file in UTF-8: {' '.join(str(error).split())}") from None
+    return table.map(original)
+
+
+def refuse_existing(path: Path, *, force: bool = False) -> None:
+    """Say no where an output already lies.
+
+    Raises:
+        OutputExists: `path` exists and `force` is not set, or `force` is set on a folder that medres did not write.
+        UsageError: the folder that should hold it is missing or cannot be written.
+    """
+    if path.exists() or path.is_symlink():
+        if not force:
+            raise OutputExists(f"{path} already exists; choose another --out, or give --force to replace it")
+        if path.is_dir() and any(path.iterdir()) and not (path / MARKER).is_file():
+            raise OutputExists(f"{path} was not written by medres (it holds no {MARKER}); --force will not replace it")
+    ancestor = path.parent
+    while not ancestor.exists():
+        ancestor = ancestor.parent
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK):
+        raise UsageError(f"{path} cannot be written: {ancestor} is not a folder you may write to")
+
+
+def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
+    """Say no to an output inside an input folder: medres never writes where it reads.
+
+    Raises:
+        UsageError: `output` lies in one of `inputs`.
+    """
+    for folder in inputs:
+        if output.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{output} lies inside the input folder {folder}; choose an --out outside of it")
+
+
+@contextmanager
+def output_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """A folder to fill, which appears as `path` only when the block ends without an error.
+
+    Raises:
+        OutputExists: as `refuse_existing`.
+    """
+    refuse_existing(path, force=force)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
+    building.chmod(0o755)
+    try:
+        yield building
+        if path.exists():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        building.replace(path)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise

@@ -1,0 +1,1 @@
+"""Fitting, cross-validating and comparing networks."""

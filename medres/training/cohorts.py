@@ -1,0 +1,104 @@
+"""A manifest becomes arrays to train on: pixels from the cache, targets, and who is whose patient."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medres.cohort.cache import PixelCache, cached_pixels
+from medres.cohort.indexing import REFUSED_COLUMNS, Progress
+from medres.cohort.leakage import find_leaks
+from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
+from medres.config import Config
+from medres.errors import ManifestError
+from medres.records import ManifestRow
+from medres.tables import inert_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCohort:
+    """The usable part of a manifest, in manifest order."""
+
+    manifest: Manifest
+    cache: PixelCache
+    rows: tuple[ManifestRow, ...]  # one per cached image
+    targets: NDArray[np.float32]  # (images, labels): 1, 0, NaN unknown
+
+    def places(self, patients: Sequence[str]) -> list[int]:
+        """The images of some patients that have at least one known target."""
+        wanted = set(patients)
+        known = [any(value is not None for value in row.targets.values()) for row in self.rows]
+        return [place for place, row in enumerate(self.rows) if row.patient_id in wanted and known[place]]
+
+    def flow(self) -> dict[str, Any]:
+        """How many manifest rows became training images, and why others did not."""
+        refused = Counter(refusal.code for _, refusal in self.cache.refusals)
+        unlabelled = int(np.isnan(self.targets).all(axis=1).sum())
+        if unlabelled:
+            refused["no known label"] = unlabelled
+        return {
+            "rows": len(self.manifest.rows),
+            "used": len(self.rows) - unlabelled,
+            "refused": dict(refused),
+        }
+
+    def refused_table(self) -> pd.DataFrame:
+        """The rows that could not be used, with reasons (columns of `refused.csv`)."""
+        import pandas as pd
+
+        rows = [
+            (inert_path(self.manifest.table["path"][row]), "refused", refusal.code, refusal.detail)
+            for row, refusal in self.cache.refusals
+        ]
+        return pd.DataFrame(rows, columns=list(REFUSED_COLUMNS))
+
+    def oof_columns(self, place: int) -> dict[str, str]:
+        """Identifiers and subgroup columns of one image, from the manifest, else from its header."""
+        image = self.cache.images[place]
+        record = self.manifest.table.iloc[image.row]
+        row = self.rows[place]
+        columns = {
+            "path": inert_path(str(record["path"])),
+            "PatientID": row.patient_id,
+            "SOPInstanceUID": row.sop_instance_uid or image.sop_instance_uid,
+        }
+        for name in SUBGROUP_COLUMNS:
+            value = str(record.get(name, "")) or image.attributes.get(name, "")
+            columns[name] = value
+        return columns
+
+
+def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None = None) -> TrainingCohort:
+    """Decode (or find in the cache) every radiograph of a manifest.
+
+    Raises:
+        ManifestError: no radiograph is usable, or identical images lie under different patients.
+    """
+    cache = cached_pixels(
+        manifest.rows, config.preprocessing, gate=config.gate, limits=config.limits, progress=progress
+    )
+    for row, refusal in cache.refusals:
+        log.warning("%s refused: %s (%s)", manifest.table["path"][row], refusal.code, refusal.detail)
+    if not cache.images:
+        codes = Counter(refusal.code for _, refusal in cache.refusals)
+        raise ManifestError(f"{manifest.path}: none of its {len(manifest.rows)} files is usable: {dict(codes)}")
+    rows = tuple(manifest.rows[image.row] for image in cache.images)
+    leaks = find_leaks(rows, [image.pixels_sha256 for image in cache.images])
+    for leak in leaks:
+        log.warning("possible leak (%s): %s", leak.kind, leak.detail)
+    targets = np.array(
+        [[np.nan if row.targets[label] is None else row.targets[label] for label in manifest.labels] for row in rows],
+        dtype=np.float32,
+    )
+    return TrainingCohort(manifest, cache, rows, targets)

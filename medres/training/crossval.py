@@ -1,0 +1,193 @@
+"""Cross-validation: every patient is held out once, and held-out patients choose nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medres.cohort.indexing import Progress
+from medres.cohort.manifest import read_manifest
+from medres.cohort.splits import make_folds, read_splits, splits_document, write_splits
+from medres.config import Config
+from medres.errors import ManifestError
+from medres.evaluation.report import write_report
+from medres.evaluation.summary import read_table, summarise
+from medres.model.card import ModelCard
+from medres.model.classifier import Classifier
+from medres.model.weights import BackboneWeights
+from medres.records import Fold
+from medres.tables import output_folder, write_csv, write_json
+from medres.training.cohorts import TrainingCohort, load_cohort
+from medres.training.completing import complete
+from medres.training.engine import fit
+from medres.training.train import announced_weights, run_record
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldResult:
+    rows: list[dict[str, Any]]  # of oof.csv
+    card: ModelCard
+    parameters: int
+    device: str
+    entry: dict[str, Any]  # of run.json
+
+
+def cross_validate(
+    manifest: Path,
+    *,
+    labels: Sequence[str],
+    config: Config,
+    out: Path,
+    root: Path | None = None,
+    splits: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Cross-validate a recipe on a cohort.
+
+    Writes `splits.json`, `oof.csv`, `metrics.json`, `run.json`, `refused.csv`, `report.html` and
+    `models/fold-K/` into `out`; returns the content of `metrics.json`.
+
+    Args:
+        manifest: the cohort.
+        labels: names of `label_` columns.
+        config: the recipe.
+        out: the new run folder.
+        root: what the manifest's paths are relative to; its own folder by default.
+        splits: a split file to use instead of making one.
+        force: replace `out`.
+        progress: told (done, total) while images are decoded.
+
+    Raises:
+        UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
+    """
+    started = time.monotonic()
+    checked = read_manifest(manifest, labels, root=root)
+    given = read_splits(splits) if splits else None
+    with output_folder(out, force=force) as folder:
+        weights = announced_weights(config)
+        cohort = load_cohort(checked, config, progress=progress)
+        if given:
+            folds, document = given
+            _same_patients(folds, cohort)
+        else:
+            fraction = config.training.validation_fraction
+            folds = make_folds(
+                cohort.rows,
+                checked.labels,
+                folds=config.crossval.folds,
+                validation_fraction=fraction,
+                seed=config.seed,
+            )
+            document = splits_document(folds, labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
+        write_splits(folder / "splits.json", document)
+        write_csv(folder / "refused.csv", cohort.refused_table())
+        results = [
+            _run_fold(folder, fold, len(folds), cohort, config, weights, splits_sha256=document["sha256"])
+            for fold in folds
+        ]
+        write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
+        table = read_table(folder / "oof.csv")
+        metrics = summarise(table, labels=checked.labels, evaluation=config.evaluation, seed=config.seed)
+        write_json(folder / "metrics.json", metrics)
+        seconds = time.monotonic() - started
+        record = run_record(cohort, config, weights, splits=document, device=results[0].device, seconds=seconds)
+        record["network"]["parameters"] = results[0].parameters
+        write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
+        write_report(folder)
+    return metrics
+
+
+def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
+    known = {name for fold in folds for name in fold.held_out}
+    unknown = {row.patient_id for row in cohort.rows} - known
+    if unknown:
+        raise ManifestError(f"{len(unknown)} patients of the manifest are in no fold of the split file; make a new one")
+
+
+def _run_fold(
+    folder: Path,
+    fold: Fold,
+    folds: int,
+    cohort: TrainingCohort,
+    config: Config,
+    weights: BackboneWeights | None,
+    *,
+    splits_sha256: str,
+) -> _FoldResult:
+    started = time.monotonic()
+    training, validation, held_out = (cohort.places(names) for names in (fold.training, fold.validation, fold.held_out))
+    seed = config.seed + fold.index
+    fitted = fit(
+        cohort.cache.pixels,
+        cohort.targets,
+        training,
+        validation,
+        config,
+        weights=weights,
+        seed=seed,
+        title=f"fold {fold.index + 1}/{folds}",
+    )
+    home = folder / "models" / f"fold-{fold.index}"
+    card = complete(
+        home,
+        fitted,
+        cohort,
+        training=training,
+        validation=validation,
+        config=config,
+        weights=weights,
+        splits_sha256=splits_sha256,
+        fold=fold.index,
+        seed=seed,
+    )
+    write_json(home / "history.json", list(fitted.history))
+    rows = held_out_rows(Classifier.load(home), cohort, held_out, fold=fold.index)
+    seconds = time.monotonic() - started
+    log.info("fold %d/%d done in %.0f s: %d held-out images scored", fold.index + 1, folds, seconds, len(held_out))
+    entry = {
+        "fold": fold.index,
+        "model_id": card.model_id,
+        "training_patients": len(fold.training),
+        "validation_patients": len(fold.validation),
+        "held_out_patients": len(fold.held_out),
+        "training_images": len(training),
+        "validation_images": len(validation),
+        "held_out_images": len(held_out),
+        "epochs": len(fitted.history),
+        "best_epoch": fitted.best_epoch,
+        "temperature": card.temperatures,
+        "threshold": {label: card.operating_points[label].threshold for label in card.labels},
+        "seconds": round(seconds, 1),
+    }
+    return _FoldResult(rows, card, card.parameters, fitted.device, entry)
+
+
+def held_out_rows(
+    model: Classifier, cohort: TrainingCohort, places: Sequence[int], *, fold: int | None
+) -> list[dict[str, Any]]:
+    """Rows of an evaluation table: identifiers, targets, and what the saved model says at its frozen threshold."""
+    scores = model.score(np.asarray(cohort.cache.pixels[list(places)]))
+    rows = []
+    for number, place in enumerate(places):
+        identifiers = cohort.oof_columns(place)
+        row: dict[str, Any] = {name: identifiers[name] for name in ("path", "PatientID", "SOPInstanceUID")}
+        row["fold"] = 0 if fold is None else fold
+        for column, label in enumerate(model.labels):
+            target = cohort.rows[place].targets[label]
+            probability = float(scores.probabilities[number, column])
+            row[f"label_{label}"] = "" if target is None else str(target)
+            row[f"logit_{label}"] = float(scores.logits[number, column])
+            row[f"prob_{label}"] = probability
+            row[f"positive_{label}"] = int(probability >= model.card.operating_points[label].threshold)
+        rows.append({**row, **{name: value for name, value in identifiers.items() if name not in row}})
+    return rows

@@ -1,0 +1,208 @@
+"""MONAI/ignite handlers: schedule, validation record, early stop, and the table of a bundle's run."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from numpy.typing import NDArray
+from torch import nn
+
+from medres.errors import TrainingError
+from medres.evaluation.metrics import auroc
+
+log = logging.getLogger(__name__)
+
+Rate = Callable[[int], float]
+"""The learning rates' factor at an absolute step."""
+
+
+def warmup_cosine(steps: int, warmup: float) -> Rate:
+    """A factor that rises linearly over the first part of the steps, then falls along half a cosine to 0.
+
+    >>> rate = warmup_cosine(100, 0.1)
+    >>> round(rate(5), 3), round(rate(10), 3), round(rate(55), 3), round(rate(100), 3)
+    (0.6, 1.0, 0.5, 0.0)
+    """
+    rising = min(steps * warmup, steps - 1)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return min(1.0, (step + 1) / rising)
+        return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
+
+    return factor
+
+
+def _output(engine: Engine) -> dict[str, Any]:
+    """What MONAI's engines leave after a step: image, label, pred, and loss when training."""
+    return cast(dict[str, Any], engine.state.output)
+
+
+class LearningRate:
+    """Sets every parameter group's rate before each step, from the step's absolute number."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, factor: Rate, *, first_step: int) -> None:
+        self.optimizer = optimizer
+        self.factor = factor
+        self.first_step = first_step
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the rates of the coming step."""
+        factor = self.factor(self.first_step + engine.state.iteration - 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+class FiniteLoss:
+    """Averages the loss of an epoch, and stops training when it is no longer a number."""
+
+    def __init__(self) -> None:
+        self.total, self.images, self.started = 0.0, 0, 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def _start(self, _: Engine) -> None:
+        self.total, self.images, self.started = 0.0, 0, time.monotonic()
+
+    def __call__(self, engine: Engine) -> None:
+        """Add one step's loss.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        loss = float(_output(engine)["loss"].detach())
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} at step {engine.state.iteration}; nothing was saved. "
+                "Lower training.learning_rate or look for damaged images"
+            )
+        count = len(_output(engine)["image"])
+        self.total += loss * count
+        self.images += count
+
+    @property
+    def mean(self) -> float:
+        """The mean loss of the epoch so far."""
+        return self.total / max(1, self.images)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the epoch started."""
+        return time.monotonic() - self.started
+
+
+class ValidationRecord:
+    """Collects a validator's logits and targets of one pass, in order."""
+
+    def __init__(self) -> None:
+        self.logits: list[NDArray[np.float64]] = []
+        self.targets: list[NDArray[np.float64]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def _start(self, _: Engine) -> None:
+        self.logits.clear()
+        self.targets.clear()
+
+    def __call__(self, engine: Engine) -> None:
+        """Keep one batch."""
+        self.logits.append(_output(engine)["pred"].double().cpu().numpy())
+        self.targets.append(_output(engine)["label"].double().cpu().numpy())
+
+    def mean_auroc(self) -> float | None:
+        """The mean AUROC over labels where it is defined; None where it is for none."""
+        logits, targets = np.concatenate(self.logits), np.concatenate(self.targets)
+        values = []
+        for place in range(targets.shape[1]):
+            known = ~np.isnan(targets[:, place])
+            value = auroc(targets[known, place].astype(np.int64), logits[known, place])
+            if value is not None:
+                values.append(value)
+        return float(np.mean(values)) if values else None
+
+    def loss(self) -> float:
+        """The mean log loss over known targets."""
+        logits, targets = np.concatenate(self.logits), np.concatenate(self.targets)
+        known = ~np.isnan(targets)
+        signs = np.where(targets[known] == 1, 1.0, -1.0)
+        return float(np.logaddexp(0.0, -signs * logits[known]).mean())
+
+
+class BestWeights:
+    """Keeps the weights of the best epoch of the last stage, and says when to stop waiting for a better one.
+
+    Better is a higher validation AUROC; equal AUROCs are told apart by the loss. A stage ends after `patience` epochs
+    that were not better, or at once where the AUROC reaches `saturation`: a solved task is not trained to the end.
+    """
+
+    def __init__(self, *, patience: int, saturation: float) -> None:
+        self.patience = patience
+        self.saturation = saturation
+        self.state: dict[str, torch.Tensor] | None = None
+        self.epoch = 0
+        self._kept: tuple[float, float] | None = None
+        self._high = -math.inf
+        self._waited = 0
+
+    def judge(self, network: nn.Module, *, epoch: int, value: float | None, loss: float, last_stage: bool) -> bool:
+        """Note one epoch; True when the stage should end."""
+        score = (value if value is not None else 0.0, -loss)
+        if last_stage and (self._kept is None or score > self._kept):
+            self._kept, self.epoch = score, epoch
+            self.state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        if score[0] > self._high:
+            self._high, self._waited = score[0], 0
+        else:
+            self._waited += 1
+        return self._waited >= self.patience or score[0] >= self.saturation
+
+    def next_stage(self) -> None:
+        """Another image size is another task: what was best before does not count."""
+        self._high, self._waited = -math.inf, 0
+
+
+class ProbabilityTable:
+    """Writes a bundle's predictions as CSV: `path, prob_<label> …`, one row per image."""
+
+    def __init__(self, labels: Sequence[str], output: str) -> None:
+        self.labels = list(labels)
+        self.output = Path(output)
+        self.rows: list[list[Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def __call__(self, engine: Engine) -> None:
+        """Keep one batch (MONAI decollates it into a list of items)."""
+        for item in cast(list[Any], engine.state.output):
+            path = item["image"].meta["filename_or_obj"]
+            self.rows.append([path, *(float(value) for value in item["pred"])])
+
+    def write(self, _: Engine) -> None:
+        """Write the table."""
+        with self.output.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", *(f"prob_{label}" for label in self.labels)])
+            writer.writerows(self.rows)
+        log.info("%s: %d rows", self.output, len(self.rows))

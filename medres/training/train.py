@@ -1,0 +1,157 @@
+"""One model from one manifest, and what every run writes down about itself."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medres import __version__
+from medres.cohort.indexing import Progress
+from medres.cohort.manifest import Manifest, read_manifest
+from medres.cohort.splits import METHOD, make_inner_split, splits_document, write_splits
+from medres.config import Config
+from medres.model.card import ModelCard
+from medres.model.weights import BackboneWeights, load_backbone
+from medres.tables import output_folder, write_csv, write_json
+from medres.training.cohorts import TrainingCohort, load_cohort
+from medres.training.completing import complete, origin
+from medres.training.engine import choose_compute, fit
+from medres.training.provenance import environment, git_commit, now
+
+log = logging.getLogger(__name__)
+
+
+def train_model(
+    manifest: Path,
+    *,
+    labels: Sequence[str],
+    config: Config,
+    out: Path,
+    root: Path | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ModelCard:
+    """Train one model on a whole cohort; an inner, patient-grouped split chooses epoch, temperature and thresholds.
+
+    Args:
+        manifest: the cohort.
+        labels: names of `label_` columns.
+        config: the recipe.
+        out: the new model folder.
+        root: what the manifest's paths are relative to; its own folder by default.
+        force: replace `out`.
+        progress: told (done, total) while images are decoded.
+
+    Raises:
+        UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
+    """
+    started = time.monotonic()
+    checked = read_manifest(manifest, labels, root=root)
+    weights = announced_weights(config)
+    with output_folder(out, force=force) as folder:
+        cohort = load_cohort(checked, config, progress=progress)
+        split = make_inner_split(
+            cohort.rows,
+            checked.labels,
+            validation_fraction=config.training.validation_fraction,
+            seed=config.seed,
+        )
+        document = splits_document([split], labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
+        training, validation = cohort.places(split.training), cohort.places(split.validation)
+        fitted = fit(
+            cohort.cache.pixels,
+            cohort.targets,
+            training,
+            validation,
+            config,
+            weights=weights,
+            seed=config.seed,
+            title="model",
+        )
+        card = complete(
+            folder,
+            fitted,
+            cohort,
+            training=training,
+            validation=validation,
+            config=config,
+            weights=weights,
+            splits_sha256=document["sha256"],
+            fold=None,
+            seed=config.seed,
+        )
+        write_splits(folder / "splits.json", document)
+        write_json(folder / "history.json", list(fitted.history))
+        write_csv(folder / "refused.csv", cohort.refused_table())
+        record = run_record(
+            cohort, config, weights, splits=document, device=fitted.device, seconds=time.monotonic() - started
+        )
+        write_json(folder / "run.json", {**record, "model_id": card.model_id})
+    return card
+
+
+def announced_weights(config: Config) -> BackboneWeights | None:
+    """The starting weights, and a log line that says which, and on what the training will run.
+
+    Raises:
+        WeightsError: they are missing or damaged.
+        TrainingError: the device that was asked for is not there.
+    """
+    weights = load_backbone(config.network)
+    if weights is None:
+        log.warning(
+            "weights: none: %s starts from random weights (recipe %s)",
+            config.network.architecture,
+            config.name,
+        )
+    else:
+        log.info("weights: %s, SHA-256 %s", weights.name, weights.sha256)
+    compute = choose_compute(config.training)
+    log.info("training on %s%s", compute, "" if compute.device.type == "cuda" else " (no GPU in use)")
+    return weights
+
+
+def run_record(
+    cohort: TrainingCohort,
+    config: Config,
+    weights: BackboneWeights | None,
+    *,
+    splits: dict[str, Any],
+    device: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """What `run.json` says of a training or cross-validation run."""
+    manifest: Manifest = cohort.manifest
+    side = config.preprocessing.size
+    start = origin(weights)
+    return {
+        "medres": __version__,
+        "created": now(),
+        "command": " ".join(["medres", *sys.argv[1:]]),
+        "labels": list(manifest.labels),
+        "recipe": config.name,
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        "manifest": {
+            "name": manifest.path.name,
+            "sha256": manifest.sha256,
+            "rows": len(manifest.rows),
+            "patients": manifest.patients,
+        },
+        "splits": {"sha256": splits["sha256"], "method": METHOD, "folds": len(splits["folds"])},
+        "flow": cohort.flow(),
+        "network": {
+            "architecture": config.network.architecture,
+            "weights": start.name,
+            "weights_sha256": start.sha256,
+            "input": f"{side} × {side}",
+        },
+        "device": device,
+        "seconds": round(seconds, 1),
+        "environment": environment(),
+        "git_commit": git_commit(),
+    }

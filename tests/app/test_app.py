@@ -1,0 +1,415 @@
+"""The review app as a clinician meets it: a real server, a real Chromium, what is seen on the canvas."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+
+from medres import Classifier, read_radiograph
+from medres.review.cases import Case, Worklist
+from medres.review.server import app_command, default_store
+from tests.reviewing import NAME, SCRIPT, score_incoming
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
+LABEL = "disc"
+BANNER = "Not for diagnostic use"
+PATIENCE = 60_000  # milliseconds; two busy cores load a model
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
+Open = Callable[..., Page]
+expect.set_options(timeout=PATIENCE)
+
+
+@contextmanager
+def served(model: Path, scores: Path, store: str, log: Path) -> Iterator[str]:
+    """The app's own command, run until the block ends; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = app_command(model=model, scores=scores, store=store, port=port, headless=True)
+    address = f"http://127.0.0.1:{port}"
+    with log.open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent) as server:
+        try:
+            _wait_for(f"{address}/_stcore/health", server, log)
+            yield address
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        assert server.poll() is None, log.read_text(encoding="utf-8")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"no answer from {url}: {log.read_text(encoding='utf-8')}")
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+    return score_incoming(small_model, tmp_path_factory.mktemp("app"))
+
+
+@pytest.fixture(scope="module")
+def worklist(scores: Path, small_model: Path) -> Worklist:
+    return Worklist(scores, Classifier.load(small_model, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def address(scores: Path, small_model: Path) -> Iterator[str]:
+    with served(small_model, scores, default_store(scores), scores.parent / "server.log") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """Opens pages; at the end nothing may have gone wrong in them, and nothing may have left this machine."""
+    problems: list[str] = []
+    contexts = []
+
+    def open_page(url: str, *, width: int = 1440, height: int = 900) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: problems.append(request.url) if _leaves(request) else None)
+        page.goto(url)
+        expect(page.get_by_text(BANNER).first).to_be_visible(timeout=PATIENCE)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def _leaves(request: Request) -> bool:
+    return not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "blob:", "data:"))
+
+
+def _first(worklist: Worklist, *, positive: bool) -> Case:
+    return next(case for case in worklist.sorted_by(LABEL) if case.positive[LABEL] == positive)
+
+
+def _open_case(page: Page, case: Case) -> None:
+    page.locator(f'tr[data-key="{case.key}"] button').click()
+    _until_shown(page, case)
+
+
+def _until_shown(page: Page, case: Case) -> None:
+    page.locator(f'.viewer[data-ready^="{case.key}"]').wait_for()
+    page.wait_for_timeout(300)  # two frames of the screen
+
+
+def _canvas(page: Page, name: str) -> np.ndarray:
+    """What a canvas shows, (rows, columns, 3), RGB."""
+    address = page.locator(f"canvas.{name}").evaluate("canvas => canvas.toDataURL('image/png')")
+    data = np.frombuffer(base64.b64decode(address.split(",")[1]), dtype=np.uint8)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1]).astype(int)
+
+
+def _slide(page: Page, name: str, value: int) -> None:
+    page.locator(f"input.{name}").fill(str(value))
+    page.wait_for_timeout(300)
+
+
+def _save(page: Page, opinion: str, *, name: str, comment: str = "") -> None:
+    page.get_by_role("radio", name=opinion).or_(page.get_by_role("button", name=opinion)).first.click()
+    if comment:
+        page.get_by_label("Comment").fill(comment)
+    page.get_by_label("Your name").fill(name)
+    page.get_by_role("button", name="Save", exact=True).click()
+
+
+def _rows(page: Page) -> Locator:
+    page.locator("tr[data-key]").first.wait_for()
+    return page.locator("tr[data-key]")
+
+
+def test_from_worklist_to_verdict_and_back_after_a_restart(
+    visit: Open, small_model: Path, scores: Path, worklist: Worklist, tmp_path: Path
+) -> None:
+    case = _first(worklist, positive=True)
+    store = f"sqlite:///{(tmp_path / 'verdicts.db').as_posix()}"
+    with served(small_model, scores, store, tmp_path / "first.log") as address:
+        page = visit(address)
+        rows = _rows(page)
+        keys = [rows.nth(number).get_attribute("data-key") for number in range(rows.count())]
+        assert keys == [item.key for item in worklist.sorted_by(LABEL)]
+        _open_case(page, case)
+        expect(page.get_by_text(BANNER).first).to_be_visible()
+        before = _canvas(page, "overlay")
+        assert np.abs(before - _canvas(page, "plain")).max() > 20  # the heatmap is over it
+        _slide(page, "opacity", 20)
+        fainter = _canvas(page, "overlay")
+        assert np.abs(fainter - before).max() > 10
+        _save(page, "Disagree", name="Dr. Reader", comment="rib, not a disc")
+        expect(page.get_by_text("Saved: ✗ Disagree.")).to_be_visible()
+        expect(page.get_by_text("rib, not a disc").first).to_be_visible()
+        page.close()
+    with served(small_model, scores, store, tmp_path / "second.log") as address:
+        page = visit(address)
+        row = page.locator(f'tr[data-key="{case.key}"]')
+        expect(row).to_contain_text("✗ Disagree")
+        expect(row).to_contain_text("Dr. Reader")
+        _open_case(page, case)
+        expect(page.locator(".history")).to_contain_text("rib, not a disc")
+        page.close()
+
+
+def test_the_canvas_shows_the_pixels_that_the_network_saw(visit: Open, address: str, worklist: Worklist) -> None:
+    case = _first(worklist, positive=True)
+    page = visit(address)
+    _open_case(page, case)
+    expected = np.rint(255 * read_radiograph(worklist.root / case.path).pixels).astype(int)
+    shown = _canvas(page, "plain")
+    assert np.array_equal(shown[:, :, 0], shown[:, :, 1]) and np.array_equal(shown[:, :, 0], shown[:, :, 2])
+    assert np.abs(_sampled(shown[:, :, 0], expected.shape) - expected).max() <= 1
+
+
+def test_the_heatmap_lies_where_the_model_says(visit: Open, address: str, worklist: Worklist) -> None:
+    case = _first(worklist, positive=True)
+    radiograph = read_radiograph(worklist.root / case.path)
+    heatmap = worklist.model.explain(radiograph, label=LABEL).heatmap
+    page = visit(address)
+    _open_case(page, case)
+    _slide(page, "opacity", 100)
+    plain, overlay = (_sampled(_canvas(page, name).sum(axis=2), heatmap.shape) for name in ("plain", "overlay"))
+    strength = np.clip(heatmap / worklist.model.heatmap_scale(LABEL), 0, 1)
+    assert np.abs(overlay - plain)[strength < 0.004].max(initial=0) <= 12
+    assert np.abs(overlay - plain)[strength > 0.5].mean() > 30
+
+
+def test_below_the_operating_point_the_heatmap_is_shown_only_when_asked_for(
+    visit: Open, address: str, worklist: Worklist
+) -> None:
+    page = visit(address)
+    _open_case(page, _first(worklist, positive=False))
+    expect(page.get_by_text("is below its operating point, so no heatmap is drawn")).to_be_visible()
+    expect(page.get_by_text("below the operating point", exact=True)).to_be_visible()
+    assert np.array_equal(_canvas(page, "overlay"), _canvas(page, "plain"))
+    page.get_by_role("button", name="Show it anyway").click()
+    page.wait_for_timeout(300)
+    expect(page.get_by_text("so no heatmap is drawn")).to_be_hidden()
+    expect(page.locator("input.opacity")).to_be_enabled()
+
+
+def test_windowing_happens_in_the_browser(visit: Open, address: str, worklist: Worklist) -> None:
+    page = visit(address)
+    _open_case(page, _first(worklist, positive=True))
+    page.wait_for_timeout(1000)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    before = _canvas(page, "plain")
+    _slide(page, "level", 30)
+    brighter = _canvas(page, "plain")
+    _slide(page, "level", 50)
+    _slide(page, "width", 40)
+    harder = _canvas(page, "plain")
+    page.get_by_text("Inverted").click()
+    page.wait_for_timeout(300)
+    inverted = _canvas(page, "plain")
+    page.get_by_role("button", name="Reset view").click()
+    page.wait_for_timeout(300)
+    assert brighter.mean() > before.mean() + 10
+    assert harder.std() > before.std() + 5
+    assert np.array_equal(_canvas(page, "plain"), before)
+    drawn = _sampled(harder[:, :, 0], (96, 80))
+    assert np.abs(_sampled(inverted[:, :, 0], (96, 80)) + drawn - 255).max() <= 1
+    assert requests == []
+    assert page.url.endswith(f"case={_first(worklist, positive=True).key}")
+
+
+def test_the_image_can_be_windowed_dragged_and_zoomed_by_mouse_and_keyboard(
+    visit: Open, address: str, worklist: Worklist
+) -> None:
+    page = visit(address)
+    _open_case(page, _first(worklist, positive=True))
+    pane, values = page.locator("canvas.plain"), page.locator(".width-value, .level-value, .zoom-value")
+    assert values.all_inner_texts() == ["100 %", "50 %", "100 %"]
+    pane.focus()
+    for key in ("ArrowLeft", "ArrowUp", "+"):
+        page.keyboard.press(key)
+    expect(page.locator(".width-value")).to_have_text("98 %")
+    expect(page.locator(".level-value")).to_have_text("51 %")
+    expect(page.locator(".zoom-value")).to_have_text("125 %")
+    page.keyboard.press("0")
+    expect(page.locator(".zoom-value")).to_have_text("100 %")
+    box = pane.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 160, box["y"] + 100)
+    page.mouse.up()
+    expect(page.locator(".width-value")).to_have_text("120 %")
+    pane.dblclick()
+    expect(page.locator(".zoom-value")).to_have_text("200 %")
+    before = _canvas(page, "plain")
+    page.get_by_role("button", name="Drag: move").click()
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 240, box["y"] + 230)
+    page.mouse.up()
+    page.wait_for_timeout(300)
+    expect(page.locator(".width-value")).to_have_text("120 %")
+    assert not np.array_equal(_canvas(page, "plain"), before)
+
+
+def test_of_two_reviewers_the_second_is_told_and_keeps_the_text(visit: Open, address: str, worklist: Worklist) -> None:
+    case = worklist.sorted_by(LABEL)[2]
+    first, second = visit(f"{address}/?case={case.key}"), visit(f"{address}/?case={case.key}")
+    for page in (first, second):
+        _until_shown(page, case)
+    _save(first, "Agree", name="Dr. First")
+    expect(first.get_by_text("Saved: ✓ Agree.")).to_be_visible()
+    _save(second, "Unsure", name="Dr. Second", comment="too faint to say")
+    expect(second.get_by_text("Dr. First has saved a verdict since this page was opened")).to_be_visible()
+    expect(second.locator(".history")).to_contain_text("Dr. First")
+    expect(second.get_by_label("Comment")).to_have_value("too faint to say")
+    second.get_by_role("button", name="Save", exact=True).click()
+    expect(second.get_by_text("Saved: ? Unsure.")).to_be_visible()
+    expect(second.get_by_label("Comment")).to_have_value("")  # said once
+    expect(second.get_by_label("Your name")).to_have_value("Dr. Second")
+    expect(second.locator(".history li")).to_have_count(2)
+    first.get_by_role("button", name="Worklist").click()
+    _open_case(first, case)
+    expect(first.locator(".history li")).to_have_count(2)  # read again when the case is opened again
+
+
+def test_scripts_in_tags_and_comments_are_text(visit: Open, address: str, worklist: Worklist) -> None:
+    case = next(case for case in worklist.cases if case.sop_instance_uid == "2.25.800")
+    assert "<" in case.view_position
+    page = visit(address)
+    expect(page.locator(f'tr[data-key="{case.key}"]')).to_contain_text(case.view_position)
+    _open_case(page, case)
+    expect(page.get_by_role("heading", level=1)).to_contain_text(case.view_position)
+    comment = f"{SCRIPT}<img src=x onerror='window.owned=1'> **not bold** $x$"
+    _save(page, "Unsure", name=SCRIPT, comment=comment)
+    expect(page.locator(".history")).to_contain_text(comment)
+    page.get_by_role("button", name="Worklist").click()
+    expect(page.locator(f'tr[data-key="{case.key}"]')).to_contain_text(SCRIPT)
+    assert page.evaluate("window.owned") is None
+    assert NAME not in page.content()
+
+
+def test_a_verdict_needs_an_opinion_and_a_name(visit: Open, address: str, worklist: Worklist) -> None:
+    case = worklist.sorted_by(LABEL)[-1]
+    page = visit(f"{address}/?case={case.key}")
+    _until_shown(page, case)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Choose agree, disagree or unsure. Nothing was saved.")).to_be_visible()
+    _save(page, "Agree", name="  ")
+    expect(page.get_by_text("Enter your name. Nothing was saved.")).to_be_visible()
+    assert page.locator(".history").count() == 0
+
+
+def test_keys_go_from_case_to_case_but_not_while_writing(visit: Open, address: str, worklist: Worklist) -> None:
+    first, second = worklist.sorted_by(LABEL)[:2]
+    page = visit(address)
+    _open_case(page, first)
+    page.get_by_label("Comment").press_sequentially("new plain window")
+    page.wait_for_timeout(500)
+    assert page.url.endswith(first.key)
+    page.get_by_label("Comment").fill("")
+    page.get_by_role("heading", level=1).click()
+    page.keyboard.press("n")
+    _until_shown(page, second)
+    page.keyboard.press("p")
+    _until_shown(page, first)
+    page.keyboard.press("w")
+    assert _rows(page).count() == len(worklist.cases)
+
+
+def test_the_worklist_filters_and_lists_what_has_no_score(visit: Open, address: str, worklist: Worklist) -> None:
+    page = visit(address)
+    total = _rows(page).count()
+    look = sum(case.status == "review" for case in worklist.cases)
+    page.get_by_text("Needs a look").click()
+    expect(page.locator("tr[data-key]")).to_have_count(look)
+    page.get_by_text("All", exact=True).click()
+    expect(page.locator("tr[data-key]")).to_have_count(total)
+    page.get_by_text("2 files refused and 1 duplicates").click()
+    expect(page.get_by_text("The file is not DICOM, or is empty.")).to_be_visible()
+    assert NAME not in page.content()
+
+
+def test_the_model_explains_itself(visit: Open, address: str, worklist: Worklist) -> None:
+    page = visit(address)
+    page.get_by_role("button", name="About the model").click()
+    for text in (worklist.model.model_id, "random start", "interval", "Youden", "Not a medical device"):
+        expect(page.get_by_role("dialog").get_by_text(text).first).to_be_visible()
+
+
+@pytest.mark.parametrize("page_name", ["worklist", "case"])
+def test_a_phone_shows_every_page_without_sideways_scrolling(
+    visit: Open, address: str, worklist: Worklist, page_name: str
+) -> None:
+    case = worklist.sorted_by(LABEL)[0]
+    page = visit(address if page_name == "worklist" else f"{address}/?case={case.key}", width=390, height=844)
+    if page_name == "case":
+        _until_shown(page, case)
+        expect(page.get_by_role("button", name="Save", exact=True)).to_be_visible()
+    else:
+        assert _rows(page).count()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("[...document.querySelectorAll('*')].every(e => e.scrollWidth <= 390)")
+
+
+def test_a_changed_file_is_refused_in_one_sentence(
+    visit: Open, small_model: Path, tmp_path: Path, worklist: Worklist
+) -> None:
+    scores = score_incoming(small_model, tmp_path)
+    case = worklist.sorted_by(LABEL)[0]
+    (tmp_path / "incoming" / case.path).write_bytes(b"")
+    with served(small_model, scores, "sqlite://", tmp_path / "server.log") as address:
+        page = visit(f"{address}/?case={case.key}")
+        expect(page.get_by_text("This image is not shown.")).to_contain_text("the file has changed since it was scored")
+        expect(page.get_by_text(BANNER).first).to_be_visible()
+        assert page.get_by_role("button", name="Save", exact=True).count() == 0
+        page.close()
+
+
+def test_only_this_machine_can_reach_the_app(address: str) -> None:
+    port = int(address.rsplit(":", 1)[1])
+    listening = {
+        item.laddr.ip for item in psutil.net_connections("tcp") if item.laddr.port == port and item.status == "LISTEN"
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def _sampled(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The values at the centres of an image's pixels, where a canvas shows the whole image as large as it can."""
+    height, width = picture.shape
+    scale = min(height / shape[0], width / shape[1])
+    rows = (height - shape[0] * scale) / 2 + (np.arange(shape[0]) + 0.5) * scale
+    columns = (width - shape[1] * scale) / 2 + (np.arange(shape[1]) + 0.5) * scale
+    return picture[np.ix_(rows.astype(int), columns.astype(int))]

@@ -1,0 +1,256 @@
+"""What a clinician is shown is what was scored, or is refused; nobody is named; numbers explain themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from medres import Classifier, read_radiograph
+from medres.errors import Refused, UsageError
+from medres.review.about import facts
+from medres.review.cases import Case, Worklist
+from medres.review.encode import LONGEST_SIDE, Picture, encode_heatmap, encode_picture, pack
+from medres.review.words import percentages
+from medres.tables import read_csv, write_csv, write_json
+from tests.reviewing import NAME, SCRIPT, score_incoming
+
+LABEL = "disc"
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+    return score_incoming(small_model, tmp_path_factory.mktemp("review"))
+
+
+@pytest.fixture(scope="module")
+def model(small_model: Path) -> Classifier:
+    return Classifier.load(small_model)
+
+
+@pytest.fixture
+def worklist(scores: Path, model: Classifier) -> Worklist:
+    return Worklist(scores, model)
+
+
+@pytest.fixture
+def altered(scores: Path, tmp_path: Path, model: Classifier) -> Callable[..., Worklist]:
+    """The same folder and table, copied, with cells of its first scored row, or its record, changed."""
+
+    def alter(*, record: dict[str, object] | None = None, **cells: str) -> Worklist:
+        shutil.copytree(scores.parent, tmp_path / "copy")
+        folder = tmp_path / "copy" / "scored"
+        table = read_csv(folder / "predictions.csv")
+        row = table.index[table["status"].isin(["ok", "review"])][0]
+        for name, value in cells.items():
+            table.loc[row, name] = value
+        write_csv(folder / "predictions.csv", table)
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        write_json(folder / "run.json", {**run, "input": str(tmp_path / "copy" / "incoming"), **(record or {})})
+        return Worklist(folder, model)
+
+    return alter
+
+
+def _code(worklist: Worklist, case: Case) -> str:
+    with pytest.raises(Refused) as refusal:
+        worklist.open_case(case)
+    return refusal.value.code
+
+
+def test_a_worklist_opens_from_two_folders(scores: Path, small_model: Path) -> None:
+    assert len(Worklist.open(scores, small_model).cases) == 8
+
+
+def test_cases_are_sorted_by_probability(worklist: Worklist) -> None:
+    found = [case.probabilities[LABEL] for case in worklist.sorted_by(LABEL)]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) > 1
+
+
+def test_calls_agree_with_the_operating_point(worklist: Worklist) -> None:
+    threshold = worklist.threshold(LABEL)
+    assert {case.positive[LABEL] for case in worklist.cases} == {True, False}
+    assert all(case.positive[LABEL] == (case.probabilities[LABEL] >= threshold) for case in worklist.cases)
+
+
+def test_nothing_shown_names_a_patient_or_a_file(worklist: Worklist) -> None:
+    for case in worklist.cases:
+        shown = " ".join([case.key, case.patient_key, case.view_position, *case.review, *case.warnings])
+        assert NAME not in shown
+        assert SCRIPT not in case.patient_key
+        assert not any(f"P{number}" in shown for number in range(10))
+    assert all(".dcm" not in item.reason and NAME not in item.reason for item in worklist.unscored)
+
+
+def test_images_of_one_patient_can_be_told_apart(worklist: Worklist) -> None:
+    shown = {(case.patient_key, case.image) for case in worklist.cases}
+    assert len(shown) == len(worklist.cases)
+    assert sorted(case.images for case in worklist.cases) == [1, 1, 2, 2, 2, 2, 2, 2]
+
+
+def test_every_file_is_a_case_or_listed_apart_with_its_reason_in_words(worklist: Worklist, scores: Path) -> None:
+    table = read_csv(scores / "predictions.csv")
+    assert len(worklist.cases) + len(worklist.unscored) == len(table) == 11
+    reasons = {(item.status, item.reason) for item in worklist.unscored}
+    twin = table.index[table["path"] == "burned.dcm"][0] + 2
+    assert ("duplicate", f"The same image as row {twin}, which is scored.") in reasons
+    assert ("refused", "The file is not DICOM, or is empty.") in reasons
+    assert {table["status"][item.row - 2] for item in worklist.unscored} == {"refused", "duplicate"}
+
+
+def test_warnings_are_sentences(worklist: Worklist) -> None:
+    (burned,) = (case for case in worklist.cases if case.sop_instance_uid == "2.25.801")
+    assert "BurnedInAnnotation is YES: the pixels may identify the patient." in burned.warnings
+
+
+def test_an_opened_case_shows_what_was_scored(worklist: Worklist, model: Classifier) -> None:
+    case = worklist.sorted_by(LABEL)[0]
+    opened = worklist.open_case(case)
+    radiograph = read_radiograph(worklist.root / case.path)
+    assert np.abs(_levels(opened.picture) / 4095 - radiograph.pixels).max() <= 0.5 / 4095 + 1e-6
+    explained = model.explain(radiograph, label=LABEL)
+    grid = opened.heatmaps[LABEL]
+    assert grid.strength == pytest.approx(explained.strength, abs=1e-5)
+    assert grid.scale == model.heatmap_scale(LABEL)
+    assert worklist.open_case(case) is opened  # encoded once
+
+
+def test_only_so_many_opened_cases_are_kept(worklist: Worklist, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medres.review.cases._KEPT_CASES", 2)
+    for case in worklist.cases[:4]:
+        worklist.open_case(case)
+    assert list(worklist._opened) == [case.key for case in worklist.cases[2:4]]
+
+
+@pytest.mark.parametrize("path", ["../outside.dcm", "/etc/hostname", "x/../../outside.dcm"])
+def test_a_table_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Worklist], path: str) -> None:
+    worklist = altered(path=path)
+    (worklist.root.parent / "outside.dcm").write_bytes(b"secret")
+    assert _code(worklist, worklist.cases[0]) == "OUTSIDE_ROOT"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege on Windows")
+def test_a_link_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Worklist], tmp_path: Path) -> None:
+    worklist = altered(path="link.dcm")
+    (tmp_path / "outside.dcm").write_bytes(b"secret")
+    (worklist.root / "link.dcm").symlink_to(tmp_path / "outside.dcm")
+    assert _code(worklist, worklist.cases[0]) == "OUTSIDE_ROOT"
+
+
+def test_a_file_that_changed_since_it_was_scored_is_refused_even_if_it_was_open(
+    altered: Callable[..., Worklist],
+) -> None:
+    worklist = altered()
+    case, other = worklist.cases[:2]
+    worklist.open_case(case)
+    shutil.copy(worklist.root / other.path, worklist.root / case.path)
+    assert _code(worklist, case) == "CHANGED"
+
+
+def test_a_table_that_names_another_image_is_refused(altered: Callable[..., Worklist]) -> None:
+    worklist = altered(SOPInstanceUID="2.25.1")
+    assert _code(worklist, worklist.cases[0]) == "CHANGED"
+
+
+def test_a_file_that_is_gone_is_refused(altered: Callable[..., Worklist]) -> None:
+    worklist = altered()
+    (worklist.root / worklist.cases[0].path).unlink()
+    assert _code(worklist, worklist.cases[0]) == "UNREADABLE"
+    shutil.rmtree(worklist.root)
+    assert _code(worklist, worklist.cases[1]) == "UNREADABLE"
+
+
+def test_a_score_that_the_model_does_not_give_again_is_refused(altered: Callable[..., Worklist]) -> None:
+    worklist = altered(prob_disc="0.123456")
+    assert _code(worklist, worklist.cases[0]) == "NOT_REPRODUCED"
+
+
+@pytest.mark.parametrize("cell", ["", "nan", "1.5", "high"])
+def test_a_table_whose_probability_is_none_is_refused(altered: Callable[..., Worklist], cell: str) -> None:
+    with pytest.raises(UsageError, match=r"row \d+ of predictions.csv"):
+        altered(prob_disc=cell)
+
+
+def test_scores_of_another_model_are_refused(altered: Callable[..., Worklist]) -> None:
+    with pytest.raises(UsageError, match="was scored by model another"):
+        altered(record={"model_id": "another"})
+
+
+@pytest.mark.parametrize("name", ["run.json", "predictions.csv"])
+def test_a_folder_without_scores_is_a_usage_error(scores: Path, tmp_path: Path, model: Classifier, name: str) -> None:
+    for kept in {"run.json", "predictions.csv"} - {name}:
+        shutil.copy(scores / kept, tmp_path / kept)
+    with pytest.raises(UsageError, match=name):
+        Worklist(tmp_path, model)
+
+
+def test_the_card_is_told_in_words(model: Classifier) -> None:
+    told = dict(facts(model.card))
+    assert told["Intended use"].startswith("Not for diagnostic use")
+    assert told["Model"] == model.model_id
+    assert "random start" in told["Starting weights"]
+    assert "patients" in told["Trained on"]
+    assert "interval" in told[f"AUROC, {LABEL}"]
+    assert "Youden" in told[f"Operating point, {LABEL}"]
+
+
+def _levels(picture: Picture) -> np.ndarray:
+    flat = np.frombuffer(zlib.decompress(picture.pixels), dtype="<u2").reshape(picture.rows, picture.columns)
+    return np.cumsum(flat, axis=1, dtype=np.uint16)
+
+
+@given(arrays.arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.floats(0, 1, width=32)))
+def test_a_small_picture_arrives_to_half_a_level(pixels: np.ndarray) -> None:
+    assert np.abs(_levels(encode_picture(pixels)) / 4095 - pixels).max() <= 0.5 / 4095 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "aspect"), [(3000, 2400, 1.0), (200, 100, 2.0), (200, 100, 0.5), (3000, 10, 1.0)]
+)
+def test_a_picture_has_square_pixels_and_fits(rows: int, columns: int, aspect: float) -> None:
+    ramp = np.linspace(0, 1, columns, dtype=np.float32)[None].repeat(rows, axis=0)
+    picture = encode_picture(ramp, pixel_aspect_ratio=aspect)
+    assert max(picture.rows, picture.columns) <= LONGEST_SIDE
+    assert picture.rows / picture.columns == pytest.approx(rows * aspect / columns, rel=0.1)
+    levels = _levels(picture) / 4095
+    assert np.all(np.diff(levels.mean(axis=0)) >= 0)
+    assert levels.mean() == pytest.approx(ramp.mean(), abs=0.01)
+
+
+def test_a_heatmap_keeps_its_absolute_scale() -> None:
+    weak = np.full((50, 40), 0.5, dtype=np.float32)
+    cells = [
+        np.frombuffer(zlib.decompress(encode_heatmap(part * weak, scale=2.0).cells), np.uint8) for part in (1, 2, 8)
+    ]
+    assert [int(values.max()) for values in cells] == [64, 128, 255]
+
+
+def test_a_message_holds_its_parts_in_order() -> None:
+    picture = encode_picture(np.eye(5, dtype=np.float32))
+    grid = encode_heatmap(np.eye(5, dtype=np.float32), scale=1.0)
+    message = pack(picture, grid, {"label": "Ödem"})
+    length = int.from_bytes(message[:4], "little")
+    header = json.loads(message[4 : 4 + length])
+    assert header["label"] == "Ödem"
+    assert len(header["colours"]) == 768
+    assert message[4 + length :] == picture.pixels + grid.cells
+    assert (header["picture"]["bytes"], header["heatmap"]["bytes"]) == (len(picture.pixels), len(grid.cells))
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_two_percentages_never_contradict_the_call(probability: float, threshold: float) -> None:
+    shown, point = percentages(probability, threshold)
+    assert not {"0 %", "100 %"} & {shown, point}
+    values = [float(text.strip("<> %")) for text in (shown, point)]
+    if not {">", "<"} & {shown[0], point[0]} and abs(probability - threshold) > 1e-6:
+        assert (values[0] > values[1]) == (probability > threshold)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medres import Classifier, read_radiograph
+from medres.errors import ModelError, UsageError
+from medres.imaging.preprocessing import preprocess
+from medres.model.classifier import native_heatmap
+from medres.tables import sha256_file
+from tests.conftest import Medres
+from tests.phantoms import blob, write_radiograph
+
+
+@pytest.fixture
+def copy(small_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_model, tmp_path / "copy"))
+
+
+def _flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["models/model.safetensors", "models/outliers.safetensors"])
+@pytest.mark.parametrize("place", [-1, 200])
+def test_one_flipped_byte_of_the_tensors_is_refused(copy: Path, name: str, place: int) -> None:
+    _flip(copy / name, place)
+    with pytest.raises(ModelError, match="altered or damaged"):
+        Classifier.load(copy)
+
+
+def test_a_flipped_byte_is_one_clear_line_on_the_command_line(copy: Path, medres: Medres) -> None:
+    _flip(copy / "models/model.safetensors", -1)
+    done = medres("inspect", copy)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "altered or damaged" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "change", [("temperatures", {"disc": 2.0}), ("architecture", "resnet34"), ("labels", ["other"])]
+)
+def test_an_altered_card_is_refused(copy: Path, change: tuple[str, object]) -> None:
+    card = json.loads((copy / "medres.json").read_text())
+    card[change[0]] = change[1]
+    (copy / "medres.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="altered"):
+        Classifier.load(copy)
+
+
+def test_weights_that_compute_something_else_fail_the_self_check(copy: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    from medres.model.card import ModelCard
+
+    tensors = load_file(copy / "models/model.safetensors")
+    save_file({**tensors, "head.bias": tensors["head.bias"] + 0.5}, copy / "models/model.safetensors")
+    card = ModelCard.model_validate_json((copy / "medres.json").read_text())
+    forged = card.model_copy(update={"weights_sha256": sha256_file(copy / "models/model.safetensors")})
+    (copy / "medres.json").write_text(forged.model_copy(update={"model_id": forged.identifier()}).model_dump_json())
+    with pytest.raises(ModelError, match="self-check"):
+        Classifier.load(copy)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "\x00"])
+def test_a_damaged_card_is_refused(copy: Path, content: str) -> None:
+    (copy / "medres.json").write_text(content)
+    with pytest.raises(ModelError, match="damaged"):
+        Classifier.load(copy)
+
+
+@pytest.mark.parametrize("name", ["models/model.safetensors", "models/outliers.safetensors"])
+def test_a_missing_file_is_refused(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(ModelError, match="missing"):
+        Classifier.load(copy)
+
+
+def test_a_folder_without_a_model_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no model"):
+        Classifier.load(tmp_path)
+
+
+def test_everything_on_the_card_is_filled(small_model: Path) -> None:
+    card = json.loads((small_model / "medres.json").read_text())
+    optional = {"git_commit", "fold", "weights_file", "size", "sha256"}
+
+    def empty(value: object, name: str = "") -> list[str]:
+        if isinstance(value, dict):
+            return [found for key, item in value.items() for found in empty(item, key)]
+        return [name] if value in (None, "") and name not in optional else []
+
+    assert empty(card) == []
+    assert card["provenance"]["backbone"]["name"].startswith("none: a random start")
+
+
+def test_inspect_shows_the_card_in_words_and_as_json(small_model: Path, medres: Medres) -> None:
+    words = medres("inspect", small_model)
+    assert words.returncode == 0
+    assert "Not for diagnostic use" in words.stdout
+    assert "random start" in words.stdout
+    assert json.loads(medres("inspect", small_model, "--json").stdout)["labels"] == ["disc"]
+
+
+def test_the_folds_of_a_run_score_as_an_ensemble_of_calibrated_probabilities(
+    small_run: Path, small_cohort: Path
+) -> None:
+    ensemble = Classifier.load(small_run)
+    members = [Classifier.load(folder) for folder in sorted((small_run / "models").iterdir())]
+    radiograph = read_radiograph(small_cohort.parent / "images" / "0003.dcm")
+    mean = np.mean([member.predict(radiograph).scores["disc"].probability for member in members])
+    assert ensemble.predict(radiograph).scores["disc"].probability == pytest.approx(mean, abs=1e-12)
+    assert ensemble.card.members == len(members) == 2
+    assert ensemble.model_id not in {member.model_id for member in members}
+    assert ensemble.card.metrics == {}
+
+
+def test_an_image_unlike_the_training_images_is_for_review(small_model: Path, tmp_path: Path) -> None:
+    y, x = np.mgrid[:96, :80]
+    path = write_radiograph(tmp_path / "x.dcm", ((x // 4 + y // 4) % 2) * 4095, patient="1", uid="2.25.9")
+    prediction = Classifier.load(small_model).predict(read_radiograph(path))
+    assert (prediction.status, prediction.reason) == ("review", "OUTLIER")
+    assert 0 <= prediction.scores["disc"].probability <= 1
+
+
+def test_a_heatmap_is_the_class_activation_map_put_back_on_native_pixels(small_model: Path, tmp_path: Path) -> None:
+    model = Classifier.load(small_model)
+    pixels = blob(200, bright=True, rows=210, columns=160)
+    radiograph = read_radiograph(write_radiograph(tmp_path / "x.dcm", pixels, patient="1", uid="2.25.200"))
+    prepared = preprocess(radiograph, model.preprocessing)
+    maps = model.score(prepared.pixels[None], maps=True).maps
+    assert maps is not None
+    explained = model.explain(radiograph, label="disc")
+    np.testing.assert_array_equal(explained.heatmap, native_heatmap(prepared.placement, maps[0, 0]))
+    assert explained.heatmap.shape == (210, 160)
+    assert explained.strength == maps[0, 0].max()
+
+
+def test_an_unknown_label_names_the_known_ones(small_model: Path, small_cohort: Path) -> None:
+    radiograph = read_radiograph(small_cohort.parent / "images" / "0003.dcm")
+    with pytest.raises(UsageError, match="it has disc"):
+        Classifier.load(small_model).explain(radiograph, label="dics")

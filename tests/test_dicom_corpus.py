@@ -1,0 +1,144 @@
+"""Every odd, malformed and hostile file of the corpus ends as its index says."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medres.config import GATES, Limits
+from medres.imaging import codecs
+from medres.imaging.isolation import Workers
+from medres.imaging.preprocessing import Inspected, inspect
+from medres.imaging.reading import read_dataset, read_radiograph
+from medres.records import Refusal
+from tests.conftest import SHARED, needs_shared
+
+pytestmark = needs_shared("dicom-corpus")
+
+CORPUS = SHARED / "dicom-corpus"
+LIMITS = Limits(seconds=5.0)
+HEADER_ONLY = {"JPEG2000-embedded-sequence-delimiter"}
+
+
+def index() -> list[dict[str, str]]:
+    if not CORPUS.exists():
+        return []
+    with (CORPUS / "index.csv").open(encoding="utf-8", newline="") as table:
+        return list(csv.DictReader(table))
+
+
+ROWS = index()
+JUDGED = [row for row in ROWS if row["expected_status"] and not row["expected_reason"].startswith("DUPLICATE")]
+REAL = [row for row in ROWS if not row["expected_status"]]
+STATUS = {(False, False): "accept", (False, True): "accept_warn", (True, False): "review", (True, True): "review"}
+
+
+def inspected(rows: list[dict[str, str]], gate: str) -> dict[str, Inspected | Refusal]:
+    paths = [str(CORPUS / row["file"]) for row in rows]
+    with Workers(2, limits=LIMITS) as pool:
+        results = pool.map(partial(inspect, gate=GATES[gate], limits=LIMITS), paths)
+        return {row["file"]: result for row, (_, result) in zip(rows, results, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def judged() -> dict[str, Inspected | Refusal]:
+    return inspected(JUDGED, "frontal-chest")
+
+
+@pytest.fixture(scope="module")
+def real() -> dict[str, Inspected | Refusal]:
+    return inspected(REAL, "any")
+
+
+@pytest.mark.parametrize("row", JUDGED, ids=lambda row: Path(row["file"]).stem)
+def test_status_and_reason_are_those_of_the_index(row: dict[str, str], judged: dict[str, Inspected | Refusal]) -> None:
+    result = judged[row["file"]]
+    if isinstance(result, Refusal):
+        assert ("reject", result.code) == (row["expected_status"], row["expected_reason"]), result.detail
+    else:
+        assert STATUS[bool(result.review), bool(result.warnings)] == row["expected_status"], result.warnings
+        assert " ".join((*result.review, *result.warnings)) == row["expected_reason"]
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row["expected_display_u16"]], ids=lambda row: Path(row["file"]).stem
+)
+def test_what_is_shown_is_what_the_standard_says(row: dict[str, str]) -> None:
+    expected = np.load(CORPUS / "synthetic" / row["expected_display_u16"])
+    shown = np.rint(read_radiograph(CORPUS / row["file"]).pixels.astype(np.float64) * 65535)
+    assert shown.shape == expected.shape
+    assert np.abs(shown - expected.astype(np.float64)).max() <= 2
+
+
+def test_every_real_file_is_accepted_or_refused_and_ends_no_process(real: dict[str, Inspected | Refusal]) -> None:
+    assert len(real) == len(REAL)
+    for name, result in real.items():
+        crashed = isinstance(result, Refusal) and result.code in {"DECODER_CRASH", "DECODER_TIMEOUT"}
+        assert not crashed or "security" in name, name
+    assert sum(isinstance(result, Inspected) for result in real.values()) > len(REAL) // 3
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        pytest.param(row, match[1], id=Path(row["file"]).name[:40])
+        for row in REAL
+        if (match := re.search(r"(?:^|-> |; )reject ([A-Z_]+)\b", row["correct_reader_must"]))
+        and "gate XA" not in row["correct_reader_must"]
+        and "/" not in row["correct_reader_must"]
+    ],
+)
+def test_a_real_file_that_must_be_refused_is_refused_for_that_reason(
+    row: dict[str, str], code: str, real: dict[str, Inspected | Refusal]
+) -> None:
+    result = real[row["file"]]
+    assert isinstance(result, Refusal)
+    assert result.code == code, result.detail
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in REAL if row["correct_reader_must"].startswith("accept")],
+    ids=lambda row: Path(row["file"]).name[:40],
+)
+def test_a_real_radiograph_that_must_be_accepted_is(row: dict[str, str], real: dict[str, Inspected | Refusal]) -> None:
+    result = real[row["file"]]
+    assert isinstance(result, Inspected), result
+    if "lossy" in row["correct_reader_must"]:
+        assert "LOSSY" in result.warnings
+
+
+def lossless_and_known() -> list[dict[str, str]]:
+    """Accepted by pydicom as grayscale of one frame: its array's hash is in the index."""
+    return [
+        row
+        for row in REAL
+        if re.match(r"ok >?u?int\d+\(\d+, \d+\)", row["pydicom_3_0_2_result"])
+        and row["photometric"].startswith("MONOCHROME")
+        and row["category"] != "security"
+    ]
+
+
+@pytest.mark.parametrize("row", lossless_and_known(), ids=lambda row: Path(row["file"]).name[:40])
+def test_lossless_pixels_are_bit_exact(row: dict[str, str], real: dict[str, Inspected | Refusal]) -> None:
+    if isinstance(real[row["file"]], Refusal):
+        assert real[row["file"]].code in {"NO_CONTRAST", "TOO_SMALL", "BAD_UID"}
+        return
+    decoded = codecs.decode(read_dataset(CORPUS / row["file"]).dataset, limits=LIMITS)
+    if decoded.lossy:
+        return  # decoders may differ by a code or two
+    dtype, digest = re.findall(r"ok (>?u?int\d+)\(.* sha ([0-9a-f]{16})", row["pydicom_3_0_2_result"])[0]
+    exact = decoded.pixels.astype(np.dtype(dtype.replace(">int", ">i").replace("16", "2")) if ">" in dtype else dtype)
+    assert hashlib.sha256(exact.tobytes()).hexdigest()[:16] == digest
+
+
+def test_the_same_radiograph_in_three_lossless_encodings_has_one_hash(real: dict[str, Inspected | Refusal]) -> None:
+    twins = [real[row["file"]] for row in REAL if row["file"].endswith(("RG2_J2KR", "RG2_JLSL", "RG2_JPLL"))]
+    assert len(twins) == 3
+    assert len({twin.pixels_sha256 for twin in twins if isinstance(twin, Inspected)}) == 1

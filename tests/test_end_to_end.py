@@ -1,0 +1,93 @@
+"""What a user runs, on real radiographs and on the demo's phantoms."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medres.model.classifier import Classifier
+from tests.conftest import SHARED, Medres, needs_shared
+
+
+@needs_shared("chest64/manifest.csv")
+def test_a_cross_validation_on_real_chest_radiographs_really_learns(tmp_path: Path, medres: Medres) -> None:
+    manifest, run = SHARED / "chest64" / "manifest.csv", tmp_path / "run"
+    done = medres(
+        "crossval", manifest, "--label", "ap", "--config", "quick", "--out", run,
+        "--set", "preprocessing.size=64", "--set", "training.stages=[{epochs: 4}]", "--set", "crossval.folds=2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    pooled = json.loads((run / "metrics.json").read_text())["labels"]["ap"]["pooled"]["auroc"]
+    assert pooled["value"] >= 0.95
+    assert pooled["low"] < pooled["value"] < pooled["high"]
+    patients = pd.read_csv(manifest, dtype=str)["PatientID"].nunique()
+    assert (pooled["n"], pooled["n_patients"]) == (1000, patients)
+    table = pd.read_csv(run / "oof.csv", dtype=str)
+    assert table["SOPInstanceUID"].is_unique
+    assert (table.groupby("PatientID")["fold"].nunique() == 1).all()
+    for fold in json.loads((run / "splits.json").read_text())["folds"]:
+        roles = [set(fold[name]) for name in ("training", "validation", "held_out")]
+        assert len(set.union(*roles)) == sum(map(len, roles)) == patients
+
+
+def test_the_demo_writes_everything_it_promises(demo_run: Path) -> None:
+    expected = [
+        "manifest.csv",
+        "refused.csv",
+        "run/report.html",
+        "run/oof.csv",
+        "model/medres.json",
+        "scored/predictions.parquet",
+    ]
+    assert [name for name in expected if not (demo_run / name).is_file()] == []
+    said = (demo_run.parent / "stdout.txt").read_text()
+    for words in ("AUROC", "one row each", "heatmaps", "report.html", "predictions.csv", "random start"):
+        assert words in said
+
+
+def test_the_demo_learns_its_phantoms(demo_run: Path) -> None:
+    pooled = json.loads((demo_run / "run" / "metrics.json").read_text())["labels"]["nodule"]["pooled"]["auroc"]
+    assert pooled["value"] >= 0.90
+    assert pooled["low"] is not None
+    assert pooled["n_patients"] >= 60
+
+
+def test_the_demo_scores_every_file_of_its_folder(demo_run: Path) -> None:
+    table = pd.read_csv(demo_run / "scored" / "predictions.csv", dtype=str, keep_default_na=False)
+    files = [
+        path.relative_to(demo_run / "incoming").as_posix()
+        for path in (demo_run / "incoming").rglob("*")
+        if path.is_file()
+    ]
+    assert sorted(table["path"].str.removeprefix("./")) == sorted(files)
+    assert {"ok", "refused"} <= set(table["status"])
+    pictures = list((demo_run / "scored" / "heatmaps").glob("*.png"))
+    assert len(pictures) == (table["positive_nodule"] == "1").sum() > 0
+
+
+def test_the_demo_model_finds_nodules_it_never_saw(demo_run: Path) -> None:
+    table = pd.read_csv(demo_run / "scored" / "predictions.csv", dtype={"SOPInstanceUID": str})
+    truth = pd.read_csv(demo_run / "incoming-labels.csv", dtype={"SOPInstanceUID": str})
+    joined = table.merge(truth, on="SOPInstanceUID").dropna(subset="prob_nodule")
+    positive, negative = (joined.loc[joined["label_nodule"] == value, "prob_nodule"] for value in (1, 0))
+    assert np.mean(positive.to_numpy()[:, None] > negative.to_numpy()[None]) > 0.8
+
+
+def test_the_demo_heatmaps_point_at_lesions_more_often_than_chance(demo_run: Path) -> None:
+    line = next(
+        line for line in (demo_run.parent / "stdout.txt").read_text().splitlines() if line.startswith("heatmaps: the")
+    )
+    numbers = [int(number) for number in re.findall(r"(\d+)%", line)]
+    assert len(numbers) == 4, line
+    _, low, _, chance = numbers
+    assert low > chance, line
+
+
+def test_the_demo_model_loads_and_knows_itself(demo_run: Path) -> None:
+    card = Classifier.load(demo_run / "model").card
+    assert card.labels == ("nodule",)
+    assert card.provenance.recipe == "quick"

@@ -1,0 +1,296 @@
+"""Intervals resample patients, agree with slow and with other people's code, and are honest at the edges."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn import metrics as sklearn_metrics
+
+from medres.evaluation import metrics
+from medres.evaluation.heatmaps import hit_rate, peak
+from medres.evaluation.intervals import (
+    bootstrap,
+    bootstrap_difference,
+    calibration_intervals,
+    delong,
+    exact_bounds,
+    wilson,
+)
+from medres.evaluation.resampling import STATISTICS, patient_numbers, resamples
+
+OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv")
+
+
+def cohort(
+    n: int = 300, patients: int = 120, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Labels, probabilities with ties, and patients who differ in how many images they have and how ill they are."""
+    generator = np.random.default_rng(seed)
+    groups = generator.integers(0, patients, n)
+    trait = generator.normal(size=patients)[groups]
+    labels = (generator.random(n) < expit(trait)).astype(np.int64)
+    return labels, np.round(expit(trait + labels + generator.normal(size=n) - 0.5), 2), groups
+
+
+def scores_for(statistic: str, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (probabilities >= 0.5).astype(float) if statistic in OF_DECISIONS else probabilities
+
+
+@pytest.mark.parametrize("statistic", ["auroc", "average_precision", "brier"])
+def test_every_replicate_equals_scikit_learn_with_weights(statistic: str) -> None:
+    labels, scores, groups = cohort()
+    patient = patient_numbers(groups)
+    kernel = STATISTICS[statistic](labels, scores, patient)
+    counts = next(resamples(patient.max() + 1, len(labels), replicates=25, seed=1))
+    peer = {
+        "auroc": sklearn_metrics.roc_auc_score,
+        "average_precision": sklearn_metrics.average_precision_score,
+        "brier": sklearn_metrics.brier_score_loss,
+    }[statistic]
+    expected = [peer(labels, scores, sample_weight=row[patient]) for row in counts]
+    assert kernel(counts) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("statistic", sorted(set(STATISTICS) - {"expected_calibration_error"}))
+def test_the_fast_bootstrap_equals_a_loop_that_repeats_images(statistic: str) -> None:
+    labels, probabilities, groups = cohort(n=90, patients=30)
+    scores = scores_for(statistic, probabilities)
+    fast = bootstrap(labels, scores, groups, statistic=statistic, replicates=200, seed=4)
+    slow = bootstrap(labels, scores, groups, statistic=getattr(metrics, statistic), replicates=200, seed=4)
+    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high), abs=1e-12)
+    assert fast.method == "patient-clustered bootstrap, percentile, 200 replicates, seed 4"
+
+
+def test_a_replicate_is_a_draw_of_as_many_patients_with_replacement() -> None:
+    chunks = list(resamples(7, 3_000_000, replicates=5, seed=0))
+    assert [chunk.shape for chunk in chunks] == [(1, 7)] * 5
+    assert all(chunk.sum() == 7 for chunk in chunks)
+    many = np.concatenate(list(resamples(7, 10, replicates=20_000, seed=0)))
+    assert many.mean(axis=0) == pytest.approx(np.ones(7), abs=0.03)
+    assert many.var(axis=0) == pytest.approx(np.full(7, 6 / 7), abs=0.04)
+
+
+@given(st.integers(0, 50))
+@settings(deadline=None, max_examples=20)
+def test_a_monotone_transform_of_scores_changes_no_interval_of_auroc(seed: int) -> None:
+    labels, scores, groups = cohort(n=80, patients=40, seed=seed)
+    plain = bootstrap(labels, scores, groups, replicates=100)
+    assert bootstrap(labels, 5 * scores**3 - 2, groups, replicates=100) == plain
+
+
+@given(st.integers(0, 50))
+@settings(deadline=None, max_examples=20)
+def test_swapped_classes_mirror_the_interval_of_auroc(seed: int) -> None:
+    labels, scores, groups = cohort(n=80, patients=40, seed=seed)
+    plain = bootstrap(labels, scores, groups, replicates=100)
+    mirrored = bootstrap(1 - labels, scores, groups, replicates=100)
+    expected = [1 - bound for bound in (plain.value, plain.high, plain.low) if bound is not None]
+    assert [mirrored.value, mirrored.low, mirrored.high] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_order_of_rows_and_the_names_of_patients_in_order_change_nothing() -> None:
+    labels, scores, groups = cohort()
+    order = np.random.default_rng(9).permutation(len(labels))
+    names = np.array([f"P{group:04d}" for group in groups])
+    assert bootstrap(labels, scores, names) == bootstrap(labels[order], scores[order], names[order])
+
+
+def test_duplicated_images_of_a_patient_do_not_narrow_the_interval() -> None:
+    labels, scores, groups = cohort()
+    once = bootstrap(labels, scores, groups)
+    tenfold = bootstrap(np.repeat(labels, 10), np.repeat(scores, 10), np.repeat(groups, 10))
+    assert (tenfold.value, tenfold.low, tenfold.high) == (once.value, once.low, once.high)
+    assert (tenfold.n, tenfold.n_patients) == (10 * once.n, once.n_patients)
+    blind = bootstrap(np.repeat(labels, 10), np.repeat(scores, 10), np.arange(10 * len(labels)))
+    assert _width(blind) < 0.5 * _width(once)
+
+
+def _width(interval: object) -> float:
+    return float(interval.high - interval.low)  # type: ignore[attr-defined]
+
+
+def test_n_counts_the_images_that_a_share_is_a_share_of() -> None:
+    labels, scores, groups = [1, 1, 1, 0, 0], [1, 0, 1, 1, 0], list("aabcd")
+    found = {name: bootstrap(labels, scores, groups, statistic=name, replicates=100) for name in OF_DECISIONS}
+    assert {name: (one.n, one.n_patients) for name, one in found.items()} == {
+        "sensitivity": (3, 2),
+        "specificity": (2, 2),
+        "ppv": (3, 3),
+        "npv": (2, 2),
+    }
+
+
+def test_undefined_replicates_are_left_out_and_counted() -> None:
+    found = bootstrap([1, 0, 0, 0], [0.9, 0.95, 0.2, 0.1], list("abcd"), replicates=500)
+    assert found.low is not None
+    left_out = int(found.method.split("; ")[1].split()[0])
+    assert left_out == pytest.approx(500 * (0.75**4 + 0.25**4), abs=60)
+
+
+def test_undefined_is_none_with_its_reason() -> None:
+    one_class = bootstrap([0, 0, 0], [0.1, 0.2, 0.3], list("abc"))
+    assert (one_class.value, one_class.low, one_class.high) == (None, None, None)
+    assert (one_class.method, one_class.n, one_class.n_patients) == ("undefined: only one class", 3, 3)
+    assert bootstrap([], [], []).method == "undefined: no images"
+    assert bootstrap([0, 1], [0, 0], [1, 2], statistic="ppv").method == "undefined: nothing was called positive"
+    assert delong([1, 1], [0.2, 0.3]).value is None
+
+
+def test_one_patient_has_no_interval() -> None:
+    found = bootstrap([0, 1, 0], [0.2, 0.7, 0.1], ["a", "a", "a"])
+    assert (found.value, found.low, found.high, found.method) == (1.0, None, None, "no interval: only one patient")
+
+
+def test_a_perfect_result_in_a_small_cohort_is_not_called_certain() -> None:
+    labels, scores, groups = [1] * 8 + [0] * 20, [0.9] * 8 + [0.1] * 20, [*range(28)]
+    perfect = bootstrap(labels, scores, groups)
+    assert (perfect.value, perfect.low, perfect.high) == (1.0, pytest.approx(0.025 ** (1 / 8)), 1.0)
+    assert perfect.method == "exact binomial on 8 disjoint pairs of patients (the classes are separated)"
+    sensitivity = bootstrap(labels, np.round(scores), groups, statistic="sensitivity")
+    assert (sensitivity.low, sensitivity.high) == exact_bounds(8, 8)
+    assert bootstrap(labels, scores, groups, statistic="average_precision").low is None
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="no statistic 'auc'"):
+        bootstrap([0, 1], [0, 1], [0, 1], statistic="auc")
+    with pytest.raises(ValueError, match="one patient per image"):
+        bootstrap([0, 1], [0, 1], [0])
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    odds = np.linspace(-9, 9, 1801)
+    density = np.exp(-(odds**2) / 4)  # of logits: a patient's part and an image's part, each of variance 1
+    ill, well = density * expit(odds), density * expit(-odds)
+    truth = float((ill * (np.cumsum(well) - well / 2)).sum() / (ill.sum() * well.sum()))
+    covered: dict[str, list[bool]] = {"auroc": [], "slope": []}
+    for seed in range(200):
+        generator = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(120), 2)
+        logits = np.repeat(generator.normal(size=120), 2) + generator.normal(size=240)
+        labels = (generator.random(240) < expit(logits)).astype(np.int64)
+        auroc = bootstrap(labels, logits, groups, replicates=300)
+        slope = calibration_intervals(labels, expit(logits), groups)["calibration_slope"]
+        for name, found, expected in (("auroc", auroc, truth), ("slope", slope, 1.0)):
+            assert found.low is not None
+            assert found.high is not None
+            covered[name].append(found.low <= expected <= found.high)
+    shares = {name: float(np.mean(hits)) for name, hits in covered.items()}
+    assert all(0.91 < share < 0.99 for share in shares.values()), shares
+
+
+def test_the_calibration_error_has_no_interval_because_resampling_inflates_it() -> None:
+    generator = np.random.default_rng(0)
+    probabilities = generator.random(200)
+    labels = (generator.random(200) < probabilities).astype(np.int64)
+    found = bootstrap(labels, probabilities, np.arange(200), statistic="expected_calibration_error")
+    assert found.value == metrics.expected_calibration_error(labels, probabilities)
+    assert (found.low, found.high) == (None, None)
+    kernel = STATISTICS["expected_calibration_error"](labels, probabilities, np.arange(200))
+    drawn = kernel(next(resamples(200, 200, replicates=500, seed=0)))
+    assert drawn.mean() > 1.2 * (found.value or 0)
+
+
+def test_delong_agrees_with_the_bootstrap_where_every_patient_has_one_image() -> None:
+    labels, scores, _ = cohort(n=1500, patients=1500)
+    smooth = scores + np.random.default_rng(1).normal(0, 0.05, 1500)
+    fast, slow = delong(labels, smooth), bootstrap(labels, smooth, np.arange(1500))
+    assert fast.value == pytest.approx(slow.value, abs=1e-12)
+    assert (fast.low, fast.high) == pytest.approx((slow.low, slow.high), abs=0.003)
+
+
+@pytest.mark.parametrize(("n", "digits", "confidence"), [(60, 1, 0.95), (400, 3, 0.9), (3000, 12, 0.99)])
+def test_delong_equals_proc(n: int, digits: int, confidence: float, tmp_path: Path) -> None:
+    if (
+        not shutil.which("Rscript")
+        or subprocess.run(["Rscript", "-e", "library(pROC)"], capture_output=True).returncode
+    ):
+        pytest.skip("R with the package pROC is not installed")
+    generator = np.random.default_rng(n)
+    labels = generator.integers(0, 2, n)
+    scores = np.round(generator.normal(labels * 0.8, 1), digits)
+    np.savetxt(tmp_path / "scores.csv", np.stack([labels, scores], axis=1), delimiter=",", fmt="%.17g")
+    program = (
+        f'd <- read.csv("scores.csv", header=FALSE); library(pROC); r <- roc(d$V1, d$V2, direction="<", quiet=TRUE);'
+        f'cat(sprintf("%.15g", ci.auc(r, method="delong", conf.level={confidence})))'
+    )
+    done = subprocess.run(["Rscript", "-e", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    found = delong(labels, scores, confidence=confidence)
+    expected = [float(number) for number in done.stdout.split()]
+    assert [found.low, found.value, found.high] == pytest.approx(expected, abs=1e-8)
+
+
+def test_calibration_intervals_agree_with_the_bootstrap() -> None:
+    labels, scores, groups = cohort(n=1200, patients=400)
+    scores = np.clip(scores, 0.02, 0.98)
+    found = calibration_intervals(labels, scores, groups)
+    for place, name in enumerate(("calibration_slope", "calibration_intercept")):
+
+        def part(truth: NDArray[np.int64], values: NDArray[np.float64], place: int = place) -> float | None:
+            line = metrics.calibration_line(truth, values)
+            return None if line is None else line[place]
+
+        slow = bootstrap(labels, scores, groups, statistic=part, replicates=300)
+        assert found[name].value == slow.value
+        assert (found[name].low, found[name].high) == pytest.approx((slow.low, slow.high), abs=0.35 * _width(slow))
+        assert _width(found[name]) == pytest.approx(_width(slow), rel=0.2)
+
+
+def test_a_difference_is_paired_so_that_equal_models_differ_by_nothing() -> None:
+    labels, scores, groups = cohort()
+    same = bootstrap_difference(labels, scores, 2 * scores, groups, replicates=200)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    worse = np.round(scores + np.random.default_rng(0).normal(0, 0.1, len(scores)), 2)
+    found = bootstrap_difference(labels, worse, scores, groups, replicates=500)
+    alone = [bootstrap(labels, values, groups, replicates=500) for values in (scores, worse)]
+    assert found.value == pytest.approx((alone[0].value or 0) - (alone[1].value or 0))
+    assert _width(found) < 0.7 * min(map(_width, alone))
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_and_exact_bounds_hold_the_share_and_mirror(case: tuple[int, int]) -> None:
+    hits, n = case
+    found, mirrored = wilson(hits, n), wilson(n - hits, n)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low <= hits / n <= found.high <= 1
+    assert found.low == pytest.approx(1 - (mirrored.high or 0), abs=1e-12)
+    low, high = exact_bounds(hits, n)
+    assert low <= hits / n <= high
+
+
+def test_a_peak_is_the_centre_of_its_plateau() -> None:
+    heatmap = np.zeros((20, 30))
+    heatmap[4:7, 10:15] = 2.5
+    assert peak(heatmap) == (5.0, 12.0)
+    heatmap[15, 29] = 2.5
+    assert heatmap[tuple(map(int, peak(heatmap)))] == 2.5
+    assert np.isnan(peak(np.zeros((4, 4)))).all()
+    with pytest.raises(ValueError, match="finite"):
+        peak([[np.nan, 1.0]])
+
+
+def test_a_hit_lies_within_a_lesion_and_its_tolerance_and_chance_is_the_area() -> None:
+    lesions = [[(10.0, 10.0, 3.0)], [(0.0, 0.0, 1.0), (40.0, 40.0, 5.0)], [(25.0, 25.0, 2.0)]]
+    peaks = [(10.0, 14.0), (44.0, 40.0), (float("nan"), float("nan"))]
+    shapes = [(50, 50)] * 3
+    strict = hit_rate(peaks, lesions, shapes=shapes, tolerance=0)
+    assert strict.interval.value == pytest.approx(1 / 3)
+    lenient = hit_rate(peaks, lesions, shapes=shapes, tolerance=[1, 0, 100])
+    assert lenient.interval.value == pytest.approx(2 / 3)
+    assert lenient.interval.n == 3
+    assert "not clustered" in lenient.interval.method
+    everywhere = hit_rate(peaks[:1], lesions[:1], shapes=shapes[:1], tolerance=100)
+    assert everywhere.chance == 1
+    disc = hit_rate(peaks[:1], [[(50.0, 50.0, 30.0)]], shapes=[(101, 101)], tolerance=10)
+    assert disc.chance == pytest.approx(np.pi * 40**2 / 101**2, rel=0.01)
+    with pytest.raises(ValueError, match="at least one lesion"):
+        hit_rate(peaks[:1], [[]], shapes=shapes[:1], tolerance=0)

@@ -1,0 +1,125 @@
+"""One file, one tensor, one probability: whichever way it goes through medres."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medres import Classifier, read_radiograph
+from medres.cohort.cache import cached_pixels
+from medres.cohort.manifest import read_manifest
+from medres.config import GATES, Limits
+from medres.errors import Refused
+from medres.imaging.isolation import read_isolated
+from medres.imaging.preprocessing import as_float, prepare, preprocess
+from medres.review.cases import Worklist
+from medres.training.transforms import LoadRadiographd, evaluation_transforms
+from tests.conftest import Medres
+
+
+@pytest.fixture(scope="module")
+def scored(
+    small_model: Path, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory, medres: Medres
+) -> pd.DataFrame:
+    out = tmp_path_factory.mktemp("scored") / "scored"
+    done = medres("score", small_model, small_cohort.parent / "images", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return pd.read_csv(out / "predictions.csv", dtype={"SOPInstanceUID": str}).set_index("path")
+
+
+def test_the_tensor_of_a_file_is_the_same_bit_for_bit_on_every_path(small_model: Path, small_cohort: Path) -> None:
+    spec = Classifier.load(small_model).preprocessing
+    manifest = read_manifest(small_cohort, ["disc"])
+    cache = cached_pixels(manifest.rows, spec, gate=GATES["any"], limits=Limits())
+    training = evaluation_transforms(cache.pixels, size=spec.size)
+    loader = LoadRadiographd(["image"], specification=spec)
+    for place in (0, 17, 79):
+        path = os.fspath(manifest.rows[place].path)
+        interactive = as_float(preprocess(read_radiograph(path), spec).pixels)
+        isolated = as_float(preprocess(read_isolated(path), spec).pixels)
+        worker = as_float(prepare(path, spec=spec, gate=GATES["any"], limits=Limits()).pixels)
+        dataset = training({"image": place})["image"].numpy()[0]
+        bundle = np.asarray(loader({"image": path})["image"])[0]
+        for other in (isolated, worker, dataset, bundle):
+            assert other.dtype == interactive.dtype == np.float32
+            np.testing.assert_array_equal(other, interactive)
+
+
+def test_the_probability_of_a_file_is_the_same_in_predict_score_and_explain(
+    small_model: Path, small_cohort: Path, scored: pd.DataFrame
+) -> None:
+    model = Classifier.load(small_model)
+    for name in scored.index[::13]:
+        radiograph = read_radiograph(small_cohort.parent / "images" / name)
+        prediction = model.predict(radiograph)
+        assert prediction.sop_instance_uid == scored.loc[name, "SOPInstanceUID"]
+        assert prediction.status == scored.loc[name, "status"]
+        assert prediction.scores["disc"].probability == pytest.approx(scored.loc[name, "prob_disc"], abs=1e-6)
+        with_maps = model.score(preprocess(radiograph, model.preprocessing).pixels[None], maps=True)
+        assert with_maps.probabilities[0, 0] == pytest.approx(scored.loc[name, "prob_disc"], abs=1e-6)
+        explained = model.explain(radiograph, label="disc")
+        assert explained.heatmap.shape == radiograph.pixels.shape
+        assert explained.heatmap.min() >= 0
+
+
+def test_the_probability_of_a_file_is_the_same_in_the_app(
+    small_model: Path, small_cohort: Path, tmp_path: Path, medres: Medres
+) -> None:
+    out = tmp_path / "scored"
+    assert medres("score", small_model, small_cohort.parent / "images", "--out", out).returncode == 0
+    worklist = Worklist.open(out, small_model)
+    table = pd.read_csv(out / "predictions.csv", dtype={"SOPInstanceUID": str}).set_index("SOPInstanceUID")
+    assert len(worklist.cases) == len(table)
+    for case in worklist.cases[::20]:
+        assert case.probabilities["disc"] == pytest.approx(table.loc[case.sop_instance_uid, "prob_disc"], abs=1e-12)
+        worklist.open_case(case)  # reads, scores and explains the file again, and refuses where it is not reproduced
+        radiograph = read_isolated(small_cohort.parent / "images" / case.path)
+        shown = worklist.model.predict(radiograph).scores["disc"].probability
+        assert shown == pytest.approx(case.probabilities["disc"], abs=1e-6)
+    first = worklist.cases[0]
+    forged = dataclasses.replace(first, probabilities={"disc": first.probabilities["disc"] - 0.1})
+    with pytest.raises(Refused, match="NOT_REPRODUCED"):
+        Worklist.open(out, small_model).open_case(forged)
+
+
+def test_out_of_fold_probabilities_are_those_of_the_saved_fold_models(small_run: Path, small_cohort: Path) -> None:
+    table = pd.read_csv(small_run / "oof.csv", dtype={"PatientID": str})
+    for fold in table["fold"].unique():
+        model = Classifier.load(small_run / "models" / f"fold-{fold}")
+        for _, row in table[table["fold"] == fold].iloc[::17].iterrows():
+            score = model.predict(read_radiograph(small_cohort.parent / row["path"])).scores["disc"]
+            assert score.probability == pytest.approx(row["prob_disc"], abs=1e-6)
+            assert int(score.positive) == row["positive_disc"]
+
+
+def test_monai_runs_the_saved_bundle_to_the_same_probabilities(
+    small_model: Path, small_cohort: Path, scored: pd.DataFrame, tmp_path: Path
+) -> None:
+    output = tmp_path / "bundle.csv"
+    command = [
+        sys.executable, "-m", "monai.bundle", "run",
+        "--config_file", str(small_model / "configs" / "inference.json"),
+        "--bundle_root", str(small_model),
+        "--input", str(small_cohort.parent / "images"),
+        "--output", str(output),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    bundle = pd.read_csv(output)
+    assert len(bundle) == len(scored)
+    expected = scored.loc[[Path(path).name for path in bundle["path"]], "prob_disc"].to_numpy()
+    np.testing.assert_allclose(bundle["prob_disc"], expected, atol=1e-5)
+
+
+def test_the_bundle_says_what_monai_asks_for(small_model: Path) -> None:
+    metadata = json.loads((small_model / "configs" / "metadata.json").read_text())
+    for field in ("version", "monai_version", "pytorch_version", "numpy_version", "task", "network_data_format"):
+        assert metadata[field]

@@ -1,0 +1,388 @@
+"""The report is one inert page that says what its tables say, and says so when they do not agree."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medres.cohort.splits import splits_document, write_splits
+from medres.config import load_config
+from medres.errors import OutputExists, UsageError
+from medres.evaluation.report import write_report
+from medres.evaluation.summary import read_table, summarise
+from medres.records import Fold
+from medres.tables import read_json, write_csv, write_json
+from tests.test_summary import out_of_fold
+
+FOLDS = 3
+
+
+def write_run(folder: Path, *, label: str = "effusion", table: pd.DataFrame | None = None) -> Path:
+    """A whole run folder as `medres crossval` leaves it, without the networks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = out_of_fold(label=label, folds=FOLDS) if table is None else table
+    write_csv(folder / "oof.csv", table)
+    config = load_config("quick", ["evaluation.replicates=100"])
+    read = read_table(folder / "oof.csv")
+    write_json(folder / "metrics.json", summarise(read, labels=[label], evaluation=config.evaluation, seed=0))
+    patients = {number: sorted(set(table.loc[table["fold"] == number, "PatientID"])) for number in range(FOLDS)}
+    folds = []
+    for number in range(FOLDS):
+        others = [name for other, names in patients.items() if other != number for name in names]
+        folds.append(Fold(number, tuple(others[5:]), tuple(others[:5]), tuple(patients[number])))
+    document = splits_document(folds, labels=[label], seed=0, manifest_sha256="ab" * 32)
+    write_splits(folder / "splits.json", document)
+    refused = {"path": ["bad/<b>.dcm", "x.txt"], "status": "refused", "reason": ["TRUNCATED", "NOT_DICOM"]}
+    write_csv(folder / "refused.csv", pd.DataFrame({**refused, "detail": ["ends early", "not DICOM"]}))
+    write_json(folder / "run.json", _record(table, label, config.model_dump(mode="json"), document))
+    for number in range(FOLDS):
+        home = folder / "models" / f"fold-{number}"
+        home.mkdir(parents=True)
+        epochs = np.arange(1, 10)
+        history = [
+            {"epoch": int(epoch), "size": 64, "loss": float(0.7 / epoch**0.4), "validation_loss": 0.7 / epoch**0.25,
+             "validation_auroc": None if epoch == 1 else 0.9 - 0.3 / epoch + 0.01 * number, "learning_rate": 1e-3,
+             "images_per_second": 33.0, "seconds": 12.3}
+            for epoch in epochs.tolist()
+        ]  # fmt: skip
+        write_json(home / "history.json", history)
+    return folder
+
+
+def _record(table: pd.DataFrame, label: str, config: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "medres": "0.1.0",
+        "created": "2026-11-21T10:00:00+00:00",
+        "command": f"medres crossval manifest.csv --label {label} --out run",
+        "labels": [label],
+        "recipe": "quick",
+        "config": config,
+        "seed": 0,
+        "manifest": {"name": "manifest.csv", "sha256": "ab" * 32, "rows": len(table) + 2, "patients": 91},
+        "splits": {"sha256": document["sha256"], "method": document["method"], "folds": FOLDS},
+        "flow": {"rows": len(table) + 2, "used": len(table), "refused": {"TRUNCATED": 1, "NOT_DICOM": 1}},
+        "network": {
+            "architecture": "resnet18",
+            "weights": "none: a random start, no pretraining",
+            "weights_sha256": None,
+            "parameters": 11170753,
+            "input": "128 × 128",
+        },
+        "device": "cpu (2 threads), fp32",
+        "seconds": 412.0,
+        "environment": {"python": "3.11.7", "torch": "2.10.0"},
+        "git_commit": "abc123def456",
+        "folds": [
+            {"fold": number, "training_patients": 55, "validation_patients": 5, "held_out_patients": 30,
+             "training_images": 110, "epochs": 9, "best_epoch": 6, "temperature": {label: 1.25},
+             "threshold": {label: 0.42}, "seconds": 80}
+            for number in range(FOLDS)
+        ],
+    }  # fmt: skip
+
+
+class _Page(HTMLParser):
+    """Elements, attributes and ids of a page, and whether its elements close."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "path", "use", "rect", "circle"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "link"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def page_of(folder: Path) -> str:
+    return write_report(folder).read_text(encoding="utf-8")
+
+
+def visible(page: str) -> str:
+    """The page's words, tags left out, spaces collapsed."""
+    body = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("report") / "run")
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """A run of one's own to change."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+@pytest.fixture
+def changed(copy: Path) -> Callable[[Callable[[dict[str, Any]], object]], Path]:
+    def change(edit: Callable[[dict[str, Any]], object]) -> Path:
+        record = read_json(copy / "run.json")
+        edit(record)
+        write_json(copy / "run.json", record)
+        return copy
+
+    return change
+
+
+def test_the_page_loads_nothing_runs_nothing_and_is_well_formed(run: Path) -> None:
+    page = page_of(run)
+    found = _Page(page)
+    tags = {tag for tag, _ in found.tags}
+    assert not tags & {"script", "iframe", "object", "img", "form", "base"}
+    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
+    targets = [a[key] for _, a in found.tags for key in ("href", "src", "xlink:href") if key in a]
+    assert targets
+    assert all(target and (target.startswith("#") or target == "data:,") for target in targets)
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+    assert "default-src 'none'" in page
+
+
+def test_ids_are_unique_and_every_inner_link_has_its_target(run: Path) -> None:
+    page = page_of(run)
+    found = _Page(page)
+    ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [a["href"] for _, a in found.tags if (a.get("href") or "").startswith("#")]
+    assert links
+    assert {str(link)[1:] for link in links} <= set(ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(ids)
+
+
+def test_the_pictures_are_named_scalable_and_take_their_colours_from_the_page(run: Path) -> None:
+    page = page_of(run)
+    pictures = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert len(pictures) == 7
+    for picture in pictures:
+        opening = picture[: picture.index(">")]
+        assert 'role="img"' in opening
+        assert "viewBox" in opening
+        assert "width=" not in opening
+        assert "<title" in picture
+        assert "<text" in picture
+        assert "#0d0d0" not in picture
+        assert not re.search(r"(fill|stroke): #", picture)
+        assert "<style" not in picture
+    assert len(page) < 400_000
+
+
+def test_the_first_screen_says_what_by_what_how_well_and_on_whom(run: Path) -> None:
+    words = visible(page_of(run))
+    first = words[: words.index("Results")]
+    pooled = read_json(run / "metrics.json")["labels"]["effusion"]["pooled"]
+    for name in ("auroc", "sensitivity", "specificity"):
+        assert f"{pooled[name]['value']:.3f}" in first
+        assert f"{pooled[name]['low']:.3f} to {pooled[name]['high']:.3f}" in first
+    table = read_table(run / "oof.csv")
+    assert f"{len(table)} radiographs of {table['PatientID'].nunique()} patients" in first
+    for text in ("effusion", "ResNet-18 at 128 × 128 pixels", "started from random weights, not pretrained",
+                 "Not for diagnostic use", "95 % interval", "from other patients"):  # fmt: skip
+        assert text in first
+
+
+def test_the_same_files_give_the_same_page_and_nothing_else_is_needed(run: Path, tmp_path: Path) -> None:
+    page = page_of(run)
+    assert page_of(run) == page
+    assert page_of(write_run(tmp_path / "elsewhere")) == page
+    assert str(tmp_path) not in page
+
+
+def test_an_existing_report_is_replaced_only_when_told(run: Path) -> None:
+    write_report(run)
+    with pytest.raises(OutputExists):
+        write_report(run, force=False)
+
+
+def test_texts_from_files_are_inert(tmp_path: Path) -> None:
+    label = 'x"><script>alert(1)</script>'
+    table = out_of_fold(label=label, folds=FOLDS)
+    table["path"] = [f"<img src=x onerror=alert({number})>\u202e.dcm" for number in range(len(table))]
+    table["Manufacturer"] = "</style><script>alert(2)</script>{{ 7 * 7 }}"
+    page = page_of(write_run(tmp_path / "run", label=label, table=table))
+    found = _Page(page)
+    assert not {tag for tag, _ in found.tags} & {"script", "img"}
+    assert "&lt;script&gt;alert(1)" in page
+    assert "{{ 7 * 7 }}" in page
+    assert "\u202e" not in page
+
+
+def test_all_checks_pass_on_a_whole_run(run: Path) -> None:
+    page = page_of(run)
+    assert page.count('<li class="passed">') == 5
+    assert "does not hold together" not in page
+
+
+def test_a_figure_that_does_not_follow_from_the_table_is_announced(copy: Path) -> None:
+    content = read_json(copy / "metrics.json")
+    content["labels"]["effusion"]["pooled"]["auroc"]["value"] = 0.99
+    write_json(copy / "metrics.json", content)
+    words = visible(page_of(copy))
+    assert "This report does not hold together." in words
+    assert "auroc of effusion: recorded 0.99, recomputed" in words
+
+
+def test_a_patient_scored_in_the_wrong_fold_is_announced(copy: Path) -> None:
+    table = read_table(copy / "oof.csv")
+    table.loc[0, "fold"] = (table.loc[0, "fold"] + 1) % FOLDS
+    write_csv(copy / "oof.csv", table)
+    assert "1 images were scored in a fold that did not hold them out" in (words := visible(page_of(copy)))
+    assert "The files contradict that" in words
+
+
+def test_altered_splits_and_repeated_images_are_announced(copy: Path) -> None:
+    document = read_json(copy / "splits.json")
+    document["seed"] = 99
+    (copy / "splits.json").write_text(json.dumps(document), encoding="utf-8")
+    table = out_of_fold(folds=FOLDS)
+    table.loc[1, "SOPInstanceUID"] = table.loc[0, "SOPInstanceUID"]
+    write_csv(copy / "oof.csv", table)
+    words = visible(page_of(copy))
+    assert "splits.json was altered after it was written" in words
+    assert "1 rows of oof.csv repeat a path or a SOPInstanceUID" in words
+
+
+def test_files_that_are_not_accounted_for_are_announced(changed: Callable[..., Path]) -> None:
+    folder = changed(lambda record: record["flow"].update(used=1))
+    assert "This report does not hold together." in visible(page_of(folder))
+
+
+OPTIONAL = [
+    "medres", "created", "command", "recipe", "config", "seed", "manifest", "splits", "flow", "network", "device",
+    "seconds", "environment", "git_commit", "folds", "labels",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["absent", None])
+def test_what_was_not_recorded_is_said_and_stops_nothing(changed: Callable[..., Path], value: str | None) -> None:
+    folder = changed(lambda record: [record.pop(key) if value else record.update({key: None}) for key in OPTIONAL])
+    for path in (folder / "splits.json", folder / "refused.csv", *folder.glob("models/*/history.json")):
+        path.unlink()
+    words = visible(page_of(folder))
+    assert words.count("not recorded") > 15
+    assert "splits.json is not in the run" in words
+    assert "This could not be verified here" in words
+
+
+@pytest.mark.parametrize("key", ["manifest", "splits", "flow", "network", "environment"])
+def test_an_empty_part_of_the_record_stops_nothing(changed: Callable[..., Path], key: str) -> None:
+    assert "not recorded" in visible(page_of(changed(lambda record: record.update({key: {}}))))
+
+
+def test_a_fold_record_may_lack_everything(changed: Callable[..., Path]) -> None:
+    assert "not recorded of not recorded" in visible(page_of(changed(lambda record: record.update(folds=[{}, {}]))))
+
+
+def test_pretrained_weights_are_named_and_not_called_random(changed: Callable[..., Path]) -> None:
+    weights = {"weights": "torchvision resnet18 IMAGENET1K_V1", "weights_sha256": "cd" * 32}
+    words = visible(page_of(changed(lambda record: record["network"].update(weights))))
+    assert "started from torchvision resnet18 IMAGENET1K_V1" in words
+    assert "random" not in words.split("Results")[0]
+    assert "cd" * 32 in words
+
+
+def test_an_undefined_label_is_shown_as_undefined(tmp_path: Path) -> None:
+    table = out_of_fold(folds=FOLDS)
+    table["label_effusion"] = "0"
+    words = visible(page_of(write_run(tmp_path / "run", table=table)))
+    assert "undefined: only one class" in words
+    assert "In 3 of 3 folds the AUROC is undefined" in words
+    table["label_effusion"] = ""
+    assert "undefined: no images" in visible(page_of(write_run(tmp_path / "blank", table=table)))
+
+
+def test_many_labels_have_a_table_on_the_first_screen_and_a_section_each(copy: Path) -> None:
+    table = read_table(copy / "oof.csv")
+    labels = ["effusion", "mass", "nodule", "edema"]
+    for label in labels[1:]:
+        for kind in ("label", "logit", "prob", "positive"):
+            table[f"{kind}_{label}"] = table[f"{kind}_effusion"].sample(frac=1, random_state=len(label)).to_numpy()
+    write_csv(copy / "oof.csv", table)
+    config = load_config("quick", ["evaluation.replicates=100"])
+    content = summarise(read_table(copy / "oof.csv"), labels=labels, evaluation=config.evaluation, seed=0)
+    write_json(copy / "metrics.json", content)
+    page = page_of(copy)
+    words = visible(page)
+    first = words[: words.index("Results:")]
+    for label in labels:
+        assert f"{content['labels'][label]['pooled']['auroc']['value']:.3f}" in first
+        assert f"Results: {label}" in words
+    found = _Page(page)
+    ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_an_external_validation_says_what_it_is(tmp_path: Path) -> None:
+    table = out_of_fold()
+    table["fold"] = 0
+    folder = tmp_path / "external"
+    folder.mkdir()
+    write_csv(folder / "oof.csv", table)
+    config = load_config("quick", ["evaluation.replicates=100"])
+    content = summarise(read_table(folder / "oof.csv"), labels=["effusion"], evaluation=config.evaluation, seed=0)
+    write_json(folder / "metrics.json", content)
+    write_json(folder / "run.json", {"kind": "external validation", "labels": ["effusion"], "model_id": "resnet18-1"})
+    words = visible(page_of(folder))
+    assert "A saved model scored a labelled cohort it was not trained on" in words
+    assert "resnet18-1" in words
+    assert "Fold by fold" not in words
+    assert "The model was not tested on another hospital" not in words
+    assert "interval, level not recorded" in words
+
+
+def test_what_was_not_done_depends_on_what_the_table_knows(run: Path, tmp_path: Path) -> None:
+    words = visible(page_of(run))
+    assert "External validation The model was not tested on another hospital's images" in words.replace("&#39;", "'")
+    assert "No figures by institution:" in words
+    table = out_of_fold(folds=FOLDS)
+    table["InstitutionName"] = ["North" if int(owner) % 2 else "South" for owner in table["PatientID"]]
+    more = visible(page_of(write_run(tmp_path / "run", table=table)))
+    assert "No figures by" not in more
+    assert "Several sites" not in more
+    assert "Institution Group" in more
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+        write_report(tmp_path)
+    write_json(tmp_path / "run.json", {})
+    write_json(tmp_path / "metrics.json", [])
+    with pytest.raises(UsageError, match="is not a run"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"labels": {"effusion": {}}}, {"labels": {"effusion": {"pooled": None}}}])
+def test_figures_of_another_shape_are_refused(copy: Path, content: dict[str, Any]) -> None:
+    write_json(copy / "metrics.json", content)
+    with pytest.raises(UsageError, match="not as medres writes them"):
+        write_report(copy)
+    write_json(copy / "metrics.json", {"labels": {"absent": {}}})
+    with pytest.raises(UsageError, match="lacks the columns label_absent"):
+        write_report(copy)
+
+
+def test_a_split_file_that_cannot_be_read_is_announced(copy: Path) -> None:
+    (copy / "splits.json").write_text("{", encoding="utf-8")
+    assert "is not valid JSON" in visible(page_of(copy))

@@ -1,0 +1,210 @@
+"""metrics.json is a function of oof.csv: the same table gives the same figures, to the last bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from medres.config import Evaluation
+from medres.errors import ManifestError
+from medres.evaluation import metrics
+from medres.evaluation.intervals import bootstrap
+from medres.evaluation.subgroups import by_column
+from medres.evaluation.summary import METRICS, read_table, summarise
+from medres.tables import write_csv, write_json
+
+QUICK = Evaluation(replicates=200)
+
+
+def out_of_fold(*, patients: int = 90, folds: int = 3, label: str = "effusion", seed: int = 0) -> pd.DataFrame:
+    """A table as a cross-validation writes it: one to three images a patient, identifiers with leading zeros."""
+    generator = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(patients), generator.integers(1, 4, patients))
+    n = len(owners)
+    truth = (generator.random(n) < 0.4).astype(int)
+    logits = generator.normal(2.0 * truth - 1.2, 1.3)
+    probabilities = expit(logits / 1.25)
+    ages = generator.integers(5, 95, patients)
+    return pd.DataFrame(
+        {
+            "path": [f"images/{number:05d}.dcm" for number in range(n)],
+            "PatientID": [f"{owner:06d}" for owner in owners],
+            "SOPInstanceUID": [f"1.2.826.0.1.{number}" for number in range(n)],
+            "fold": owners % folds,
+            f"label_{label}": [str(value) for value in truth],
+            f"logit_{label}": logits,
+            f"prob_{label}": probabilities,
+            f"positive_{label}": (probabilities >= 0.42).astype(int),
+            "PatientSex": np.array(["F", "M"])[generator.integers(0, 2, patients)][owners],
+            "PatientAge": [f"{age:03d}Y" for age in ages[owners]],
+            "ViewPosition": "PA",
+            "Manufacturer": np.array(["Acme", "Röntgenwerk", ""])[np.minimum(generator.integers(0, 12, n) // 6, 2)],
+        }
+    )
+
+
+def summary(table: pd.DataFrame, label: str = "effusion", seed: int = 0) -> dict[str, Any]:
+    content: dict[str, Any] = summarise(table, labels=[label], evaluation=QUICK, seed=seed)["labels"][label]
+    return content
+
+
+def test_recomputation_from_the_written_table_equals_the_written_figures_exactly(tmp_path: Path) -> None:
+    write_csv(tmp_path / "oof.csv", out_of_fold())
+    first = summarise(read_table(tmp_path / "oof.csv"), labels=["effusion"], evaluation=QUICK, seed=3)
+    write_json(tmp_path / "metrics.json", first)
+    again = summarise(read_table(tmp_path / "oof.csv"), labels=["effusion"], evaluation=QUICK, seed=3)
+    assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == again == first
+    in_memory = summarise(out_of_fold(), labels=["effusion"], evaluation=QUICK, seed=3)
+    assert in_memory == first
+
+
+def test_a_table_read_back_keeps_leading_zeros_and_every_bit(tmp_path: Path) -> None:
+    table = out_of_fold()
+    table.loc[0, "PatientID"] = "=007"
+    write_csv(tmp_path / "oof.csv", table)
+    again = read_table(tmp_path / "oof.csv")
+    assert again["PatientID"].tolist() == table["PatientID"].tolist()
+    for name in ("logit_effusion", "prob_effusion"):
+        assert again[name].tolist() == table[name].tolist()
+    assert again["fold"].tolist() == table["fold"].tolist()
+    assert again["PatientAge"].tolist() == table["PatientAge"].tolist()
+
+
+def test_pooled_figures_are_the_metrics_of_the_table() -> None:
+    table = out_of_fold()
+    truth, probabilities = table["label_effusion"].astype(int).to_numpy(), table["prob_effusion"].to_numpy()
+    positive = table["positive_effusion"].to_numpy()
+    pooled = summary(table)["pooled"]
+    assert tuple(pooled) == METRICS
+    for name in ("auroc", "average_precision", "brier", "expected_calibration_error"):
+        assert pooled[name]["value"] == getattr(metrics, name)(truth, probabilities)
+    for name in ("sensitivity", "specificity", "ppv", "npv"):
+        assert pooled[name]["value"] == getattr(metrics, name)(truth, positive)
+    line = metrics.calibration_line(truth, probabilities)
+    assert (pooled["calibration_slope"]["value"], pooled["calibration_intercept"]["value"]) == line
+    expected = bootstrap(truth, probabilities, table["PatientID"], replicates=200)
+    assert (pooled["auroc"]["low"], pooled["auroc"]["high"]) == (expected.low, expected.high)
+    assert pooled["auroc"]["method"] == expected.method
+    assert set(pooled["auroc"]) == {"value", "low", "high", "method", "n", "n_patients"}
+
+
+def test_folds_are_judged_by_their_own_images() -> None:
+    table = out_of_fold()
+    for fold in summary(table)["folds"]:
+        part = table[table["fold"] == fold["fold"]]
+        truth = part["label_effusion"].astype(int)
+        assert fold["n"] == len(part)
+        assert fold["n_patients"] == part["PatientID"].nunique()
+        assert fold["n_positive"] == truth.sum()
+        assert fold["auroc"] == metrics.auroc(truth, part["prob_effusion"])
+        assert fold["auroc_low"] <= fold["auroc"] <= fold["auroc_high"]
+        assert fold["sensitivity"] == metrics.sensitivity(truth, part["positive_effusion"])
+
+
+def test_unknown_and_uncertain_labels_are_left_out_and_counted() -> None:
+    table = out_of_fold()
+    table.loc[:4, "label_effusion"] = ""
+    table.loc[5:7, "label_effusion"] = "-1"
+    found = summary(table)
+    assert (found["unknown"], found["uncertain"]) == (5, 3)
+    assert found["n"] == len(table) - 8
+    assert found["pooled"]["auroc"]["n"] == len(table) - 8
+    assert found["pooled"] == summary(table.iloc[8:])["pooled"]
+
+
+def test_blank_labels_may_also_be_nan(tmp_path: Path) -> None:
+    table = out_of_fold()
+    table.loc[:4, "label_effusion"] = ""
+    numbers = table.assign(label_effusion=pd.to_numeric(table["label_effusion"]))
+    assert summary(numbers) == summary(table)
+
+
+def test_a_fold_with_one_class_is_undefined_and_counted_never_a_half() -> None:
+    table = out_of_fold()
+    table.loc[table["fold"] == 1, "label_effusion"] = "0"
+    found = summary(table)
+    assert found["undefined_folds"] == 1
+    fold = found["folds"][1]
+    assert (fold["auroc"], fold["average_precision"], fold["sensitivity"]) == (None, None, None)
+    assert fold["auroc_method"] == "undefined: only one class"
+    assert fold["specificity"] is not None
+    table["label_effusion"] = "0"
+    pooled = summary(table)["pooled"]
+    assert pooled["auroc"]["value"] is None
+    assert pooled["auroc"]["method"] == "undefined: only one class"
+    assert pooled["calibration_slope"]["value"] is None
+    assert pooled["brier"]["value"] is not None
+
+
+def test_a_label_without_any_known_image_is_undefined_throughout() -> None:
+    table = out_of_fold()
+    table["label_effusion"] = ""
+    found = summary(table)
+    assert (found["n"], found["prevalence"], found["folds"]) == (0, None, [])
+    assert {item["method"] for item in found["pooled"].values()} == {"undefined: no images"}
+
+
+def test_the_order_of_rows_changes_no_figure() -> None:
+    table = out_of_fold()
+    shuffled = summary(table.sample(frac=1, random_state=4).reset_index(drop=True))
+    for name, item in summary(table)["pooled"].items():
+        for key in ("value", "low", "high"):
+            assert shuffled["pooled"][name][key] == pytest.approx(item[key], abs=1e-12), (name, key)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "complaint"),
+    [("label_effusion", "2", "holds 2"), ("prob_effusion", np.nan, "no probability"), ("fold", None, "lacks")],
+)
+def test_a_table_that_cannot_be_judged_is_refused(column: str, cell: object, complaint: str) -> None:
+    table = out_of_fold()
+    if cell is None:
+        table = table.drop(columns=column)
+    else:
+        table.loc[3, column] = cell
+    with pytest.raises(ManifestError, match=complaint):
+        summary(table)
+
+
+def test_a_cell_that_is_not_a_number_is_named(tmp_path: Path) -> None:
+    table = out_of_fold().astype({"prob_effusion": object})
+    table.loc[0, "prob_effusion"] = "high"
+    write_csv(tmp_path / "oof.csv", table)
+    with pytest.raises(ManifestError, match=r"prob_effusion.*'high'"):
+        read_table(tmp_path / "oof.csv")
+
+
+def test_subgroups_divide_the_known_images_and_small_ones_have_no_figure() -> None:
+    table = out_of_fold(patients=150)
+    table.loc[:4, "label_effusion"] = ""
+    for column in ("PatientSex", "PatientAge", "Manufacturer"):
+        groups = by_column(table, column, label="effusion", evaluation=QUICK, seed=0)
+        assert sum(group.n for group in groups) == len(table) - 5
+        if column != "PatientAge":
+            assert [group.n for group in groups] == sorted((group.n for group in groups), reverse=True)
+        for group in groups:
+            assert (group.auroc is None) == (group.n_patients < 20)
+    ages = [group.value for group in by_column(table, "PatientAge", label="effusion", evaluation=QUICK, seed=0)]
+    assert ages == ["under 18", "18–39", "40–59", "60–79", "80 and over"]
+    women = next(group for group in by_column(table, "PatientSex", label="effusion", evaluation=QUICK, seed=0))
+    known = table[(table["PatientSex"] == women.value) & (table["label_effusion"] != "")]
+    assert women.auroc is not None
+    assert women.auroc.value == metrics.auroc(known["label_effusion"].astype(int), known["prob_effusion"])
+    assert {group.value for group in by_column(table, "Manufacturer", label="effusion", evaluation=QUICK, seed=0)} >= {
+        "Acme",
+        "Röntgenwerk",
+    }
+
+
+def test_many_small_groups_are_shown_together() -> None:
+    table = out_of_fold(patients=200)
+    table["InstitutionName"] = [f"Hospital {int(owner) % 40}" for owner in table["PatientID"]]
+    groups = by_column(table, "InstitutionName", label="effusion", evaluation=QUICK, seed=0)
+    assert len(groups) == 12
+    assert "29 others" in {group.value for group in groups}

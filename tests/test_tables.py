@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medres.errors import OutputExists, UsageError
+from medres.tables import (
+    MARKER,
+    inert,
+    inert_path,
+    original,
+    output_folder,
+    read_csv,
+    refuse_inside,
+    sha256_json,
+    write_csv,
+    write_json,
+)
+
+TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\r\n\x00"), max_size=30)
+
+
+@given(TEXT)
+def test_an_inert_cell_is_not_a_formula_and_is_read_back_as_it_was(text: str) -> None:
+    cell = inert(text)
+    assert not str(cell).startswith(("=", "+", "-", "@", "\t"))
+    assert original(str(cell)) == text
+
+
+@given(st.text("=+-@'a./", min_size=1, max_size=8))
+def test_an_inert_path_names_the_same_file(text: str) -> None:
+    assert not inert_path(text).startswith(("=", "+", "-", "@"))
+    assert Path(inert_path(text)) == Path(text)
+
+
+def test_a_table_keeps_leading_zeros_formulas_and_every_digit(tmp_path: Path) -> None:
+    table = pd.DataFrame({"PatientID": ["007", "=cmd()", "-1", ""], "prob_a": [0.1 + 0.2, 1e-17, 1 / 3, 1.0]})
+    write_csv(tmp_path / "t.csv", table)
+    again = read_csv(tmp_path / "t.csv")
+    assert again["PatientID"].tolist() == table["PatientID"].tolist()
+    assert again["prob_a"].map(float).tolist() == table["prob_a"].tolist()
+    assert "\n=cmd" not in (tmp_path / "t.csv").read_text()
+
+
+def test_a_folder_that_fails_is_not_there_and_the_old_one_is_untouched(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(RuntimeError), output_folder(out) as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with output_folder(out) as folder:
+        write_json(folder / MARKER, {})
+    with pytest.raises(RuntimeError), output_folder(out, force=True):
+        raise RuntimeError
+    assert (out / MARKER).is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_existing_output_is_refused_and_force_replaces_only_what_medres_wrote(tmp_path: Path) -> None:
+    foreign = tmp_path / "letters"
+    foreign.mkdir()
+    (foreign / "will.txt").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(OutputExists), output_folder(foreign, force=force):
+            pass
+    assert (foreign / "will.txt").read_text() == "mine"
+
+
+def test_an_output_inside_an_input_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="inside the input folder"):
+        refuse_inside(tmp_path / "images" / "out", [tmp_path / "images"])
+    refuse_inside(tmp_path / "out", [tmp_path / "images"])
+
+
+def test_nan_is_never_written_as_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.dictionaries(TEXT, st.integers()))
+def test_a_hash_of_json_does_not_depend_on_the_order_of_keys(value: dict[str, int]) -> None:
+    assert sha256_json(value) == sha256_json(dict(reversed(value.items())))

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medres.config import Evaluation, Stage, load_config
+from medres.errors import TrainingError
+from medres.evaluation.summary import read_table, summarise
+from medres.training.engine import fit, masked_loss
+from medres.training.handlers import BestWeights, warmup_cosine
+from tests.phantoms import blob
+
+CONFIG = load_config(
+    "quick",
+    ["preprocessing.size=64", "training.stages=[{epochs: 2, size: 32}, {epochs: 2}]", "training.batch_size=8"],
+)
+
+
+def pixels(n: int) -> tuple[np.ndarray, np.ndarray]:
+    images = np.stack([blob(seed, bright=seed % 2 == 0, rows=64, columns=64) for seed in range(n)])
+    targets = np.array([[1.0 - seed % 2] for seed in range(n)], dtype=np.float32)
+    return (images * 16).astype(np.uint16), targets
+
+
+def _fit(seed: int = 0, **changes: object) -> object:
+    images, targets = pixels(48)
+    config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update=changes)})
+    return fit(images, targets, range(32), range(32, 48), config, weights=None, seed=seed, title="test")
+
+
+def test_the_same_seed_gives_the_same_network_bit_for_bit_and_another_seed_another() -> None:
+    first, again, other = _fit(0), _fit(0), _fit(1)
+    states = [fitted.network.state_dict() for fitted in (first, again, other)]  # type: ignore[attr-defined]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_the_history_has_every_epoch_with_its_size_and_only_the_last_stage_gives_the_network() -> None:
+    fitted = _fit(saturation=1.0, patience=9)
+    sizes = [entry["size"] for entry in fitted.history]  # type: ignore[attr-defined]
+    assert sizes[:2] == [32, 32]
+    assert set(sizes[2:]) == {64}
+    assert fitted.best_epoch > 2  # type: ignore[attr-defined]
+
+
+def test_a_loss_that_is_not_finite_stops_the_training() -> None:
+    with pytest.raises(TrainingError, match="the loss became"):
+        _fit(learning_rate=1e30, stages=(Stage(epochs=4),))
+
+
+def test_a_gpu_that_is_not_there_is_said() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    with pytest.raises(TrainingError, match="no GPU was found"):
+        _fit(device="cuda")
+
+
+def test_unknown_targets_do_not_change_the_loss_and_wrong_ones_do_by_a_known_amount() -> None:
+    logits = torch.zeros(4, 1)
+    known = masked_loss(logits[:2], torch.tensor([[1.0], [0.0]]))
+    masked = masked_loss(logits, torch.tensor([[1.0], [0.0], [math.nan], [math.nan]]))
+    assert masked == pytest.approx(float(known)) == pytest.approx(math.log(2))
+    assert masked_loss(logits, torch.full((4, 1), math.nan)) == 0
+    wrong = masked_loss(torch.full((2, 1), 3.0), torch.tensor([[1.0], [0.0]]))
+    right = masked_loss(torch.full((2, 1), 3.0), torch.tensor([[1.0], [math.nan]]))
+    assert float(wrong - right) == pytest.approx(1.5)
+
+
+@given(st.integers(2, 5000), st.floats(0, 0.9))
+def test_the_learning_rate_rises_to_one_then_falls_to_zero(steps: int, warmup: float) -> None:
+    factor = warmup_cosine(steps, warmup)
+    values = [factor(step) for step in range(steps + 1)]
+    assert all(0 <= value <= 1 for value in values)
+    top = int(np.argmax(values))
+    assert all(np.diff(values[: top + 1]) >= 0)
+    assert all(np.diff(values[top:]) <= 1e-12)
+    assert values[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_best_epoch_is_the_highest_auroc_then_the_lowest_loss_of_the_last_stage() -> None:
+    network = torch.nn.Linear(1, 1)
+    best = BestWeights(patience=2, saturation=0.99)
+    assert not best.judge(network, epoch=1, value=0.95, loss=0.1, last_stage=False)
+    best.next_stage()
+    assert not best.judge(network, epoch=2, value=0.7, loss=0.6, last_stage=True)
+    assert not best.judge(network, epoch=3, value=0.8, loss=0.5, last_stage=True)
+    assert not best.judge(network, epoch=4, value=0.8, loss=0.4, last_stage=True)
+    assert best.judge(network, epoch=5, value=0.7, loss=0.1, last_stage=True)
+    assert best.epoch == 4
+    assert best.judge(network, epoch=6, value=0.99, loss=0.9, last_stage=True)
+    assert best.epoch == 6
+
+
+def test_metrics_are_recomputed_exactly_from_the_out_of_fold_table(small_run: Path) -> None:
+    record = json.loads((small_run / "run.json").read_text())
+    evaluation = Evaluation.model_validate(record["config"]["evaluation"])
+    again = summarise(read_table(small_run / "oof.csv"), labels=["disc"], evaluation=evaluation, seed=record["seed"])
+    assert again == json.loads((small_run / "metrics.json").read_text())
+
+
+def test_a_small_network_learns_the_disc_and_every_image_is_held_out_once(small_run: Path, small_cohort: Path) -> None:
+    metrics = json.loads((small_run / "metrics.json").read_text())["labels"]["disc"]["pooled"]["auroc"]
+    assert metrics["value"] > 0.75
+    table = pd.read_csv(small_run / "oof.csv", dtype={"PatientID": str, "SOPInstanceUID": str})
+    manifest = pd.read_csv(small_cohort, dtype=str)
+    assert sorted(table["SOPInstanceUID"]) == sorted(manifest["SOPInstanceUID"])
+    assert (table.groupby("PatientID")["fold"].nunique() == 1).all()
+
+
+def test_a_run_says_everywhere_that_it_started_from_random_weights(small_run: Path) -> None:
+    assert "random start" in json.loads((small_run / "run.json").read_text())["network"]["weights"]
+    assert "random start" in (small_run / "report.html").read_text()
+    assert "random start" in (small_run / "models" / "fold-0" / "docs" / "README.md").read_text()
+
+
+def test_an_external_validation_keeps_thresholds_and_sees_what_score_sees(
+    small_model: Path, small_cohort: Path, tmp_path: Path, medres: object
+) -> None:
+    done = medres("evaluate", small_model, small_cohort, "--out", tmp_path / "external")  # type: ignore[operator]
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "external" / "oof.csv", dtype={"PatientID": str})
+    threshold = json.loads((small_model / "medres.json").read_text())["operating_points"]["disc"]["threshold"]
+    assert ((table["prob_disc"] >= threshold).astype(int) == table["positive_disc"]).all()
+    assert len(table) == len(pd.read_csv(small_cohort))
+    assert (tmp_path / "external" / "report.html").is_file()

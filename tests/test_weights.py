@@ -1,0 +1,145 @@
+"""Real loading code against full-size checkpoints in torchvision's format, made here with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+from medres.config import Network
+from medres.errors import WeightsError
+from medres.model.network import build_network
+from medres.model.weights import WeightsSource, fill_backbone, find_weights, load_backbone, named_source
+
+FIFTY = Network(architecture="resnet50", weights="IMAGENET1K_V2")
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Tests read the result, not the log."""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    draft = tmp_path_factory.mktemp("weights") / "draft.pth"
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), draft)
+    digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+    return draft.rename(draft.with_name(f"resnet50-{digest[:8]}.pth"))
+
+
+@pytest.fixture
+def source(checkpoint: Path) -> Iterator[WeightsSource]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(checkpoint.parent)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/{checkpoint.name}"
+    yield WeightsSource("resnet50 IMAGENET1K_V2", url, checkpoint.stem.rsplit("-", 1)[-1])
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub" / "checkpoints"
+
+
+def test_every_named_weight_has_a_hash_in_its_file_name() -> None:
+    source = named_source(FIFTY)
+    assert source.filename == "resnet50-11ad3fa6.pth"
+    assert source.sha256_prefix == "11ad3fa6"
+    assert named_source(Network(architecture="resnet18", weights="IMAGENET1K_V1")).sha256_prefix == "f37072fd"
+
+
+def test_weights_that_torchvision_does_not_have_are_refused() -> None:
+    with pytest.raises(WeightsError, match="no IMAGENET1K_V2 for resnet18"):
+        named_source(Network(architecture="resnet18", weights="IMAGENET1K_V2"))
+
+
+def test_nothing_is_fetched_unasked_and_the_message_names_file_hash_and_folder(empty_hub: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        load_backbone(FIFTY)
+    for words in ("resnet50-11ad3fa6.pth", "11ad3fa6", str(empty_hub), "weights_file", "allow_download"):
+        assert words in str(caught.value)
+    assert not empty_hub.exists()
+
+
+def test_a_local_file_fills_every_tensor_of_the_backbone(checkpoint: Path, source: WeightsSource) -> None:
+    weights = load_backbone(FIFTY.model_copy(update={"weights_file": checkpoint}), source=source)
+    assert weights is not None
+    assert weights.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    network = build_network("resnet50", labels=2, rgb=True)
+    fill_backbone(network.backbone, weights)
+    original = torch.load(checkpoint, weights_only=True)
+    for name, value in network.backbone.state_dict().items():
+        torch.testing.assert_close(value, original[name])
+
+
+def test_an_allowed_download_lands_in_the_hub_cache_and_is_used_offline_after(
+    source: WeightsSource, empty_hub: Path, checkpoint: Path
+) -> None:
+    path = find_weights(source, allow_download=True)
+    assert path == empty_hub / checkpoint.name
+    nowhere = WeightsSource(source.name, f"http://127.0.0.1:9/{checkpoint.name}", source.sha256_prefix)
+    assert find_weights(nowhere, allow_download=True) == path
+
+
+def test_a_download_with_another_hash_is_refused_and_not_kept(source: WeightsSource, empty_hub: Path) -> None:
+    with pytest.raises(WeightsError, match="could not be downloaded"):
+        find_weights(WeightsSource(source.name, source.url, "00000000"), allow_download=True)
+    assert list(empty_hub.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_a_clear_refusal(source: WeightsSource) -> None:
+    gone = WeightsSource(source.name, "http://127.0.0.1:9/resnet50-00000000.pth", "00000000")
+    with pytest.raises(WeightsError, match="could not be downloaded"):
+        find_weights(gone, allow_download=True)
+
+
+def test_a_truncated_file_is_refused_by_its_hash(checkpoint: Path, source: WeightsSource, tmp_path: Path) -> None:
+    cut = tmp_path / checkpoint.name
+    cut.write_bytes(checkpoint.read_bytes()[:1_000_000])
+    with pytest.raises(WeightsError, match="damaged or another one"):
+        find_weights(source, file=cut)
+
+
+def _source_of(path: Path) -> WeightsSource:
+    return WeightsSource("made here", f"file:///{path.name}", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+
+
+def test_another_architecture_is_refused(checkpoint: Path, source: WeightsSource) -> None:
+    wrong = Network(architecture="resnet18", weights="IMAGENET1K_V1", weights_file=checkpoint)
+    with pytest.raises(WeightsError, match="is not a resnet18"):
+        load_backbone(wrong, source=source)
+
+
+class _Canary:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (str(self.path),))
+
+
+def test_a_malicious_pickle_is_never_executed(tmp_path: Path) -> None:
+    canary, trap = tmp_path / "canary", tmp_path / "resnet50-x.pth"
+    trap.write_bytes(pickle.dumps({"conv1.weight": _Canary(canary)}))
+    with pytest.raises(WeightsError, match="cannot be read as weights"):
+        load_backbone(FIFTY.model_copy(update={"weights_file": trap}), source=_source_of(trap))
+    assert not canary.exists()
+
+
+def test_a_random_start_is_none_and_cannot_be_combined_with_a_file(checkpoint: Path) -> None:
+    assert load_backbone(Network(architecture="resnet18", weights="none")) is None
+    with pytest.raises(WeightsError, match="say which is meant"):
+        load_backbone(Network(architecture="resnet18", weights="none", weights_file=checkpoint))
