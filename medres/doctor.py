@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from itertools import groupby
 from pathlib import Path
 
 
+def missing_packages() -> list[str]:
+    """Requirements of medres itself (no extras) that are not installed."""
+    missing = []
+    for requirement in requires("medres") or []:
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            version(name)
+        except PackageNotFoundError:
+            missing.append(requirement.split(";")[0].strip())
+    return missing
+
+
+def decoding() -> Iterator[tuple[str, bool]]:
+    """One line per transfer syntax, and whether every sample of it was decoded: see `medres.imaging.samples`."""
+    from pydicom.uid import UID
+
+    from medres.imaging.samples import try_samples
+
+    for syntax, trials in groupby(try_samples(), key=lambda trial: trial.sample.transfer_syntax):
+        tried = list(trials)
+        bits = " ".join(str(trial.sample.bits) for trial in tried if not trial.problem)
+        decoders = ", ".join(dict.fromkeys(trial.decoder for trial in tried if trial.decoder))
+        failed = [f"{trial.sample.bits} bit: {trial.problem}" for trial in tried if trial.problem]
+        name = UID(syntax).name.replace(" Image Compression", "").split(" (Process")[0]
+        found = "; ".join([*([f"{bits} bit by {decoders}"] if bits else []), *failed])
+        remedy = "; reinstall with `pip install --force-reinstall imagecodecs`" if failed else ""
+        yield f"{'decodes' if not failed else 'FAILS'} {name} ({syntax}): {found}{remedy}", not failed
+
+
 def findings() -> Iterator[str]:
-    """One line per finding: versions, device, decoders, weights, folders."""
+    """One line per finding: versions, device, weights, folders."""
     import torch
 
     from medres.cohort.cache import cache_folder
     from medres.config import Network, Training
-    from medres.imaging import codecs
     from medres.model.weights import named_source
     from medres.training.engine import choose_compute
     from medres.training.provenance import environment
 
-    for name, version in environment().items():
-        yield f"{name:24} {version}"
+    for name, found in environment().items():
+        yield f"{name:24} {found}"
     compute = choose_compute(Training())
     yield f"{'device':24} {compute}" + ("" if compute.device.type == "cuda" else " (no GPU found)")
-    for name, version in codecs.versions().items():
-        yield f"{'decoder ' + name:24} {version}"
     hub = Path(torch.hub.get_dir()) / "checkpoints"
     for architecture in ("resnet50", "resnet101"):
         source = named_source(Network(architecture=architecture))
-        found = "found" if (hub / source.filename).is_file() else f"not here: put {source.filename} into {hub}"
-        yield f"{'weights ' + architecture:24} {source.name.split()[-1]}, {found}"
+        place = "found" if (hub / source.filename).is_file() else f"not here: put {source.filename} into {hub}"
+        yield f"{'weights ' + architecture:24} {source.name.split()[-1]}, {place}"
     folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     yield f"{'pixel cache':24} {folder}, {size / 2**20:.0f} MiB (MEDRES_CACHE moves it; it may be deleted)"

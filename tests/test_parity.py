@@ -21,7 +21,7 @@ from medres.errors import Refused
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import as_float, prepare, preprocess
 from medres.review.cases import Worklist
-from medres.training.transforms import LoadRadiographd, evaluation_transforms
+from medres.training.transforms import LoadRadiographd, cache_transforms
 from tests.conftest import Medres
 
 
@@ -39,7 +39,7 @@ def test_the_tensor_of_a_file_is_the_same_bit_for_bit_on_every_path(small_model:
     spec = Classifier.load(small_model).preprocessing
     manifest = read_manifest(small_cohort, ["disc"])
     cache = cached_pixels(manifest.rows, spec, gate=GATES["any"], limits=Limits())
-    training = evaluation_transforms(cache.pixels, size=spec.size)
+    training = cache_transforms(cache.pixels, size=spec.size)
     loader = LoadRadiographd(["image"], specification=spec)
     for place in (0, 17, 79):
         path = os.fspath(manifest.rows[place].path)

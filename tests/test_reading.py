@@ -167,6 +167,19 @@ def test_lossy_compression_is_flagged(file: Any) -> None:
     assert np.abs(image.pixels * 255 - eight).mean() < 12
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_white_stays_white_in_a_lossy_htj2k_image(file: Any, kind: Any) -> None:
+    """OpenJPH returns what a lossy image overshoots modulo the number of codes: white pixels come back black."""
+    white = np.iinfo(kind).max
+    squares = (np.indices((64, 64)) // 3).sum(axis=0) % 2
+    coded = imagecodecs.htj2k_encode((squares * white).astype(kind), reversible=False, level=0.01)
+    dataset = compress(radiograph((squares * white).astype(kind), BitsStored=8 * kind().itemsize), f"{JPEG}203", coded)
+    dataset.HighBit = dataset.BitsStored - 1
+    image = read_radiograph(file(dataset))
+    assert image.warnings == ("LOSSY",)
+    assert np.abs(image.pixels - squares).max() < 0.2
+
+
 def test_fragments_of_one_frame_are_joined(file: Any) -> None:
     coded = imagecodecs.jpegls_encode(picture(), level=0)
     dataset = compress(radiograph(), f"{JPEG}80", coded)

@@ -131,11 +131,25 @@ def inspect(model: Path, as_json: bool) -> None:
 
 @medres.command()
 def doctor() -> None:
-    """Say what this installation can do: device, precision, decoders, weights, folders."""
-    from medres.doctor import findings
+    """Say what this installation can do: device, precision, weights, folders, and what it decodes, by decoding it.
 
+    Exit code 1 where a package is missing or a transfer syntax is not decoded.
+    """
+    from medres.doctor import decoding, findings, missing_packages
+
+    missing = missing_packages()
+    for requirement in missing:
+        click.echo(f"MISSING {requirement}: pip install '{requirement}'")
+    if missing:
+        sys.exit(1)
     for line in findings():
         click.echo(line)
+    sound = True
+    for line, decoded in decoding():
+        click.echo(line)
+        sound &= decoded
+    if not sound:
+        sys.exit(1)
 
 
 @medres.command()

@@ -259,9 +259,9 @@ def _decoder(found: CodestreamHeader) -> Callable[[bytes], NDArray[Any]]:
     chosen: Callable[[bytes], NDArray[Any]]
     if found.kind == "JPEG-LS":
         chosen = imagecodecs.jpegls_decode
-    elif found.kind == "HTJ2K":
+    elif found.kind == "HTJ2K" and not found.lossy:
         chosen = imagecodecs.htj2k_decode
-    elif found.kind == "JPEG 2000":
+    elif found.kind in {"HTJ2K", "JPEG 2000"}:  # OpenJPH lets a lossy image's overshoot wrap: white turns black
         chosen = imagecodecs.jpeg2k_decode
     elif found.process == _LOSSLESS_JPEG:
         chosen = imagecodecs.ljpeg_decode

@@ -23,8 +23,9 @@ from medres.config import Config, Stage, Training
 from medres.errors import TrainingError
 from medres.model.network import ResNetClassifier, build_network
 from medres.model.weights import BackboneWeights, fill_backbone
+from medres.training.augmentation import BatchAugmentation
 from medres.training.handlers import BestWeights, FiniteLoss, LearningRate, ValidationRecord, warmup_cosine
-from medres.training.transforms import evaluation_transforms, training_transforms
+from medres.training.transforms import cache_transforms
 
 log = logging.getLogger(__name__)
 
@@ -215,25 +216,31 @@ class _StageFit:
         size = stage.size or self.config.preprocessing.size
         inferer = AutocastInferer(self.compute)
         record, loss = ValidationRecord(), FiniteLoss()
+        cached = cache_transforms(self.pixels, size=size)
         evaluator = SupervisedEvaluator(
             device=self.compute.device,
-            val_data_loader=self._loader(validation, evaluation_transforms(self.pixels, size=size), seed=None),
+            val_data_loader=self._loader(validation, cached, seed=None),
             network=self.network,
             inferer=SimpleInferer(),
             prepare_batch=_prepare_batch,
             val_handlers=[record],
             decollate=False,
         )
-        augment = training_transforms(self.pixels, size=size, augmentation=self.config.augmentation, seed=seed)
+        augment = BatchAugmentation(self.config.augmentation, seed=seed)
+
+        def prepare_training_batch(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+            images, targets = _prepare_batch(*arguments, **options)
+            return augment(images), targets
+
         trainer = SupervisedTrainer(
             device=self.compute.device,
             max_epochs=stage.epochs,
-            train_data_loader=self._loader(training, augment, seed=seed),
+            train_data_loader=self._loader(training, cached, seed=seed),
             network=self.network,
             optimizer=self.optimizer,
             loss_function=masked_loss,
             inferer=inferer,
-            prepare_batch=_prepare_batch,
+            prepare_batch=prepare_training_batch,
             train_handlers=[schedule, loss, ValidationHandler(interval=1, validator=evaluator)],
             decollate=False,
             optim_set_to_none=True,

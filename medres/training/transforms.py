@@ -9,20 +9,12 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import (
-    Compose,
-    MapTransform,
-    RandAffined,
-    RandFlipd,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-    RandShiftIntensityd,
-)
+from monai.transforms import Compose, MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from medres.config import Augmentation, Gate, Limits, Preprocessing
+from medres.config import Gate, Limits, Preprocessing
 from medres.imaging.preprocessing import as_float, preprocess
 from medres.imaging.reading import read_radiograph
 
@@ -97,37 +89,6 @@ class CalibratedProbabilitiesd(MapTransform):
         return item
 
 
-def training_transforms(pixels: NDArray[np.uint16], *, size: int, augmentation: Augmentation, seed: int) -> Compose:
-    """From a place in the cache to an augmented tensor; the same seed gives the same changes."""
-    key = ["image"]
-    turn = np.deg2rad(augmentation.rotation)
-    shift = augmentation.translation * size
-    steps: list[Any] = [
-        CachedRadiographd(key, pixels=pixels, size=size),
-        RandAffined(
-            key,
-            prob=augmentation.probability,
-            rotate_range=(turn,),
-            translate_range=(shift, shift),
-            scale_range=(augmentation.scaling, augmentation.scaling),
-            padding_mode="border",
-            cache_grid=True,
-            spatial_size=(size, size),
-        ),
-    ]
-    if augmentation.horizontal_flip:
-        steps.append(RandFlipd(key, prob=augmentation.horizontal_flip, spatial_axis=1))
-    if augmentation.intensity_scale:
-        steps.append(RandScaleIntensityd(key, factors=augmentation.intensity_scale, prob=1.0))
-    if augmentation.intensity_shift:
-        steps.append(RandShiftIntensityd(key, offsets=augmentation.intensity_shift, prob=1.0))
-    if augmentation.noise:
-        steps.append(RandGaussianNoised(key, prob=1.0, std=augmentation.noise))
-    composed = Compose(steps)
-    composed.set_random_state(seed=seed)
-    return composed
-
-
-def evaluation_transforms(pixels: NDArray[np.uint16], *, size: int) -> Compose:
-    """From a place in the cache to the tensor that scoring sees."""
+def cache_transforms(pixels: NDArray[np.uint16], *, size: int) -> Compose:
+    """From a place in the cache to the tensor that scoring sees; training changes it afterwards, batch by batch."""
     return Compose([CachedRadiographd(["image"], pixels=pixels, size=size)])
