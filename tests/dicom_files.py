@@ -75,3 +75,20 @@ def write(path: Path, dataset: Dataset) -> Path:
     """Write a data set in the transfer syntax that its file meta information names."""
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def write_in_every_encoding(folder: Path, **changes: Any) -> list[Path]:
+    """The same 12-bit radiograph, native and in every compression that keeps its values."""
+    made = []
+    for syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"):
+        dataset = radiograph(**changes)
+        dataset.file_meta.TransferSyntaxUID = UID(syntax)
+        if syntax.endswith("2.2"):
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+        made.append(write(folder / f"{syntax}.dcm", dataset))
+    coded = radiograph(**changes)
+    coded.compress(RLE, encoding_plugin="pydicom", generate_instance_uid=False)
+    made.append(write(folder / f"{RLE}.dcm", coded))
+    for syntax, encode in LOSSLESS.items():
+        made.append(write(folder / f"{syntax}.dcm", compress(radiograph(**changes), syntax, encode(picture()))))
+    return made

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from medres.imaging.codecs import SUPPORTED
 from medres.imaging.reading import read_radiograph
 from tests.conftest import TINY, Medres
 from tests.phantoms import blob, write_cohort, write_radiograph
@@ -149,6 +150,20 @@ def test_render_writes_what_the_network_sees(medres: Medres, folder: Path) -> No
     assert "must end in .png" in refusal(medres("render", source, "--out", folder / "a.jpg"), 2)
 
 
+@pytest.mark.parametrize(("burned_in", "said"), [("YES", "BurnedInAnnotation is YES"), (None, "absent")])
+def test_no_picture_leaves_that_may_show_a_name(
+    medres: Medres, small_model: Path, tmp_path: Path, burned_in: str | None, said: str
+) -> None:
+    source = write_radiograph(tmp_path / "a.dcm", blob(1, bright=True), patient="P", uid="2.25.7", burned_in=burned_in)
+    picture = tmp_path / "a.png"
+    for command in (("render", source), ("explain", small_model, source, "--label", "disc")):
+        assert said in refusal(medres(*command, "--out", picture), 2)
+        assert not picture.exists()
+        assert medres(*command, "--out", picture, "--allow-burned-in").returncode == 0
+        picture.unlink()
+    assert medres("render", source, "--out", tmp_path / "a.npy").returncode == 0
+
+
 def test_a_refused_file_is_one_line_with_its_code(medres: Medres, folder: Path) -> None:
     (folder / "x.dcm").write_text("not DICOM")
     assert "NOT_DICOM" in refusal(medres("render", folder / "x.dcm", "--out", folder / "x.png"), 3)
@@ -181,7 +196,10 @@ def test_a_split_file_is_used_as_it_is(medres: Medres, small_cohort: Path, tmp_p
 def test_doctor_tells_device_decoders_and_weights(medres: Medres) -> None:
     done = medres("doctor")
     assert done.returncode == 0, done.stderr
-    assert all(words in done.stdout for words in ("device", "decoder imagecodecs", "weights resnet50", "pixel cache"))
+    assert all(words in done.stdout for words in ("device", "weights resnet50", "pixel cache", "pydicom"))
+    decoded = [line for line in done.stdout.splitlines() if line.startswith("decodes ")]
+    assert len(decoded) == len(SUPPORTED)
+    assert all(" bit by " in line for line in decoded)
 
 
 def test_log_lines_can_be_json(medres: Medres, small_cohort: Path, tmp_path: Path) -> None:

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from medres.cli import medres as command_line
 from medres.config import GATES, Limits
 from medres.imaging import codecs
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Inspected, inspect
 from medres.imaging.reading import read_dataset, read_radiograph
 from medres.records import Refusal
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import SHARED, Medres, needs_shared
 
 pytestmark = needs_shared("dicom-corpus")
 
@@ -142,3 +144,35 @@ def test_the_same_radiograph_in_three_lossless_encodings_has_one_hash(real: dict
     twins = [real[row["file"]] for row in REAL if row["file"].endswith(("RG2_J2KR", "RG2_JLSL", "RG2_JPLL"))]
     assert len(twins) == 3
     assert len({twin.pixels_sha256 for twin in twins if isinstance(twin, Inspected)}) == 1
+
+
+def test_index_gives_every_file_the_status_and_reason_of_the_corpus_index(medres: Medres, tmp_path: Path) -> None:
+    """What the command line writes: one row a file, in the manifest or beside it."""
+    done = medres("index", CORPUS / "synthetic", "--gate", "frontal-chest", "--out", tmp_path / "manifest.csv")
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for name in ("manifest.csv", "refused.csv"):
+        with (tmp_path / name).open(encoding="utf-8", newline="") as table:
+            for row in csv.DictReader(table):
+                status, reason = row["status"], row["warnings"] if "warnings" in row else row["reason"]
+                if status == "ok":
+                    status = "accept_warn" if reason else "accept"
+                found[Path(row["path"]).name] = ("reject" if status == "refused" else status, reason)
+    files = [path for path in (CORPUS / "synthetic").rglob("*") if path.is_file()]
+    assert len(found) == len(files)
+    judged = {row["file"]: row for row in ROWS if row["expected_status"]}
+    assert len(judged) == 81
+    expected = {name: (row["expected_status"], row["expected_reason"]) for name, row in judged.items()}
+    assert {name: found[Path(name).name] for name in judged} == expected
+
+
+def test_render_writes_every_oracle(tmp_path: Path) -> None:
+    runner = CliRunner()
+    shown = [row for row in ROWS if row["expected_display_u16"]]
+    assert len(shown) >= 40
+    for number, row in enumerate(shown):
+        out = tmp_path / f"{number}.npy"
+        done = runner.invoke(command_line, ["render", str(CORPUS / row["file"]), "--out", str(out)])
+        assert done.exit_code == 0, (row["file"], done.output)
+        expected = np.load(CORPUS / "synthetic" / row["expected_display_u16"]).astype(np.float64)
+        assert np.abs(np.rint(np.load(out).astype(np.float64) * 65535) - expected).max() <= 2, row["file"]

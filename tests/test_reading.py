@@ -21,10 +21,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from medres.config import GATES, Gate, Limits
 from medres.errors import REASONS, WARNINGS, Refused
 from medres.imaging import codecs, grayscale
-from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import file_sha256, inspect, pixels_sha256
 from medres.imaging.reading import read_dataset, read_radiograph
-from medres.records import Radiograph, Refusal
 from tests.dicom_files import JPEG, LOSSLESS, RLE, compress, picture, radiograph, write
 
 CHEST = GATES["frontal-chest"]
@@ -454,62 +452,3 @@ def test_a_gate_of_ones_own_is_compared_without_regard_to_case(file: Any) -> Non
 def test_patients_are_told_apart_by_issuer_and_zeros_but_not_by_spaces(file: Any, changes: Any, expected: str) -> None:
     dataset = radiograph(SpecificCharacterSet="ISO_IR 192", **changes)
     assert read_radiograph(file(dataset)).patient_id == expected
-
-
-# Anything
-
-
-def mutated(path: Path, folder: Path, count: int, seed: int) -> list[str]:
-    """Copies of a file with bytes flipped, cut out, repeated or replaced by lengths that promise much."""
-    rng = np.random.default_rng(seed)
-    whole = path.read_bytes()
-    made = []
-    for number in range(count):
-        data = bytearray(whole)
-        for _ in range(rng.integers(1, 6)):
-            place = int(rng.integers(128, max(len(data) - 8, 129)))
-            kind = rng.integers(5)
-            if kind == 0:
-                data[place] ^= 1 << rng.integers(8)
-            elif kind == 1:
-                data[place : place + 4] = rng.bytes(4)
-            elif kind == 2:
-                del data[place : place + int(rng.integers(1, 30))]
-            elif kind == 3:
-                data[place:place] = data[place : place + int(rng.integers(1, 30))]
-            else:
-                data[place : place + 4] = struct.pack("<L", int(rng.choice([0, 1, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFE])))
-        target = folder / f"{seed}-{number}.dcm"
-        target.write_bytes(data)
-        made.append(str(target))
-    return made
-
-
-def fuzz(folder: Path, each: int, seconds: float) -> None:
-    sources = [write(folder / "native.dcm", radiograph())]
-    for syntax, encode in LOSSLESS.items():
-        sources.append(write(folder / f"{syntax}.dcm", compress(radiograph(), syntax, encode(picture()))))
-    coded = radiograph()
-    coded.compress(RLE, generate_instance_uid=False)
-    sources.append(write(folder / "rle.dcm", coded))
-    files = [name for seed, source in enumerate(sources) for name in mutated(source, folder, each, seed)]
-    limits = Limits(seconds=seconds)
-    with Workers(2, limits=limits) as pool:
-        results = list(pool.map(partial(read_radiograph, limits=limits), files))
-    assert [name for name, _ in results] == files
-    for _, result in results:
-        assert isinstance(result, Radiograph | Refusal)
-        if isinstance(result, Radiograph):
-            assert np.isfinite(result.pixels).all()
-            assert np.ptp(result.pixels) > 0
-        else:
-            assert result.code in REASONS
-
-
-def test_a_damaged_file_is_read_or_refused_and_nothing_else_happens(tmp_path: Path) -> None:
-    fuzz(tmp_path, 25, 5.0)
-
-
-@pytest.mark.fuzz
-def test_ten_thousand_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
-    fuzz(tmp_path, 1430, 8.0)

@@ -30,7 +30,7 @@ def test_a_decoder_that_returns_other_pixels_is_told(monkeypatch: pytest.MonkeyP
     def shifted(codestream: bytes) -> NDArray[np.uint16]:
         return imagecodecs.jpegls_decode(codestream) + 1
 
-    monkeypatch.setattr(codecs, "_decoder", lambda _: shifted)
+    monkeypatch.setattr(codecs, "_decoders", lambda _: (shifted,))
     with pytest.raises(codecs.Refused, match="wrong by up to"):
         decode_sample(Sample(f"{JPEG}80", 12))
 

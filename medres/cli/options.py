@@ -59,6 +59,12 @@ def with_force(verb: Verb) -> Verb:
     return click.option("--force", is_flag=True, help="Replace an output that is already there.")(verb)
 
 
+def with_burned_in(verb: Verb) -> Verb:
+    """The option that lets pictures out although they may show a name."""
+    text = "Write pictures although BurnedInAnnotation is not NO: pixels may hold a name."
+    return click.option("--allow-burned-in", is_flag=True, help=text)(verb)
+
+
 def out_option(text: str) -> Callable[[Verb], Verb]:
     """The option that names the output."""
     return click.option("--out", type=FILE, required=True, help=text)

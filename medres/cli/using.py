@@ -9,7 +9,15 @@ from typing import Literal
 import click
 
 from medres.cli.group import medres
-from medres.cli.options import EXIT_SOME_REFUSED, FILE, need_model, out_option, refuse_early, with_force
+from medres.cli.options import (
+    EXIT_SOME_REFUSED,
+    FILE,
+    need_model,
+    out_option,
+    refuse_early,
+    with_burned_in,
+    with_force,
+)
 from medres.errors import UsageError
 from medres.terminal import progress_bar
 
@@ -34,11 +42,7 @@ def demo(out: Path, app: bool, port: int | None, force: bool) -> None:
 @click.argument("folder", type=FILE)
 @out_option("Folder for predictions.csv and predictions.parquet.")
 @click.option("--heatmaps", is_flag=True, help="Also write a picture for every label at or above its operating point.")
-@click.option(
-    "--allow-burned-in",
-    is_flag=True,
-    help="Write pictures although BurnedInAnnotation is not NO: pixels may hold a name.",
-)
+@with_burned_in
 @click.option("--resume", is_flag=True, help="Continue: keep the rows of unchanged files.")
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
 @with_force
@@ -76,14 +80,18 @@ def score(
     "--voi", type=click.Choice(["header", "full", "percentile"]), default="header", show_default=True,
     help="What spans black to white.",
 )  # fmt: skip
+@with_burned_in
 @with_force
-def render(file: Path, out: Path, voi: Literal["header", "full", "percentile"], force: bool) -> None:
+def render(
+    file: Path, out: Path, voi: Literal["header", "full", "percentile"], allow_burned_in: bool, force: bool
+) -> None:
     """Show what the network and the reader see of one DICOM file."""
     from medres.imaging.isolation import read_isolated
-    from medres.imaging.pictures import as_bytes, write_picture
+    from medres.imaging.pictures import as_bytes, refuse_burned_in, write_picture
 
     refuse_early(out, force)
     radiograph = read_isolated(file, voi=voi)
+    refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
     write_picture(out, radiograph.pixels, as_bytes(radiograph.pixels))
     rows, columns = radiograph.pixels.shape
     warnings = f" · warnings: {', '.join(radiograph.warnings)}" if radiograph.warnings else ""
@@ -95,19 +103,21 @@ def render(file: Path, out: Path, voi: Literal["header", "full", "percentile"], 
 @click.argument("file", type=FILE)
 @click.option("--label", required=True, metavar="NAME", help="Which label to explain.")
 @out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
+@with_burned_in
 @with_force
-def explain(model: Path, file: Path, label: str, out: Path, force: bool) -> None:
+def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: bool, force: bool) -> None:
     """Draw where in one radiograph a label's score comes from, in native pixels."""
     refuse_early(out, force)
     need_model(model)
     from medres.imaging.isolation import read_isolated
-    from medres.imaging.pictures import overlay, write_picture
+    from medres.imaging.pictures import overlay, refuse_burned_in, write_picture
     from medres.model.classifier import Classifier
 
     classifier = Classifier.load(model)
     scale = classifier.heatmap_scale(label)
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles)
+    refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
     found = classifier.explain(radiograph, label=label)
     score = classifier.predict(radiograph).scores[label]
     write_picture(out, found.heatmap, overlay(radiograph.pixels, found.heatmap, scale=scale))

@@ -17,7 +17,7 @@ from platformdirs import user_cache_path
 
 from medres.cohort.indexing import Progress
 from medres.config import Gate, Limits, Preprocessing
-from medres.imaging import codecs
+from medres.imaging import decoders
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import prepare, specification_hash
 from medres.records import ManifestRow, Refusal
@@ -65,7 +65,7 @@ def cached_pixels(
     decoder versions: when any of them changes, the images are decoded again.
     """
     digests = [sha256_file(row.path) if row.path.is_file() else None for row in rows]
-    key = sha256_json([digests, specification_hash(spec), gate.model_dump(), limits.model_dump(), codecs.versions()])
+    key = sha256_json([digests, specification_hash(spec), gate.model_dump(), limits.model_dump(), decoders.versions()])
     home = (folder or cache_folder()) / "pixels" / key[:32]
     if not (home / "index.json").is_file():
         home.parent.mkdir(parents=True, exist_ok=True)

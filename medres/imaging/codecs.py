@@ -1,23 +1,19 @@
-"""From encoded pixel data to stored values: which decoder, and every check that can be made before it runs."""
+"""From encoded pixel data to stored values: every check that can be made before and after a decoder runs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medres.config import Limits
 from medres.errors import Refused
-from medres.imaging import header, structure
-from medres.imaging.codestream import CodestreamHeader, read_codestream_header, starts_codestream
+from medres.imaging import decoders, header, structure
+from medres.imaging.codestream import LOSSLESS_JPEG, CodestreamHeader, read_codestream_header, starts_codestream
 
 _NATIVE = {
     "1.2.840.10008.1.2": "<",  # implicit little endian
@@ -26,7 +22,6 @@ _NATIVE = {
     "1.2.840.10008.1.2.2": ">",  # explicit big endian
 }
 _RLE = "1.2.840.10008.1.2.5"
-_LOSSLESS_JPEG = 3  # SOF3, Huffman
 _COMPRESSED = {
     "1.2.840.10008.1.2.4.50": ("JPEG",),  # baseline, 8 bit
     "1.2.840.10008.1.2.4.51": ("JPEG",),  # extended, 12 bit
@@ -46,8 +41,8 @@ SUPPORTED: tuple[str, ...] = (*_NATIVE, _RLE, *_COMPRESSED)
 _PROCESSES = {  # the number of the SOF marker that an image of this transfer syntax may have
     "1.2.840.10008.1.2.4.50": {0, 1},
     "1.2.840.10008.1.2.4.51": {0, 1},
-    "1.2.840.10008.1.2.4.57": {_LOSSLESS_JPEG},
-    "1.2.840.10008.1.2.4.70": {_LOSSLESS_JPEG},
+    "1.2.840.10008.1.2.4.57": {LOSSLESS_JPEG},
+    "1.2.840.10008.1.2.4.70": {LOSSLESS_JPEG},
 }
 _OTHERWISE_LOSSY = {
     "1.2.840.10008.1.2.4.50",
@@ -94,20 +89,12 @@ class _Frame:
     warnings: tuple[str, ...]
 
     @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
     def bytes(self) -> int:
         return self.rows * self.columns * (self.allocated // 8)
-
-
-@cache
-def versions() -> dict[str, str]:
-    """The decoders of this installation: part of every cache key and of a model's provenance."""
-    found = {}
-    for name in ("imagecodecs", "pydicom", "pylibjpeg-openjpeg"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def decode(dataset: Dataset, *, limits: Limits) -> Decoded:
@@ -139,8 +126,8 @@ def decode(dataset: Dataset, *, limits: Limits) -> Decoded:
     _within_budget(frame, limits)
     codestream, warnings = _codestream(data)
     if syntax == _RLE:
-        stored = _guarded(lambda: _rle(codestream, frame), frame)
-        return _resolve(stored, frame, decoder=_imagecodecs(), lossy=_was_lossy(dataset), warnings=warnings)
+        stored, decoder = decoders.decode_rle(codestream, frame.shape, frame.allocated)
+        return _resolve(stored, frame, decoder=decoder, lossy=_was_lossy(dataset), warnings=warnings)
     return _compressed(dataset, syntax, codestream, frame, warnings)
 
 
@@ -199,21 +186,12 @@ def _codestream(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     return b"".join(pieces), ()
 
 
-def _rle(codestream: bytes, frame: _Frame) -> NDArray[Any]:
-    """PS3.5 Annex G: one segment per byte of a sample, the most significant first."""
-    if int.from_bytes(codestream[:4], "little") != frame.allocated // 8:
-        raise Refused("DECODE_FAILED", f"not {frame.allocated // 8} RLE segments")
-    kind = np.dtype(f"<u{frame.allocated // 8}")
-    decoded = imagecodecs.dicomrle_decode(codestream, dtype=kind)
-    return np.frombuffer(decoded, kind, count=frame.rows * frame.columns).reshape(frame.rows, frame.columns)
-
-
 def _compressed(dataset: Dataset, syntax: str, codestream: bytes, frame: _Frame, warnings: tuple[str, ...]) -> Decoded:
     found = read_codestream_header(codestream)
     if found is None:
         if starts_codestream(codestream):  # a codestream whose header is damaged: only the decoder can tell
-            stored = _guarded(lambda: _by_pydicom(dataset, syntax), frame)
-            return _resolve(stored, frame, decoder=_pydicom(), lossy=syntax in _OTHERWISE_LOSSY, warnings=())
+            stored, decoder = decoders.decode_by_pydicom(dataset, frame.shape)
+            return _resolve(stored, frame, decoder=decoder, lossy=syntax in _OTHERWISE_LOSSY, warnings=())
         raise Refused("TRANSFER_SYNTAX", f"the pixel data are no {_COMPRESSED[syntax][0]} image")
     if found.kind not in _COMPRESSED[syntax] or found.process not in _PROCESSES.get(syntax, {found.process}):
         other = f"the pixel data are {found.kind} (process {found.process}), not what the transfer syntax says"
@@ -225,12 +203,7 @@ def _compressed(dataset: Dataset, syntax: str, codestream: bytes, frame: _Frame,
         raise Refused("PHOTOMETRIC", f"the compressed image has {found.components} components")
     if not found.complete:
         raise Refused("TRUNCATED", "the compressed image ends early")
-    decoder = _imagecodecs()
-    try:
-        stored = _guarded(lambda: _decoder(found)(codestream), frame)
-    except Refused:
-        stored = _guarded(lambda: _by_pydicom(dataset, syntax), frame)
-        decoder = _pydicom()
+    stored, decoder = decoders.decode_compressed(dataset, codestream, found)
     lossy = (syntax in _OTHERWISE_LOSSY if found.lossy is None else found.lossy) or _was_lossy(dataset)
     followed, conflict = _follow(found, frame, stored)
     if conflict:
@@ -255,47 +228,6 @@ def _follow(found: CodestreamHeader, frame: _Frame, stored: NDArray[Any]) -> tup
     return _Frame(frame.rows, frame.columns, frame.allocated, bits, signed, frame.warnings), conflict
 
 
-def _decoder(found: CodestreamHeader) -> Callable[[bytes], NDArray[Any]]:
-    chosen: Callable[[bytes], NDArray[Any]]
-    if found.kind == "JPEG-LS":
-        chosen = imagecodecs.jpegls_decode
-    elif found.kind == "HTJ2K" and not found.lossy:
-        chosen = imagecodecs.htj2k_decode
-    elif found.kind in {"HTJ2K", "JPEG 2000"}:  # OpenJPH lets a lossy image's overshoot wrap: white turns black
-        chosen = imagecodecs.jpeg2k_decode
-    elif found.process == _LOSSLESS_JPEG:
-        chosen = imagecodecs.ljpeg_decode
-    else:
-        chosen = imagecodecs.jpeg8_decode
-    return chosen
-
-
-def _by_pydicom(dataset: Dataset, syntax: str) -> NDArray[Any]:
-    """The fallback: pydicom's decoders and their plugins."""
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
-
-    array, _ = get_decoder(UID(syntax)).as_array(dataset, index=0, raw=True)
-    return np.asarray(array)
-
-
-def _guarded(decoder: Callable[[], NDArray[Any]], frame: _Frame) -> NDArray[Any]:
-    """Run a native decoder; whatever it raises costs this one file.
-
-    Raises:
-        Refused: DECODE_FAILED, or DIMENSION_MISMATCH where it returns another shape.
-    """
-    try:
-        pixels = np.asarray(decoder())
-    except (KeyboardInterrupt, SystemExit, MemoryError, Refused):
-        raise
-    except BaseException as error:  # noqa: BLE001  decoders written in Rust panic with what is no Exception
-        raise Refused("DECODE_FAILED", f"the decoder could not read the pixels ({type(error).__name__})") from None
-    if pixels.shape != (frame.rows, frame.columns):
-        raise Refused("DIMENSION_MISMATCH", f"decoded as {pixels.shape}, not {(frame.rows, frame.columns)}")
-    return pixels
-
-
 def _resolve(stored: NDArray[Any], frame: _Frame, *, decoder: str, lossy: bool, warnings: tuple[str, ...]) -> Decoded:
     """Bits above the stored ones are dropped; the sign is the highest stored bit (PS3.5 8.1.1)."""
     if frame.stored - frame.signed > 31:
@@ -306,8 +238,9 @@ def _resolve(stored: NDArray[Any], frame: _Frame, *, decoder: str, lossy: bool, 
 
 
 def _values(stored: NDArray[Any], bits: int, signed: bool) -> NDArray[Any]:
-    wide = np.int32 if stored.dtype.itemsize < 4 else np.int64
-    values: NDArray[Any] = np.bitwise_and(stored.astype(wide), (1 << bits) - 1)
+    values: NDArray[Any] = stored.astype(np.int32 if stored.dtype.itemsize < 4 else np.int64)
+    if bits < 8 * stored.dtype.itemsize or stored.dtype.kind == "i":
+        values &= (1 << bits) - 1
     if signed:
         values -= (values & (1 << (bits - 1))) << 1
     return values
@@ -315,11 +248,3 @@ def _values(stored: NDArray[Any], bits: int, signed: bool) -> NDArray[Any]:
 
 def _was_lossy(dataset: Dataset) -> bool:
     return header.code(dataset, "LossyImageCompression") == "01"
-
-
-def _imagecodecs() -> str:
-    return f"imagecodecs {versions()['imagecodecs']}"
-
-
-def _pydicom() -> str:
-    return f"pydicom {versions()['pydicom']}"

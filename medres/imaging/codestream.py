@@ -12,6 +12,10 @@ Kind = Literal["JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K"]
 _LARGEST_SIDE = 0xFFFF  # of any DICOM image: Rows and Columns have 16 bits
 
 
+LOSSLESS_JPEG = 3
+"""The process (number of the SOF marker) of Huffman-coded lossless JPEG."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodestreamHeader:
     """What a compressed image says of itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from medres.errors import UsageError
 
 _STRONGEST = 0.6  # opacity of a heatmap at full colour
+
+
+def may_be_exported(attributes: Mapping[str, str]) -> bool:
+    """Whether BurnedInAnnotation says that the pixels hold no name (PS3.3 C.7.6.1.1): only then they leave DICOM."""
+    return attributes.get("BurnedInAnnotation") == "NO"
 
 
 def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -53,6 +59,20 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def refuse_burned_in(path: Path, attributes: Mapping[str, str], *, allowed: bool) -> None:
+    """Stop before a picture is written whose pixels may hold a patient's name; numbers (`.npy`) are no picture.
+
+    Raises:
+        UsageError: BurnedInAnnotation is not NO, and nobody has said that this is allowed.
+    """
+    if path.suffix != ".npy" and not allowed and not may_be_exported(attributes):
+        found = attributes.get("BurnedInAnnotation") or "absent"
+        raise UsageError(
+            f"BurnedInAnnotation is {found}: the pixels may hold a patient's name. "
+            "After a look at the image, --allow-burned-in writes the picture"
+        )
 
 
 def write_picture(path: Path, values: NDArray[np.float32], picture: NDArray[np.uint8]) -> None:

@@ -87,7 +87,7 @@ def try_samples() -> Iterator[Trial]:
     with Workers(count=1) as workers:
         for sample, result in workers.map(decode_sample, SAMPLES):
             if isinstance(result, Refusal):
-                yield Trial(sample, "", f"{result.code}: {result.message}")
+                yield Trial(sample, "", f"{result.code}: {result.detail}")
             else:
                 yield Trial(sample, result, "")
 
@@ -101,7 +101,7 @@ def decode_sample(sample: Sample) -> str:
     stored = _picture(sample.bits)
     try:
         dataset = _dataset(stored, sample)
-    except Exception as error:  # whatever the missing or broken encoder raises
+    except Exception as error:  # noqa: BLE001  whatever the missing or broken encoder raises
         raise Refused("DECODE_FAILED", f"no sample could be made ({type(error).__name__})") from None
     decoded = codecs.decode(dataset, limits=Limits())
     allowed = _ENCODERS[sample.transfer_syntax][2] if sample.transfer_syntax in _ENCODERS else 0
@@ -116,7 +116,8 @@ def _picture(bits: int) -> NDArray[Any]:
     down, across = np.mgrid[:_SIDE, :_SIDE] / (_SIDE - 1)
     shade = (down + across) / 2
     shade[: _SIDE // 4, : _SIDE // 4] = 1
-    return np.round(shade * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    stored: NDArray[Any] = np.round(shade * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    return stored
 
 
 def _dataset(stored: NDArray[Any], sample: Sample) -> Dataset:
@@ -133,7 +134,7 @@ def _dataset(stored: NDArray[Any], sample: Sample) -> Dataset:
     elif sample.transfer_syntax == "1.2.840.10008.1.2.5":
         dataset.compress(UID(sample.transfer_syntax), stored, encoding_plugin="pydicom", generate_instance_uid=False)
     else:
-        order = ">" if sample.transfer_syntax == "1.2.840.10008.1.2.2" else "<"
-        dataset.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+        big_endian = sample.transfer_syntax == "1.2.840.10008.1.2.2"
+        dataset.PixelData = stored.astype(stored.dtype.newbyteorder(">" if big_endian else "<")).tobytes()
     dataset["PixelData"].VR = "OB" if stored.dtype.itemsize == 1 else "OW"
     return dataset

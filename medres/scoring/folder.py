@@ -19,7 +19,7 @@ from medres.cohort.indexing import Progress, list_files
 from medres.config import Limits
 from medres.errors import Refused
 from medres.imaging.isolation import Workers, read_isolated
-from medres.imaging.pictures import overlay, write_png
+from medres.imaging.pictures import may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores, native_heatmap
 from medres.records import Prediction, Refusal
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 PART_ROWS = 128
 """Rows per part of the ledger, and images per call of the network's batch loop."""
 
-EXPORTABLE = "NO"
 """The only BurnedInAnnotation with which a picture leaves medres without being asked for twice."""
 
 
@@ -280,7 +279,7 @@ class _Run:
         positive = [label for label, score in prediction.scores.items() if score.positive]
         if not positive:
             return
-        if item.attributes.get("BurnedInAnnotation") != EXPORTABLE and not self.heatmaps.allow_burned_in:
+        if not may_be_exported(item.attributes) and not self.heatmaps.allow_burned_in:
             self.summary.heatmaps_withheld += len(positive)
             return
         try:
