@@ -142,6 +142,24 @@ class Training(_Frozen):
         default=10.0, gt=0, description="The head's learning rate, as a multiple of the backbone's."
     )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's weight decay (not on biases and norms).")
+    clip_norm: float = Field(
+        default=0.0, ge=0, description="Longest gradient (its norm over all weights) that a step follows; 0: any."
+    )
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Decay per step of the running average of weights that is judged and kept; 0: no average.",
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="How far targets move towards 0.5.")
+    focusing: float = Field(default=0.0, ge=0, description="Gamma of the focal loss; 0: cross-entropy.")
+    balance: Literal["none", "positives"] = Field(
+        default="none",
+        description="`positives`: positive targets weigh as much as all negatives; calibration undoes it.",
+    )
+    uncertain: Literal["ignore", "ones", "zeros", "soft"] = Field(
+        default="ignore", description="What an uncertain target (−1) is in training: unknown, 1, 0, or 0.5."
+    )
     warmup: float = Field(default=0.08, ge=0, lt=1, description="Part of all steps in which the rate rises linearly.")
     patience: int = Field(
         default=4, ge=1, description="Epochs without a better validation AUROC after which training stops."

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medres.cohort.manifest import read_manifest
 from medres.config import Evaluation, Stage, load_config
 from medres.errors import TrainingError
 from medres.evaluation.summary import read_table, summarise
-from medres.training.engine import fit, masked_loss
-from medres.training.handlers import BestWeights, warmup_cosine
-from tests.phantoms import blob
+from medres.training.cohorts import load_cohort
+from medres.training.engine import fit
+from medres.training.handlers import BestWeights, average_of, warmup_cosine
+from tests.phantoms import blob, write_cohort
 
 CONFIG = load_config(
     "quick",
@@ -63,15 +66,64 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
         _fit(device="cuda")
 
 
-def test_unknown_targets_do_not_change_the_loss_and_wrong_ones_do_by_a_known_amount() -> None:
-    logits = torch.zeros(4, 1)
-    known = masked_loss(logits[:2], torch.tensor([[1.0], [0.0]]))
-    masked = masked_loss(logits, torch.tensor([[1.0], [0.0], [math.nan], [math.nan]]))
-    assert masked == pytest.approx(float(known)) == pytest.approx(math.log(2))
-    assert masked_loss(logits, torch.full((4, 1), math.nan)) == 0
-    wrong = masked_loss(torch.full((2, 1), 3.0), torch.tensor([[1.0], [0.0]]))
-    right = masked_loss(torch.full((2, 1), 3.0), torch.tensor([[1.0], [math.nan]]))
-    assert float(wrong - right) == pytest.approx(1.5)
+def test_a_running_average_is_what_is_judged_and_kept() -> None:
+    plain, averaged = _fit(saturation=1.0), _fit(saturation=1.0, ema_decay=0.999)
+    losses = [[entry["loss"] for entry in fitted.history] for fitted in (plain, averaged)]  # type: ignore[attr-defined]
+    assert losses[0] == losses[1]  # the average does not disturb the training
+    states = [fitted.network.state_dict() for fitted in (plain, averaged)]  # type: ignore[attr-defined]
+    assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert all(torch.isfinite(value).all() for value in states[1].values())
+
+
+def test_the_average_forgets_its_start() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = average_of(network, 0.9)
+    assert average is not None
+    torch.nn.init.constant_(network.weight, 5.0)
+    average.update_parameters(network)  # the first is taken over as it is
+    expected = 5.0
+    for step, value in enumerate([1.0, 2.0, 3.0], start=1):
+        torch.nn.init.constant_(network.weight, value)
+        average.update_parameters(network)
+        kept = min(0.9, (1 + step) / (10 + step))
+        expected = kept * expected + (1 - kept) * value
+    assert average.module.weight.item() == pytest.approx(expected)
+    assert average_of(network, 0.0) is None
+
+
+def test_no_step_is_longer_than_the_clipped_gradient() -> None:
+    norms = []
+    original = torch.nn.utils.clip_grad_norm_
+
+    def clip(parameters: Any, norm: float) -> torch.Tensor:
+        kept = list(parameters)
+        found = original(kept, norm)
+        norms.append(float(torch.linalg.vector_norm(torch.stack([value.grad.norm() for value in kept]))))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+        _fit(clip_norm=0.01)
+    assert norms
+    assert max(norms) <= 0.01 * 1.001
+
+
+def test_uncertain_targets_train_as_the_recipe_says_and_are_judged_as_unknown(tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path, patients=8, images=1)
+    lines = manifest.read_text().splitlines()
+    lines[1:4] = [line.rsplit(",", 1)[0] + ",-1" for line in lines[1:3]] + [lines[3].rsplit(",", 1)[0] + ","]
+    manifest.write_text("\n".join(lines) + "\n")
+    checked = read_manifest(manifest, ["disc"])
+    for policy, value in (("ignore", math.nan), ("ones", 1.0), ("zeros", 0.0), ("soft", 0.5)):
+        config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"uncertain": policy})})
+        cohort = load_cohort(checked, config)
+        np.testing.assert_array_equal(cohort.learned[:3, 0], np.array([value, value, math.nan], dtype=np.float32))
+        assert np.isnan(cohort.targets[:3]).all()
+        everybody = [row.patient_id for row in cohort.rows]
+        assert cohort.places(everybody) == [3, 4, 5, 6, 7]
+        assert cohort.places(everybody, learning=True) == (
+            [3, 4, 5, 6, 7] if policy == "ignore" else [0, 1, 3, 4, 5, 6, 7]
+        )
 
 
 @given(st.integers(2, 5000), st.floats(0, 0.9))

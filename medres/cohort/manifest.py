@@ -20,7 +20,9 @@ REQUIRED = ("path", "PatientID")
 SUBGROUP_COLUMNS = ("PatientSex", "PatientAge", "ViewPosition", "Manufacturer", "InstitutionName")
 """Columns that a cross-validation carries into `oof.csv`, where the manifest or the headers have them."""
 
-_TARGETS: dict[str, TargetValue] = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "": None, "-1": None, "-1.0": None}
+UNCERTAIN = ("-1", "-1.0")
+"""What a manifest says of a finding that the reader could not decide."""
+_TARGETS: dict[str, TargetValue] = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "": None, **dict.fromkeys(UNCERTAIN)}
 _MOST_SHOWN = 5  # rows named in one complaint
 
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
 from medres.cohort.leakage import find_leaks
-from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
+from medres.cohort.manifest import LABEL_PREFIX, SUBGROUP_COLUMNS, UNCERTAIN, Manifest
 from medres.config import Config
 from medres.errors import ManifestError
 from medres.records import ManifestRow
 from medres.tables import inert_path
+from medres.training.losses import training_targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +34,13 @@ class TrainingCohort:
     manifest: Manifest
     cache: PixelCache
     rows: tuple[ManifestRow, ...]  # one per cached image
-    targets: NDArray[np.float32]  # (images, labels): 1, 0, NaN unknown
+    targets: NDArray[np.float32]  # (images, labels): 1, 0, NaN unknown or uncertain: what results are judged by
+    learned: NDArray[np.float32]  # the same with uncertain targets as `training.uncertain` says: what training sees
 
-    def places(self, patients: Sequence[str]) -> list[int]:
-        """The images of some patients that have at least one known target."""
+    def places(self, patients: Sequence[str], *, learning: bool = False) -> list[int]:
+        """The images of some patients that have at least one known target (to learn from, or to be judged by)."""
         wanted = set(patients)
-        known = [any(value is not None for value in row.targets.values()) for row in self.rows]
+        known: NDArray[np.bool_] = np.isfinite(self.learned if learning else self.targets).any(axis=1)
         return [place for place, row in enumerate(self.rows) if row.patient_id in wanted and known[place]]
 
     def flow(self) -> dict[str, Any]:
@@ -101,4 +103,9 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
         [[np.nan if row.targets[label] is None else row.targets[label] for label in manifest.labels] for row in rows],
         dtype=np.float32,
     )
-    return TrainingCohort(manifest, cache, rows, targets)
+    columns = [f"{LABEL_PREFIX}{label}" for label in manifest.labels]
+    said = manifest.table[columns].iloc[[image.row for image in cache.images]]
+    uncertain = said.isin(UNCERTAIN).to_numpy(dtype=bool)
+    return TrainingCohort(
+        manifest, cache, rows, targets, training_targets(targets, uncertain, config.training.uncertain)
+    )

@@ -125,7 +125,8 @@ def _run_fold(
     splits_sha256: str,
 ) -> _FoldResult:
     started = time.monotonic()
-    training, validation, held_out = (cohort.places(names) for names in (fold.training, fold.validation, fold.held_out))
+    training = cohort.places(fold.training, learning=True)
+    validation, held_out = cohort.places(fold.validation), cohort.places(fold.held_out)
     seed = config.seed + fold.index
     fitted = fit(
         cohort.cache.pixels,
@@ -133,6 +134,7 @@ def _run_fold(
         training,
         validation,
         config,
+        learned=cohort.learned,
         weights=weights,
         seed=seed,
         title=f"fold {fold.index + 1}/{folds}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,25 @@ from monai.handlers import ValidationHandler
 from monai.inferers import SimpleInferer
 from monai.utils import set_determinism
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from medres.config import Config, Stage, Training
 from medres.errors import TrainingError
 from medres.model.network import ResNetClassifier, build_network
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.augmentation import BatchAugmentation
-from medres.training.handlers import BestWeights, FiniteLoss, LearningRate, ValidationRecord, warmup_cosine
+from medres.training.handlers import (
+    BestWeights,
+    ClipGradients,
+    FiniteLoss,
+    FollowAverage,
+    LearningRate,
+    ValidationRecord,
+    average_of,
+    warmup_cosine,
+)
+from medres.training.losses import MaskedLoss, balancing_weights
 from medres.training.transforms import cache_transforms
 
 log = logging.getLogger(__name__)
@@ -96,13 +106,6 @@ class AutocastInferer(SimpleInferer):
         return logits.float()
 
 
-def masked_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy over known targets; NaN targets (unknown) do not count."""
-    known = ~torch.isnan(targets)
-    losses = functional.binary_cross_entropy_with_logits(logits, torch.nan_to_num(targets), reduction="none")
-    return (losses * known).sum() / known.sum().clamp(min=1)
-
-
 def fit(
     pixels: NDArray[np.uint16],
     targets: NDArray[np.float32],
@@ -110,6 +113,7 @@ def fit(
     validation: Sequence[int],
     config: Config,
     *,
+    learned: NDArray[np.float32] | None = None,
     weights: BackboneWeights | None,
     seed: int,
     title: str,
@@ -122,6 +126,7 @@ def fit(
         training: places of the training images.
         validation: places of the validation images; no patient of theirs is among the training images.
         config: the whole configuration.
+        learned: targets of the training images, where they are not `targets`: see `losses.training_targets`.
         weights: verified ImageNet weights, or None for a random start.
         seed: of weights, order and augmentation; the same seed gives the same network on the same CPU.
         title: what log lines call this fit ("fold 1/5").
@@ -141,25 +146,39 @@ def fit(
     )
     if weights is not None:
         fill_backbone(network.backbone, weights)
+    learned = targets if learned is None else learned
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    optimizer = _optimizer(network, config.training)
-    best = BestWeights(patience=config.training.patience, saturation=config.training.saturation)
-    history: list[dict[str, Any]] = []
+    fitting = _Fitting(
+        pixels,
+        targets,
+        learned,
+        config,
+        compute,
+        network,
+        average=average_of(network, config.training.ema_decay),
+        loss=MaskedLoss(
+            config.training.label_smoothing,
+            config.training.focusing,
+            balancing_weights(learned[list(training)]) if config.training.balance == "positives" else (),
+        ),
+        optimizer=_optimizer(network, config.training),
+        best=BestWeights(patience=config.training.patience, saturation=config.training.saturation),
+        title=title,
+    )
     batches = max(1, len(training) // config.training.batch_size)
     factor = warmup_cosine(batches * sum(stage.epochs for stage in config.training.stages), config.training.warmup)
     planned = 0  # epochs of the stages before
     for number, stage in enumerate(config.training.stages):
-        fitting = _StageFit(pixels, targets, config, compute, network, optimizer, best, history, title)
-        schedule = LearningRate(optimizer, factor, first_step=planned * batches)
+        schedule = LearningRate(fitting.optimizer, factor, first_step=planned * batches)
         last = number == len(config.training.stages) - 1
         fitting.run(stage, training, validation, schedule=schedule, seed=seed + number, last=last)
         planned += stage.epochs
-        best.next_stage()
+        fitting.best.next_stage()
     set_determinism(seed=None)
-    if best.state is None:
+    if fitting.best.state is None:
         raise TrainingError(f"{title}: no epoch was completed")
-    network.cpu().load_state_dict(best.state)
-    return Fitted(network.eval(), tuple(history), best.epoch, str(compute))
+    network.cpu().load_state_dict(fitting.best.state)
+    return Fitted(network.eval(), tuple(fitting.history), fitting.best.epoch, str(compute))
 
 
 def _optimizer(network: ResNetClassifier, training: Training) -> torch.optim.AdamW:
@@ -179,29 +198,27 @@ def _optimizer(network: ResNetClassifier, training: Training) -> torch.optim.Ada
     return torch.optim.AdamW(groups, fused=True)
 
 
-class _StageFit:
-    """One run of epochs at one image size."""
+@dataclass(slots=True)
+class _Fitting:
+    """One fit from its first step to its last: what its stages share."""
 
-    def __init__(
-        self,
-        pixels: NDArray[np.uint16],
-        targets: NDArray[np.float32],
-        config: Config,
-        compute: Compute,
-        network: ResNetClassifier,
-        optimizer: torch.optim.Optimizer,
-        best: BestWeights,
-        history: list[dict[str, Any]],
-        title: str,
-    ) -> None:
-        self.pixels, self.targets, self.config, self.compute = pixels, targets, config, compute
-        self.network, self.optimizer, self.best, self.history, self.title = (
-            network,
-            optimizer,
-            best,
-            history,
-            title,
-        )
+    pixels: NDArray[np.uint16]
+    targets: NDArray[np.float32]
+    learned: NDArray[np.float32]
+    config: Config
+    compute: Compute
+    network: ResNetClassifier
+    average: AveragedModel | None
+    loss: MaskedLoss
+    optimizer: torch.optim.Optimizer
+    best: BestWeights
+    title: str
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that validation sees and that is kept: the running average where there is one."""
+        return self.network if self.average is None else self.average.module
 
     def run(
         self,
@@ -219,8 +236,8 @@ class _StageFit:
         cached = cache_transforms(self.pixels, size=size)
         evaluator = SupervisedEvaluator(
             device=self.compute.device,
-            val_data_loader=self._loader(validation, cached, seed=None),
-            network=self.network,
+            val_data_loader=self._loader(validation, self.targets, cached, seed=None),
+            network=self.judged,
             inferer=SimpleInferer(),
             prepare_batch=_prepare_batch,
             val_handlers=[record],
@@ -235,13 +252,13 @@ class _StageFit:
         trainer = SupervisedTrainer(
             device=self.compute.device,
             max_epochs=stage.epochs,
-            train_data_loader=self._loader(training, cached, seed=seed),
+            train_data_loader=self._loader(training, self.learned, cached, seed=seed),
             network=self.network,
             optimizer=self.optimizer,
-            loss_function=masked_loss,
+            loss_function=self.loss,
             inferer=inferer,
             prepare_batch=prepare_training_batch,
-            train_handlers=[schedule, loss, ValidationHandler(interval=1, validator=evaluator)],
+            train_handlers=[*self._step_handlers(), schedule, loss, ValidationHandler(interval=1, validator=evaluator)],
             decollate=False,
             optim_set_to_none=True,
         )
@@ -265,14 +282,25 @@ class _StageFit:
                 "%s · epoch %d · %d px · loss %.3f · validation loss %.3f, AUROC %s · %.0f images/s",
                 self.title, epoch, size, loss.mean, validation_loss, shown, entry["images_per_second"],
             )  # fmt: skip
-            if self.best.judge(self.network, epoch=epoch, value=value, loss=validation_loss, last_stage=last):
+            if self.best.judge(self.judged, epoch=epoch, value=value, loss=validation_loss, last_stage=last):
                 engine.terminate()
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, finish_epoch)
         trainer.run()
 
-    def _loader(self, places: Sequence[int], transform: Any, *, seed: int | None) -> DataLoader:
-        items = [{"image": int(place), "label": self.targets[place]} for place in places]
+    def _step_handlers(self) -> list[Any]:
+        """What is done at each step besides the step."""
+        handlers: list[Any] = []
+        if self.config.training.clip_norm:
+            handlers.append(ClipGradients(self.network, self.config.training.clip_norm))
+        if self.average is not None:
+            handlers.append(FollowAverage(self.average, self.network))
+        return handlers
+
+    def _loader(
+        self, places: Sequence[int], targets: NDArray[np.float32], transform: Any, *, seed: int | None
+    ) -> DataLoader:
+        items = [{"image": int(place), "label": targets[place]} for place in places]
         shuffled = seed is not None
         batch = min(self.config.training.batch_size, len(items)) if shuffled else _EVALUATION_BATCH
         generator = torch.Generator().manual_seed(seed) if seed is not None else None

@@ -13,8 +13,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
 from numpy.typing import NDArray
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
 from medres.evaluation.metrics import auroc
@@ -64,6 +66,56 @@ class LearningRate:
         factor = self.factor(self.first_step + engine.state.iteration - 1)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
+
+
+class ClipGradients:
+    """Shortens a step's gradient to a given norm over all weights (Pascanu et al. 2013)."""
+
+    def __init__(self, network: nn.Module, norm: float) -> None:
+        self.network, self.norm = network, norm
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, _: Engine) -> None:
+        """Shorten the gradient of the coming step."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.norm)
+
+
+def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
+    """A running average of a network's weights and statistics, `decay` of it kept at each step; None for decay 0.
+
+    Early on less is kept, (1 + n) ÷ (10 + n) after n steps, so that the random start is soon forgotten.
+    """
+    if not decay:
+        return None
+
+    def average(kept: Sequence[torch.Tensor], new: Sequence[torch.Tensor], steps: torch.Tensor | int) -> None:
+        n = int(steps)
+        part = 1 - min(decay, (1 + n) / (10 + n))
+        for old, value in zip(kept, new, strict=True):
+            if old.is_floating_point():
+                old.lerp_(value, part)
+            else:
+                old.copy_(value)
+
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+class FollowAverage:
+    """Brings a running average up to date after each step."""
+
+    def __init__(self, average: AveragedModel, network: nn.Module) -> None:
+        self.average, self.network = average, network
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
+
+    def __call__(self, _: Engine) -> None:
+        """Take in the weights of this step."""
+        self.average.update_parameters(self.network)
 
 
 class FiniteLoss:

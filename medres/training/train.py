@@ -61,13 +61,15 @@ def train_model(
             seed=config.seed,
         )
         document = splits_document([split], labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
-        training, validation = cohort.places(split.training), cohort.places(split.validation)
+        training = cohort.places(split.training, learning=True)
+        validation = cohort.places(split.validation)
         fitted = fit(
             cohort.cache.pixels,
             cohort.targets,
             training,
             validation,
             config,
+            learned=cohort.learned,
             weights=weights,
             seed=config.seed,
             title="model",

@@ -1,0 +1,73 @@
+"""What training minimises: binary cross-entropy over the targets that are known, and its declared variants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+UncertainPolicy = Literal["ignore", "ones", "zeros", "soft"]
+SOFT = 0.5
+"""The target of an uncertain finding under the policy `soft`: the loss then asks for indecision."""
+
+
+def training_targets(
+    targets: NDArray[np.float32], uncertain: NDArray[np.bool_], policy: UncertainPolicy
+) -> NDArray[np.float32]:
+    """Targets as training sees them; validation and held-out images keep theirs, where uncertain is unknown.
+
+    Args:
+        targets: (images, labels): 1, 0, NaN unknown or uncertain.
+        uncertain: (images, labels): where the manifest says −1.
+        policy: `ignore` leaves NaN; `ones`, `zeros` and `soft` put 1, 0 and 0.5 in its place (the U-policies of
+            CheXpert, Irvin et al. 2019).
+
+    >>> training_targets(np.array([[1, np.nan]], np.float32), np.array([[False, True]]), "soft")
+    array([[1. , 0.5]], dtype=float32)
+    """
+    value = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0, "soft": SOFT}[policy]
+    return np.where(uncertain, np.float32(value), targets)
+
+
+def balancing_weights(targets: NDArray[np.float32]) -> tuple[float, ...]:
+    """Per label, negatives ÷ positives among known targets; 1 where a class is missing.
+
+    >>> balancing_weights(np.array([[1, 0], [0, 0], [0, np.nan]], np.float32))
+    (2.0, 1.0)
+    """
+    positive = (targets > 0.5).sum(axis=0)
+    negative = (targets < 0.5).sum(axis=0)
+    return tuple(float(n / p) if n and p else 1.0 for p, n in zip(positive, negative, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedLoss:
+    """Mean binary cross-entropy over known targets (NaN does not count).
+
+    Args:
+        smoothing: targets move this part of the way to 0.5 (Szegedy et al. 2016).
+        focusing: γ of the focal loss (Lin et al. 2017); 0 is plain cross-entropy.
+        positive_weights: per label, the weight of positive targets; empty: 1.
+    """
+
+    smoothing: float = 0.0
+    focusing: float = 0.0
+    positive_weights: tuple[float, ...] = ()
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of logits (N, labels) float32 against targets (N, labels) in [0, 1] or NaN; 0 if none is known."""
+        known = ~torch.isnan(targets)
+        asked = torch.nan_to_num(targets)
+        smooth = asked + self.smoothing * (0.5 - asked)
+        weights = logits.new_tensor(self.positive_weights) if self.positive_weights else None
+        losses = functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights, reduction="none")
+        if self.focusing:
+            probability = torch.sigmoid(logits)
+            agreement = smooth * probability + (1 - smooth) * (1 - probability)
+            losses = losses * (1 - agreement) ** self.focusing
+        return (losses * known).sum() / known.sum().clamp(min=1)
