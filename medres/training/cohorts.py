@@ -40,7 +40,7 @@ class TrainingCohort:
     def places(self, patients: Sequence[str], *, learning: bool = False) -> list[int]:
         """The images of some patients that have at least one known target (to learn from, or to be judged by)."""
         wanted = set(patients)
-        known: NDArray[np.bool_] = np.isfinite(self.learned if learning else self.targets).any(axis=1)
+        known = [bool(np.isfinite(row).any()) for row in (self.learned if learning else self.targets)]
         return [place for place, row in enumerate(self.rows) if row.patient_id in wanted and known[place]]
 
     def flow(self) -> dict[str, Any]:
