@@ -105,12 +105,23 @@ class Network(_Frozen):
     """Which network, and from which weights it starts."""
 
     architecture: Architecture = Field(default="resnet50", description="Depth of the ResNet.")
-    weights: Literal["IMAGENET1K_V1", "IMAGENET1K_V2", "none"] = Field(
+    weights: Literal["IMAGENET1K_V1", "IMAGENET1K_V2", "file", "none"] = Field(
         default="IMAGENET1K_V2",
-        description="torchvision's ImageNet weights, or `none`: a random start, said in every log, card, report.",
+        description="torchvision's ImageNet weights; `file`: any checkpoint of the architecture, in weights_file; "
+        "or `none`: a random start. Every log, card and report says which.",
     )
     weights_file: Path | None = Field(
         default=None, description="The weights as a local file; else the torch hub cache is searched."
+    )
+    weights_sha256: str = Field(
+        default="",
+        pattern="^[0-9a-f]{0,64}$",
+        description="What the SHA-256 of weights_file must start with, for `weights: file`.",
+    )
+    input_range: tuple[float, float] | None = Field(
+        default=None,
+        description="The values that were black and white where weights_file was trained, e.g. [-1024, 1024]; "
+        "empty: ImageNet's normalisation for a first layer of three channels, else mean 0.5 and deviation 0.25.",
     )
     allow_download: bool = Field(
         default=False, description="Fetch the named weights when they are not on this machine."

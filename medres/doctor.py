@@ -25,8 +25,6 @@ def missing_packages() -> list[str]:
 
 def decoding() -> Iterator[tuple[str, bool]]:
     """One line per transfer syntax, and whether every sample of it was decoded: see `medres.imaging.samples`."""
-    from pydicom.uid import UID
-
     from medres.imaging.samples import try_samples
 
     for syntax, trials in groupby(try_samples(), key=lambda trial: trial.sample.transfer_syntax):
@@ -34,7 +32,7 @@ def decoding() -> Iterator[tuple[str, bool]]:
         bits = " ".join(str(trial.sample.bits) for trial in tried if not trial.problem)
         decoders = ", ".join(dict.fromkeys(trial.decoder for trial in tried if trial.decoder))
         failed = [f"{trial.sample.bits} bit: {trial.problem}" for trial in tried if trial.problem]
-        name = UID(syntax).name.replace(" Image Compression", "").split(" (Process")[0]
+        name = tried[0].sample.name
         found = "; ".join([*([f"{bits} bit by {decoders}"] if bits else []), *failed])
         remedy = "; reinstall with `pip install --force-reinstall imagecodecs`" if failed else ""
         yield f"{'decodes' if not failed else 'FAILS'} {name} ({syntax}): {found}{remedy}", not failed

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 
 from medres.config import Network
 from medres.errors import WeightsError
 from medres.model.network import build_network
 from medres.model.weights import WeightsSource, fill_backbone, find_weights, load_backbone, named_source
+from tests.conftest import TINY, Medres
 
 FIFTY = Network(architecture="resnet50", weights="IMAGENET1K_V2")
 
@@ -79,7 +81,7 @@ def test_a_local_file_fills_every_tensor_of_the_backbone(checkpoint: Path, sourc
     assert weights is not None
     assert weights.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     network = build_network("resnet50", labels=2, rgb=True)
-    fill_backbone(network.backbone, weights)
+    fill_backbone(network, weights)
     original = torch.load(checkpoint, weights_only=True)
     for name, value in network.backbone.state_dict().items():
         torch.testing.assert_close(value, original[name])
@@ -143,3 +145,98 @@ def test_a_random_start_is_none_and_cannot_be_combined_with_a_file(checkpoint: P
     assert load_backbone(Network(architecture="resnet18", weights="none")) is None
     with pytest.raises(WeightsError, match="say which is meant"):
         load_backbone(Network(architecture="resnet18", weights="none", weights_file=checkpoint))
+
+
+@pytest.fixture(scope="module")
+def trained() -> torchvision.models.ResNet:
+    """A ResNet-18 whose running statistics are not those of a new network."""
+    torch.manual_seed(2)
+    network = torchvision.models.resnet18(weights=None)
+    network(torch.rand(4, 3, 64, 64))
+    return network.eval()
+
+
+def own(path: Path, **changes: object) -> Network:
+    return Network(architecture="resnet18", weights="file", weights_file=path, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "backbone.", "module.model."])
+@pytest.mark.parametrize("kind", ["pickle", "safetensors", "checkpoint"])
+def test_a_checkpoint_of_ones_own_loads_whatever_wraps_its_names(
+    trained: torchvision.models.ResNet, tmp_path: Path, wrapper: str, kind: str
+) -> None:
+    tensors = {f"{wrapper}{name}": value for name, value in trained.state_dict().items()}
+    path = tmp_path / ("own.safetensors" if kind == "safetensors" else "own.pth")
+    if kind == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save({"state_dict": tensors, "epoch": 3} if kind == "checkpoint" else tensors, path)
+    weights = load_backbone(own(path))
+    assert weights is not None
+    assert weights.rgb
+    assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    network = build_network("resnet18", labels=1, rgb=True)
+    fill_backbone(network, weights)
+    for name, value in network.backbone.state_dict().items():
+        assert torch.equal(value, trained.state_dict()[name])
+
+
+def test_a_radiograph_network_of_one_channel_gets_the_range_it_was_trained_on(tmp_path: Path) -> None:
+    """The layout of TorchXRayVision's ResNets: one channel, values from −1024 to 1024, thresholds beside them."""
+    torch.manual_seed(3)
+    foreign = torchvision.models.resnet18(weights=None, num_classes=18)
+    foreign.conv1 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    foreign(torch.rand(4, 1, 64, 64) * 2048 - 1024)
+    foreign.eval()
+    tensors = {f"model.{name}": value for name, value in foreign.state_dict().items()}
+    path = tmp_path / "foreign.pth"
+    torch.save({**tensors, "op_threshs": torch.rand(18)}, path)
+    weights = load_backbone(own(path, input_range=(-1024.0, 1024.0)))
+    assert weights is not None
+    assert not weights.rgb
+    network = build_network("resnet18", labels=1, rgb=False)
+    fill_backbone(network, weights)
+    images = torch.rand(2, 1, 64, 64)
+    foreign.fc = torch.nn.Identity()
+    with torch.inference_mode():
+        torch.testing.assert_close(network.eval().features(images), foreign(images * 2048 - 1024), rtol=1e-4, atol=1e-4)
+
+
+def test_what_does_not_fit_is_listed_by_name(trained: torchvision.models.ResNet, tmp_path: Path) -> None:
+    tensors = dict(trained.state_dict())
+    del tensors["layer3.0.conv1.weight"]
+    tensors["layer1.0.conv1.weight"] = torch.zeros(1)
+    tensors["attention.weight"] = torch.zeros(1)
+    path = tmp_path / "own.pth"
+    torch.save(tensors, path)
+    with pytest.raises(WeightsError, match=r"1 missing \(layer3.*1 of another network \(attention.*1 of another shape"):
+        load_backbone(own(path))
+
+
+def test_a_checkpoint_of_ones_own_is_verified_where_a_hash_is_given(
+    trained: torchvision.models.ResNet, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.pth"
+    torch.save(trained.state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_backbone(own(path, weights_sha256=digest[:12])) is not None
+    with pytest.raises(WeightsError, match=f"has the SHA-256 {digest}"):
+        load_backbone(own(path, weights_sha256="00"))
+    with pytest.raises(WeightsError, match="is not there"):
+        load_backbone(own(tmp_path / "no.pth"))
+    with pytest.raises(WeightsError, match="names none"):
+        load_backbone(Network(architecture="resnet18", weights="file"))
+
+
+def test_crossval_starts_from_a_checkpoint_of_ones_own(
+    medres: Medres, trained: torchvision.models.ResNet, small_cohort: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "my: weights.pth"  # a name that YAML would read as a mapping
+    torch.save(trained.state_dict(), path)
+    done = medres("train", small_cohort, "--label", "disc", "--weights", path, "--out", tmp_path / "m", *TINY)
+    assert done.returncode == 0, done.stderr
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in done.stderr
+    shown = medres("inspect", tmp_path / "m").stdout
+    assert "my: weights.pth" in shown
+    assert digest[:12] in shown

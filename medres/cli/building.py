@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,9 @@ from medres.cli.options import (
     with_root,
 )
 from medres.terminal import progress_bar
+
+if TYPE_CHECKING:
+    from medres.config import Config
 
 
 @medres.command()
@@ -136,14 +139,10 @@ def train(
     out: Path,
     labels: tuple[str, ...],
     root: Path | None,
-    recipe: str,
-    overrides: tuple[str, ...],
+    config: Config,
     force: bool,
 ) -> None:
     """Train one model on a whole cohort."""
-    from medres.config import load_config
-
-    config = load_config(recipe, overrides)
     refuse_early(out, force)
     check_early(manifest, labels, root)
     from medres.training.train import train_model
@@ -168,14 +167,10 @@ def crossval(
     splits: Path | None,
     labels: tuple[str, ...],
     root: Path | None,
-    recipe: str,
-    overrides: tuple[str, ...],
+    config: Config,
     force: bool,
 ) -> None:
     """Cross-validate a recipe with patients kept apart; every figure can be recomputed from oof.csv."""
-    from medres.config import load_config
-
-    config = load_config(recipe, overrides)
     refuse_early(out, force)
     check_early(manifest, labels, root)
     from medres.training.crossval import cross_validate

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +18,16 @@ FILE = click.Path(path_type=Path)
 EXIT_SOME_REFUSED = 3
 
 
-def with_config(verb: Verb) -> Verb:
-    """The options that choose and change a recipe."""
+def with_config(verb: Callable[..., None]) -> Callable[..., None]:
+    """The options that choose and change a recipe; the verb gets the `config` that they make."""
+
+    @wraps(verb)
+    def configured(*, recipe: str, overrides: tuple[str, ...], weights: Path | None, **others: Any) -> None:
+        from medres.config import load_config
+
+        own = ("network.weights=file", f"network.weights_file={json.dumps(str(weights))}") if weights else ()
+        verb(config=load_config(recipe, (*own, *overrides)), **others)
+
     config = click.option(
         "--config", "recipe", default="quick", show_default=True, metavar="NAME|FILE",
         help="Recipe: quick (ResNet-18, random start, for a CPU), resnet50, resnet101 (ImageNet), or a YAML file.",
@@ -29,7 +39,10 @@ def with_config(verb: Verb) -> Verb:
         metavar="KEY=VALUE",
         help="Change one value, e.g. training.batch_size=16.",
     )
-    return config(change(verb))
+    start = click.option(
+        "--weights", type=FILE, metavar="PATH", help="Start from this checkpoint (torchvision, timm or MONAI names)."
+    )
+    return config(start(change(configured)))
 
 
 def with_cohort(verb: Verb) -> Verb:

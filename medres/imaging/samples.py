@@ -64,6 +64,11 @@ class Sample:
     def __str__(self) -> str:
         return f"{self.transfer_syntax} {self.bits} bit"
 
+    @property
+    def name(self) -> str:
+        """The transfer syntax in a few words."""
+        return UID(self.transfer_syntax).name.replace(" Image Compression", "").split(" (Process")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:

@@ -93,8 +93,9 @@ class ModelCard(_Frozen):
 
     @property
     def weights(self) -> str:
-        """The starting weights in words."""
-        return self.provenance.backbone.name
+        """The starting weights in words, with the first digits of their file's SHA-256."""
+        start = self.provenance.backbone
+        return start.name if start.sha256 is None else f"{start.name} (SHA-256 {start.sha256[:12]}…)"
 
     def identifier(self) -> str:
         """The model's name: its architecture and a hash of everything else on the card."""

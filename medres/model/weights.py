@@ -1,20 +1,24 @@
-"""ImageNet weights: found on this machine, verified by hash, never executed, never fetched unasked."""
+"""Starting weights: found on this machine, verified by hash, never executed, never fetched unasked."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from medres.config import Network
 from medres.errors import WeightsError
+from medres.model.network import ResNetClassifier
 from medres.tables import sha256_file
 
-_HEAD = ("fc.weight", "fc.bias")
+_HEADS = ("fc.", "head.", "classifier.", "op_threshs")  # not the backbone's: a new task gets a new head
+_OWN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+_CONTAINERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the tensors
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,12 @@ class BackboneWeights:
     name: str
     sha256: str
     tensors: dict[str, Tensor]
+    input_range: tuple[float, float] | None = None  # black and white where they were trained; None: see `Network`
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the first layer takes three channels."""
+        return self.tensors["conv1.weight"].shape[1] == 3
 
 
 def named_source(network: Network) -> WeightsSource:
@@ -93,15 +103,31 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            return _unwrapped(load_file(path))
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  a damaged file may raise anything from unpickling
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path} cannot be read as weights: {first}") from None
-    values = values.get("state_dict", values) if isinstance(values, dict) else values
+    for name in _CONTAINERS:
+        values = values.get(name, values) if isinstance(values, dict) else values
     if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
         raise WeightsError(f"{path} holds no table of tensors")
-    return {name.removeprefix("module."): value for name, value in values.items()}
+    return _unwrapped(values)
+
+
+def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what a wrapper put before all of them: `module.`, `model.`, `backbone.` …
+
+    >>> sorted(_unwrapped({"module.model.conv1.weight": torch.zeros(1), "module.op_threshs": torch.zeros(1)}))
+    ['conv1.weight', 'op_threshs']
+    """
+    found = dict(tensors)
+    while len(first := {name.split(".", 1)[0] for name in found if not name.startswith(_HEADS)}) == 1:
+        wrapper = first.pop()
+        if not all("." in name for name in found if not name.startswith(_HEADS)) or wrapper in _OWN:
+            break
+        found = {name.removeprefix(f"{wrapper}."): value for name, value in found.items()}
+    return found
 
 
 def load_backbone(config: Network, *, source: WeightsSource | None = None) -> BackboneWeights | None:
@@ -114,23 +140,64 @@ def load_backbone(config: Network, *, source: WeightsSource | None = None) -> Ba
         if config.weights_file is not None:
             raise WeightsError("network.weights is none, but network.weights_file names a file; say which is meant")
         return None
-    source = source or named_source(config)
-    path = find_weights(source, file=config.weights_file, allow_download=config.allow_download)
-    tensors = {name: value for name, value in read_tensors(path).items() if name not in _HEAD}
-    expected = torchvision.models.get_model(config.architecture, weights=None).state_dict()
-    wrong = [name for name in expected if name not in _HEAD and _shape(tensors, name) != expected[name].shape]
-    wrong += [name for name in tensors if name not in expected]
-    if wrong:
-        raise WeightsError(
-            f"{path} is not a {config.architecture}: {len(wrong)} tensors do not fit, for example {wrong[0]}"
-        )
-    return BackboneWeights(source.name, sha256_file(path), tensors)
+    if config.weights == "file":
+        path, name = _own_file(config), f"{config.architecture} from {config.weights_file and config.weights_file.name}"
+    else:
+        source = source or named_source(config)
+        path, name = find_weights(source, file=config.weights_file, allow_download=config.allow_download), source.name
+    tensors = {name: value for name, value in read_tensors(path).items() if not name.startswith(_HEADS)}
+    _refuse_misfits(tensors, config.architecture, path)
+    return BackboneWeights(name, sha256_file(path), tensors, config.input_range)
 
 
-def _shape(tensors: dict[str, Tensor], name: str) -> Any:
-    return tensors[name].shape if name in tensors else None
+def _own_file(config: Network) -> Path:
+    """The user's checkpoint.
+
+    Raises:
+        WeightsError: none is named, it is not there, or its hash is not the one that was given.
+    """
+    path = config.weights_file
+    if path is None:
+        raise WeightsError("network.weights is file, but network.weights_file names none (--weights PATH does both)")
+    if not path.is_file():
+        raise WeightsError(f"{path} is not there: network.weights_file must name a checkpoint")
+    digest = sha256_file(path)
+    if not digest.startswith(config.weights_sha256):
+        raise WeightsError(f"{path} has the SHA-256 {digest}, which does not start with {config.weights_sha256}")
+    return path
 
 
-def fill_backbone(backbone: nn.Module, weights: BackboneWeights) -> None:
-    """Copy verified weights into a network's backbone; every tensor of it is set."""
-    backbone.load_state_dict(weights.tensors, strict=True)
+def _refuse_misfits(tensors: dict[str, Tensor], architecture: str, path: Path) -> None:
+    """Every tensor must be the backbone's, and every one of the backbone's must be there; conv1 may have one channel.
+
+    Raises:
+        WeightsError: with the names of those that do not fit.
+    """
+    expected = {
+        name: value.shape
+        for name, value in torchvision.models.get_model(architecture, weights=None).state_dict().items()
+        if not name.startswith(_HEADS)
+    }
+    if "conv1.weight" in tensors and tensors["conv1.weight"].ndim == 4 and tensors["conv1.weight"].shape[1] == 1:
+        expected["conv1.weight"] = torch.Size((64, 1, 7, 7))
+    for name in [name for name in expected if name.endswith("num_batches_tracked")]:
+        tensors.setdefault(name, torch.tensor(0))  # older checkpoints lack it; only cumulative averages would use it
+    missing = [name for name in expected if name not in tensors]
+    strange = [name for name in tensors if name not in expected]
+    shapes = [name for name in expected if name in tensors and tensors[name].shape != expected[name]]
+    if missing or strange or shapes:
+        said = [
+            f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''})"
+            for what, names in (("missing", missing), ("of another network", strange), ("of another shape", shapes))
+            if names
+        ]
+        raise WeightsError(f"{path} is not a {architecture}: its tensors are {', '.join(said)}")
+
+
+def fill_backbone(network: ResNetClassifier, weights: BackboneWeights) -> None:
+    """Copy verified weights into a network's backbone, every tensor of it, and normalise input as they expect."""
+    network.backbone.load_state_dict(weights.tensors, strict=True)
+    if weights.input_range is not None:
+        black, white = weights.input_range
+        network.mean.fill_(-black / (white - black))
+        network.std.fill_(1 / (white - black))

@@ -121,7 +121,7 @@ def complete(
         outlier_quantile=quantile,
         card={
             "architecture": config.network.architecture,
-            "rgb": weights is not None,
+            "rgb": weights is not None and weights.rgb,
             "labels": labels,
             "preprocessing": config.preprocessing,
             "gate": config.gate,

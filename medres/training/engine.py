@@ -141,11 +141,11 @@ def fit(
     network = build_network(
         config.network.architecture,
         labels=targets.shape[1],
-        rgb=weights is not None,
+        rgb=weights is not None and weights.rgb,
         dropout=config.network.dropout,
     )
     if weights is not None:
-        fill_backbone(network.backbone, weights)
+        fill_backbone(network, weights)
     learned = targets if learned is None else learned
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     fitting = _Fitting(
