@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from medres.imaging import codecs, samples
+from medres.errors import Refused
+from medres.imaging import codecs, decoders, samples
 from medres.imaging.samples import SAMPLES, Sample, decode_sample, try_samples
 from tests.dicom_files import JPEG
 
@@ -30,8 +31,8 @@ def test_a_decoder_that_returns_other_pixels_is_told(monkeypatch: pytest.MonkeyP
     def shifted(codestream: bytes) -> NDArray[np.uint16]:
         return imagecodecs.jpegls_decode(codestream) + 1
 
-    monkeypatch.setattr(codecs, "_decoders", lambda _: (shifted,))
-    with pytest.raises(codecs.Refused, match="wrong by up to"):
+    monkeypatch.setattr(decoders, "_decoders", lambda _: (shifted,))
+    with pytest.raises(Refused, match="wrong by up to"):
         decode_sample(Sample(f"{JPEG}80", 12))
 
 
@@ -40,5 +41,5 @@ def test_a_missing_encoder_is_a_failure_and_no_crash(monkeypatch: pytest.MonkeyP
         raise imagecodecs.DelayedImportError("htj2k_encode")
 
     monkeypatch.setitem(samples._ENCODERS, f"{JPEG}201", (missing, (12,), 0))
-    with pytest.raises(codecs.Refused, match="no sample could be made"):
+    with pytest.raises(Refused, match="no sample could be made"):
         decode_sample(Sample(f"{JPEG}201", 12))
