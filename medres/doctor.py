@@ -45,7 +45,7 @@ def findings() -> Iterator[str]:
     from medres.cohort.cache import cache_folder
     from medres.config import Network, Training
     from medres.model.weights import named_source
-    from medres.training.engine import choose_compute
+    from medres.training.compute import choose_compute
     from medres.training.provenance import environment
 
     for name, found in environment().items():

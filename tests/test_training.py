@@ -18,7 +18,8 @@ from medres.errors import TrainingError
 from medres.evaluation.summary import read_table, summarise
 from medres.training.cohorts import load_cohort
 from medres.training.engine import fit
-from medres.training.handlers import BestWeights, average_of, warmup_cosine
+from medres.training.handlers import BestWeights
+from medres.training.optimisation import average_of, warmup_cosine
 from tests.phantoms import blob, write_cohort
 
 CONFIG = load_config(

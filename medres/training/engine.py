@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from medres.config import Config, Stage, Training
+from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.network import ResNetClassifier, build_network
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.augmentation import BatchAugmentation
+from medres.training.checkpoints import Checkpoints
+from medres.training.compute import AutocastInferer, Compute, choose_compute
 from medres.training.handlers import (
     BestWeights,
     ClipGradients,
@@ -31,11 +33,10 @@ from medres.training.handlers import (
     FollowAverage,
     LearningRate,
     ValidationRecord,
-    average_of,
-    warmup_cosine,
 )
 from medres.training.losses import MaskedLoss, balancing_weights
-from medres.training.transforms import cache_transforms
+from medres.training.optimisation import adamw, average_of, warmup_cosine
+from medres.training.transforms import EpochOrder, cache_transforms
 
 log = logging.getLogger(__name__)
 
@@ -52,60 +53,6 @@ class Fitted:
     device: str  # what it was trained on, in words
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Where training runs, and in which precision."""
-
-    device: torch.device
-    bf16: bool
-
-    def __str__(self) -> str:
-        """What a log line and a card say of it."""
-        name = (
-            torch.cuda.get_device_name(self.device)
-            if self.device.type == "cuda"
-            else f"cpu, {torch.get_num_threads()} threads"
-        )
-        return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
-
-
-def choose_compute(training: Training) -> Compute:
-    """The device and precision that `training` asks for, or the best there is.
-
-    Raises:
-        TrainingError: a GPU was asked for and there is none.
-    """
-    if training.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("training.device is cuda, but no GPU was found")
-    device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
-    if training.precision == "auto":
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()
-    else:
-        native = training.precision == "bf16"
-    return Compute(device, native)
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 natively; without, bf16 is many times slower than fp32."""
-    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-
-
-class AutocastInferer(SimpleInferer):
-    """A forward pass in bf16 where asked for, on any device; the logits come back as float32."""
-
-    def __init__(self, compute: Compute) -> None:
-        super().__init__()
-        self.compute = compute
-
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """The logits of a batch."""
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.compute.device.type, dtype=torch.bfloat16, enabled=self.compute.bf16):
-            logits = network(inputs, *args, **kwargs)
-        return logits.float()
-
-
 def fit(
     pixels: NDArray[np.uint16],
     targets: NDArray[np.float32],
@@ -117,6 +64,7 @@ def fit(
     weights: BackboneWeights | None,
     seed: int,
     title: str,
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Fit one network, and keep the epoch that is best on the validation images.
 
@@ -130,6 +78,8 @@ def fit(
         weights: verified ImageNet weights, or None for a random start.
         seed: of weights, order and augmentation; the same seed gives the same network on the same CPU.
         title: what log lines call this fit ("fold 1/5").
+        checkpoints: where each epoch's state is kept; a state that lies there is gone on from, and on a CPU the
+            network becomes, bit for bit, what it would have become without the interruption.
 
     Raises:
         TrainingError: the loss is not finite, or there are fewer images than one batch of two.
@@ -161,41 +111,24 @@ def fit(
             config.training.focusing,
             balancing_weights(learned[list(training)]) if config.training.balance == "positives" else (),
         ),
-        optimizer=_optimizer(network, config.training),
+        optimizer=adamw(network, config.training),
         best=BestWeights(patience=config.training.patience, saturation=config.training.saturation),
         title=title,
+        checkpoints=checkpoints,
     )
+    stages = config.training.stages
     batches = max(1, len(training) // config.training.batch_size)
-    factor = warmup_cosine(batches * sum(stage.epochs for stage in config.training.stages), config.training.warmup)
-    planned = 0  # epochs of the stages before
-    for number, stage in enumerate(config.training.stages):
+    factor = warmup_cosine(batches * sum(stage.epochs for stage in stages), config.training.warmup)
+    for number in range(fitting.resume(), len(stages)):
+        planned = sum(stage.epochs for stage in stages[:number])
         schedule = LearningRate(fitting.optimizer, factor, first_step=planned * batches)
-        last = number == len(config.training.stages) - 1
-        fitting.run(stage, training, validation, schedule=schedule, seed=seed + number, last=last)
-        planned += stage.epochs
+        fitting.run(number, training, validation, schedule=schedule, seed=seed + number)
         fitting.best.next_stage()
     set_determinism(seed=None)
     if fitting.best.state is None:
         raise TrainingError(f"{title}: no epoch was completed")
     network.cpu().load_state_dict(fitting.best.state)
     return Fitted(network.eval(), tuple(fitting.history), fitting.best.epoch, str(compute))
-
-
-def _optimizer(network: ResNetClassifier, training: Training) -> torch.optim.AdamW:
-    """AdamW; the head learns faster, biases and norms are not decayed."""
-    groups = []
-    for module, factor in ((network.backbone, 1.0), (network.head, training.head_learning_rate_factor)):
-        for decayed in (True, False):
-            chosen = [parameter for parameter in module.parameters() if (parameter.ndim > 1) is decayed]
-            groups.append(
-                {
-                    "params": chosen,
-                    "peak": training.learning_rate * factor,
-                    "lr": training.learning_rate * factor,
-                    "weight_decay": training.weight_decay if decayed else 0.0,
-                }
-            )
-    return torch.optim.AdamW(groups, fused=True)
 
 
 @dataclass(slots=True)
@@ -213,30 +146,72 @@ class _Fitting:
     optimizer: torch.optim.Optimizer
     best: BestWeights
     title: str
+    checkpoints: Checkpoints | None
     history: list[dict[str, Any]] = field(default_factory=list)
+    resumed: dict[str, Any] | None = None  # of the stage in which training goes on
 
     @property
     def judged(self) -> nn.Module:
         """The network that validation sees and that is kept: the running average where there is one."""
         return self.network if self.average is None else self.average.module
 
+    def resume(self) -> int:
+        """Go on from the newest sound checkpoint; returns the stage to go on with, 0 where there is none."""
+        saved = self.checkpoints.load() if self.checkpoints else None
+        if saved is None:
+            return 0
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        self.best.load_state_dict(saved["best"])
+        self.history.extend(saved["history"])
+        torch.set_rng_state(saved["random"])
+        log.info("%s · going on after epoch %d", self.title, len(self.history))
+        if saved["stage_over"]:
+            self.best.next_stage()
+            return int(saved["stage"]) + 1
+        self.resumed = saved
+        return int(saved["stage"])
+
+    def save(self, number: int, *, epoch: int, over: bool, augmentation: torch.Generator) -> None:
+        """Keep the state after an epoch of a stage."""
+        if self.checkpoints is None:
+            return
+        self.checkpoints.save(
+            {
+                "stage": number,
+                "stage_epoch": epoch,
+                "stage_over": over,
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "best": self.best.state_dict(),
+                "history": self.history,
+                "random": torch.get_rng_state(),
+                "augmentation": augmentation.get_state(),
+            }
+        )
+
     def run(
         self,
-        stage: Stage,
+        number: int,
         training: Sequence[int],
         validation: Sequence[int],
         *,
         schedule: LearningRate,
         seed: int,
-        last: bool,
     ) -> None:
+        """Train the epochs of one stage, or what is left of them."""
+        stages = self.config.training.stages
+        stage = stages[number]
         size = stage.size or self.config.preprocessing.size
         inferer = AutocastInferer(self.compute)
         record, loss = ValidationRecord(), FiniteLoss()
         cached = cache_transforms(self.pixels, size=size)
         evaluator = SupervisedEvaluator(
             device=self.compute.device,
-            val_data_loader=self._loader(validation, self.targets, cached, seed=None),
+            val_data_loader=self._loader(validation, self.targets, cached),
             network=self.judged,
             inferer=SimpleInferer(),
             prepare_batch=_prepare_batch,
@@ -244,6 +219,8 @@ class _Fitting:
             decollate=False,
         )
         augment = BatchAugmentation(self.config.augmentation, seed=seed)
+        order = EpochOrder(len(training), seed=seed)
+        loader = self._loader(training, self.learned, cached, order=order)
 
         def prepare_training_batch(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
             images, targets = _prepare_batch(*arguments, **options)
@@ -252,7 +229,7 @@ class _Fitting:
         trainer = SupervisedTrainer(
             device=self.compute.device,
             max_epochs=stage.epochs,
-            train_data_loader=self._loader(training, self.learned, cached, seed=seed),
+            train_data_loader=loader,
             network=self.network,
             optimizer=self.optimizer,
             loss_function=self.loss,
@@ -282,10 +259,20 @@ class _Fitting:
                 "%s · epoch %d · %d px · loss %.3f · validation loss %.3f, AUROC %s · %.0f images/s",
                 self.title, epoch, size, loss.mean, validation_loss, shown, entry["images_per_second"],
             )  # fmt: skip
-            if self.best.judge(self.judged, epoch=epoch, value=value, loss=validation_loss, last_stage=last):
+            last = number == len(stages) - 1
+            stop = self.best.judge(self.judged, epoch=epoch, value=value, loss=validation_loss, last_stage=last)
+            done = int(engine.state.epoch)
+            self.save(number, epoch=done, over=stop or done == stage.epochs, augmentation=augment.generator)
+            if stop:
                 engine.terminate()
 
         trainer.add_event_handler(Events.EPOCH_COMPLETED, finish_epoch)
+        if self.resumed is not None:
+            augment.generator.set_state(self.resumed["augmentation"])
+            torch.set_rng_state(self.resumed["random"])  # building loader and trainer has drawn numbers
+            order.epoch = trainer.state.epoch = self.resumed["stage_epoch"]
+            trainer.state.iteration = trainer.state.epoch * len(loader)
+            self.resumed = None
         trainer.run()
 
     def _step_handlers(self) -> list[Any]:
@@ -298,19 +285,16 @@ class _Fitting:
         return handlers
 
     def _loader(
-        self, places: Sequence[int], targets: NDArray[np.float32], transform: Any, *, seed: int | None
+        self, places: Sequence[int], targets: NDArray[np.float32], transform: Any, *, order: EpochOrder | None = None
     ) -> DataLoader:
         items = [{"image": int(place), "label": targets[place]} for place in places]
-        shuffled = seed is not None
-        batch = min(self.config.training.batch_size, len(items)) if shuffled else _EVALUATION_BATCH
-        generator = torch.Generator().manual_seed(seed) if seed is not None else None
         return DataLoader(
             Dataset(items, transform),
-            batch_size=batch,
-            shuffle=shuffled,
-            drop_last=shuffled,
+            batch_size=_EVALUATION_BATCH if order is None else min(self.config.training.batch_size, len(items)),
+            sampler=order,
+            drop_last=order is not None,
             num_workers=0,
-            generator=generator,
+            generator=torch.Generator(),  # its own: a loader that draws from the global one would disturb dropout
         )
 
 

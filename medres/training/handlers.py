@@ -6,7 +6,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,28 +20,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
 from medres.evaluation.metrics import auroc
+from medres.training.optimisation import Rate
 
 log = logging.getLogger(__name__)
-
-Rate = Callable[[int], float]
-"""The learning rates' factor at an absolute step."""
-
-
-def warmup_cosine(steps: int, warmup: float) -> Rate:
-    """A factor that rises linearly over the first part of the steps, then falls along half a cosine to 0.
-
-    >>> rate = warmup_cosine(100, 0.1)
-    >>> round(rate(5), 3), round(rate(10), 3), round(rate(55), 3), round(rate(100), 3)
-    (0.6, 1.0, 0.5, 0.0)
-    """
-    rising = min(steps * warmup, steps - 1)
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return min(1.0, (step + 1) / rising)
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
-
-    return factor
 
 
 def _output(engine: Engine) -> dict[str, Any]:
@@ -81,26 +62,6 @@ class ClipGradients:
     def __call__(self, _: Engine) -> None:
         """Shorten the gradient of the coming step."""
         nn.utils.clip_grad_norm_(self.network.parameters(), self.norm)
-
-
-def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
-    """A running average of a network's weights and statistics, `decay` of it kept at each step; None for decay 0.
-
-    Early on less is kept, (1 + n) ÷ (10 + n) after n steps, so that the random start is soon forgotten.
-    """
-    if not decay:
-        return None
-
-    def average(kept: Sequence[torch.Tensor], new: Sequence[torch.Tensor], steps: torch.Tensor | int) -> None:
-        n = int(steps)
-        part = 1 - min(decay, (1 + n) / (10 + n))
-        for old, value in zip(kept, new, strict=True):
-            if old.is_floating_point():
-                old.lerp_(value, part)
-            else:
-                old.copy_(value)
-
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
 
 
 class FollowAverage:
@@ -226,6 +187,22 @@ class BestWeights:
         else:
             self._waited += 1
         return self._waited >= self.patience or score[0] >= self.saturation
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on."""
+        return {
+            "state": self.state,
+            "epoch": self.epoch,
+            "kept": self._kept,
+            "high": self._high,
+            "waited": self._waited,
+        }
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.state, self.epoch = values["state"], values["epoch"]
+        self._kept = None if values["kept"] is None else (values["kept"][0], values["kept"][1])
+        self._high, self._waited = values["high"], values["waited"]
 
     def next_stage(self) -> None:
         """Another image size is another task: what was best before does not count."""

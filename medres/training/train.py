@@ -19,7 +19,8 @@ from medres.model.weights import BackboneWeights, load_backbone
 from medres.tables import output_folder, write_csv, write_json
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete, origin
-from medres.training.engine import choose_compute, fit
+from medres.training.compute import choose_compute
+from medres.training.engine import fit
 from medres.training.provenance import environment, git_commit, now
 
 log = logging.getLogger(__name__)

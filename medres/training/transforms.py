@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from monai.transforms import Compose, MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import Sampler
 
 from medres.config import Gate, Limits, Preprocessing
 from medres.imaging.preprocessing import as_float, preprocess
@@ -72,6 +73,25 @@ class CachedRadiographd(MapTransform):
 def resized(image: Tensor, size: int) -> Tensor:
     """An image (1, S, S) at another size, by area averaging; itself at its own size."""
     return image if image.shape[-1] == size else functional.interpolate(image[None], (size, size), mode="area")[0]
+
+
+class EpochOrder(Sampler[int]):
+    """A new order of `count` images in each epoch, which depends on the seed and the epoch alone."""
+
+    def __init__(self, count: int, *, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """How many places an epoch has."""
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        """The places of the next epoch."""
+        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        self.epoch += 1
+        return iter(torch.randperm(self.count, generator=generator).tolist())
 
 
 class CalibratedProbabilitiesd(MapTransform):

@@ -1,0 +1,53 @@
+"""The state of a training run on disk: written after each epoch, verified when read, the one before it kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+_DIGEST = 32  # bytes of SHA-256 before the content
+
+
+class Checkpoints:
+    """Two files in a folder, the newer and the one before it; a damaged one is never used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.newest = folder / "checkpoint.pt"
+        self.previous = folder / "checkpoint.previous.pt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a state of tensors, numbers and texts; what was newest becomes previous."""
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        self.newest.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.newest.with_suffix(".partial")
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        if self.newest.exists():
+            self.newest.replace(self.previous)
+        temporary.replace(self.newest)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest sound state; None where there is none. A damaged file is said aloud and passed over."""
+        for path in (self.newest, self.previous):
+            if not path.is_file():
+                continue
+            data = path.read_bytes()
+            digest, content = data[:_DIGEST], data[_DIGEST:]
+            if hashlib.sha256(content).digest() == digest:
+                state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+                return state
+            log.warning("%s is damaged (its SHA-256 is wrong); looking for the one before it", path)
+        return None
+
+    def remove(self) -> None:
+        """Delete both: the training is over."""
+        self.newest.unlink(missing_ok=True)
+        self.previous.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medres.config import load_config
+from medres.training.checkpoints import Checkpoints
+from medres.training.engine import Fitted, fit
+from tests.phantoms import blob
+
+STATE = {"network": {"w": torch.arange(5.0)}, "epoch": 3, "history": [{"loss": 0.5, "auroc": None}]}
+
+
+class InterruptedTrainingError(Exception):
+    """What a test ends a training with."""
+
+
+class Killed(Checkpoints):
+    """Checkpoints of a training that ends right after (or right before) writing its nth state."""
+
+    def __init__(self, folder: Path, at: int, *, before: bool = False) -> None:
+        super().__init__(folder)
+        self.left, self.before = at, before
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.left -= 1
+        if self.left == 0 and self.before:
+            raise InterruptedTrainingError
+        super().save(state)
+        if self.left == 0:
+            raise InterruptedTrainingError
+
+
+def trained(checkpoints: Checkpoints | None) -> Fitted:
+    """Three stages, with everything that has a state: dropout, noise, a running average."""
+    config = load_config(
+        "quick",
+        [
+            "preprocessing.size=64", "training.stages=[{epochs: 2, size: 32}, {epochs: 2, size: 48}, {epochs: 3}]",
+            "training.batch_size=8", "training.saturation=1", "training.patience=9", "training.ema_decay=0.9",
+            "network.dropout=0.3", "augmentation.noise=0.02",
+        ],
+    )  # fmt: skip
+    images = np.stack([blob(seed, bright=seed % 2 == 0, rows=64, columns=64) for seed in range(40)])
+    targets = np.array([[1.0 - seed % 2] for seed in range(40)], dtype=np.float32)
+    return fit(
+        (images * 16).astype(np.uint16), targets, range(26), range(26, 40), config,
+        weights=None, seed=4, title="test", checkpoints=checkpoints,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> Fitted:
+    return trained(None)
+
+
+@pytest.mark.parametrize(("epoch", "before"), [(1, False), (2, False), (3, True), (4, False), (5, True), (7, False)])
+def test_an_interrupted_training_becomes_bit_for_bit_what_it_would_have_become(
+    uninterrupted: Fitted, tmp_path: Path, epoch: int, before: bool
+) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        trained(Killed(tmp_path, epoch, before=before))
+    resumed = trained(Checkpoints(tmp_path))
+    for name, value in uninterrupted.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], value), name
+    keys = ("epoch", "size", "loss", "validation_loss", "validation_auroc", "learning_rate")
+    assert [[entry[key] for key in keys] for entry in resumed.history] == [
+        [entry[key] for key in keys] for entry in uninterrupted.history
+    ]
+    assert resumed.best_epoch == uninterrupted.best_epoch
+
+
+def test_a_training_that_is_interrupted_again_and_again_still_ends_the_same(
+    uninterrupted: Fitted, tmp_path: Path
+) -> None:
+    for _ in range(6):
+        with pytest.raises(InterruptedTrainingError):
+            trained(Killed(tmp_path, 1))
+    last = trained(Checkpoints(tmp_path))
+    assert all(
+        torch.equal(last.network.state_dict()[name], value)
+        for name, value in uninterrupted.network.state_dict().items()
+    )
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "new")
+    assert kept.load() is None
+    kept.save(STATE)
+    found = kept.load()
+    assert found is not None
+    assert torch.equal(found["network"]["w"], STATE["network"]["w"])  # type: ignore[index]
+    assert (found["epoch"], found["history"]) == (3, STATE["history"])
+    kept.remove()
+    assert kept.load() is None
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
+    tmp_path_factory: pytest.TempPathFactory, place: int, change: int
+) -> None:
+    kept = Checkpoints(tmp_path_factory.mktemp("checkpoints"))
+    kept.save({**STATE, "epoch": 1})
+    kept.save({**STATE, "epoch": 2})
+    data = bytearray(kept.newest.read_bytes())
+    data[place % len(data)] ^= change
+    kept.newest.write_bytes(data)
+    found = kept.load()
+    assert found is not None
+    assert found["epoch"] == 1
+
+
+def test_damage_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save(STATE)
+    kept.newest.write_bytes(kept.newest.read_bytes()[:-10])
+    with caplog.at_level(logging.WARNING):
+        assert kept.load() is None
+    assert "is damaged" in caplog.text
