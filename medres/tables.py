@@ -127,7 +127,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     return table.map(original)
 
 
-def refuse_existing(path: Path, *, force: bool = False) -> None:
+def refuse_existing(path: Path, *, force: bool = False, marker: str = MARKER) -> None:
     """Say no where an output already lies.
 
     Raises:
@@ -137,8 +137,8 @@ def refuse_existing(path: Path, *, force: bool = False) -> None:
     if path.exists() or path.is_symlink():
         if not force:
             raise OutputExists(f"{path} already exists; choose another --out, or give --force to replace it")
-        if path.is_dir() and any(path.iterdir()) and not (path / MARKER).is_file():
-            raise OutputExists(f"{path} was not written by medres (it holds no {MARKER}); --force will not replace it")
+        if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+            raise OutputExists(f"{path} was not written by medres (it holds no {marker}); --force will not replace it")
     ancestor = path.parent
     while not ancestor.exists():
         ancestor = ancestor.parent

@@ -16,6 +16,7 @@ ROOMS = [
     "records",
     "config",
     "tables",
+    "unfinished",
     "imaging",
     "cohort",
     "model",
@@ -24,7 +25,7 @@ ROOMS = [
     "scoring",
     "review",
 ]
-FOUNDATION = set(ROOMS[:4])
+FOUNDATION = set(ROOMS[:5])
 ABOVE = {"cli", "demo", "doctor", "terminal", "__init__"}
 DOORS = {
     "click": {"cli"},

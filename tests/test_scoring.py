@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from medres.errors import OutputExists
-from medres.scoring.ledger import LOCK, Ledger
+from medres.scoring.ledger import Ledger
+from medres.unfinished import LOCK
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -16,11 +17,17 @@ __all__ = ["building", "main", "medres", "using"]
 EXIT_INTERRUPTED = 130
 
 
+def _interrupt(*_: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does: what was finished is kept, locks are let go."""
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; a refusal is one clear line and an exit code, never a traceback."""
     debug = "--debug" in sys.argv
     # Threads that wait by spinning make two trainings on one machine many times slower than one after the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(medres.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:

@@ -19,6 +19,7 @@ from medres.cli.options import (
     with_cohort,
     with_config,
     with_force,
+    with_resume,
     with_root,
 )
 from medres.terminal import progress_bar
@@ -133,6 +134,7 @@ def split(
 @out_option("The new model folder.")
 @with_cohort
 @with_config
+@with_resume
 @with_force
 def train(
     manifest: Path,
@@ -140,6 +142,7 @@ def train(
     labels: tuple[str, ...],
     root: Path | None,
     config: Config,
+    resume: bool,
     force: bool,
 ) -> None:
     """Train one model on a whole cohort."""
@@ -148,7 +151,16 @@ def train(
     from medres.training.train import train_model
 
     with progress_bar("decoding") as progress:
-        card = train_model(manifest, labels=labels, config=config, out=out, root=root, force=force, progress=progress)
+        card = train_model(
+            manifest,
+            labels=labels,
+            config=config,
+            out=out,
+            root=root,
+            resume=resume,
+            force=force,
+            progress=progress,
+        )
     click.echo(f"{out}: model {card.model_id}, start: {card.weights}")
     for label, values in card.metrics.items():
         click.echo(f"{label}: AUROC {_interval(values['auroc'])} on {card.metrics_split}")
@@ -160,6 +172,7 @@ def train(
 @click.option("--splits", type=FILE, help="A split file of `medres split` instead of making one.")
 @with_cohort
 @with_config
+@with_resume
 @with_force
 def crossval(
     manifest: Path,
@@ -168,6 +181,7 @@ def crossval(
     labels: tuple[str, ...],
     root: Path | None,
     config: Config,
+    resume: bool,
     force: bool,
 ) -> None:
     """Cross-validate a recipe with patients kept apart; every figure can be recomputed from oof.csv."""
@@ -183,6 +197,7 @@ def crossval(
             out=out,
             root=root,
             splits=splits,
+            resume=resume,
             force=force,
             progress=progress,
         )

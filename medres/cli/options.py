@@ -72,6 +72,12 @@ def with_force(verb: Verb) -> Verb:
     return click.option("--force", is_flag=True, help="Replace an output that is already there.")(verb)
 
 
+def with_resume(verb: Verb) -> Verb:
+    """The option that goes on with an interrupted training."""
+    text = "Go on with what an interrupted run left in OUT.unfinished."
+    return click.option("--resume", is_flag=True, help=text)(verb)
+
+
 def with_burned_in(verb: Verb) -> Verb:
     """The option that lets pictures out although they may show a name."""
     text = "Write pictures although BurnedInAnnotation is not NO: pixels may hold a name."

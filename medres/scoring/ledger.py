@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from medres.errors import OutputExists, UsageError
 from medres.tables import MARKER, read_csv, refuse_existing, write_csv, write_json
+from medres.unfinished import lock, unlock
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOCK = ".lock"
 PARTS = "parts"
 INTERNAL = ("pixels_sha256",)
 """Columns of parts that `predictions.csv` does not show."""
@@ -58,7 +53,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         """Take the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        lock(self.folder)
         if self.replace:
             for old in (
                 *self.folder.glob(f"{PARTS}/*.csv"),
@@ -73,24 +68,7 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let the folder go."""
-        (self.folder / LOCK).unlink(missing_ok=True)
-
-    def _lock(self) -> None:
-        path = self.folder / LOCK
-        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-        for _ in range(2):
-            try:
-                with path.open("x", encoding="utf-8") as file:
-                    file.write(holder)
-                return
-            except FileExistsError:
-                other = _read_lock(path)
-                if other["host"] != socket.gethostname() or psutil.pid_exists(other["pid"]):
-                    raise OutputExists(
-                        f"{self.folder} is being written by process {other['pid']} on {other['host']}"
-                    ) from None
-                path.unlink(missing_ok=True)  # its process is gone
-        raise OutputExists(f"{self.folder} is being written by another process")
+        unlock(self.folder)
 
     def announce(self, record: dict[str, Any]) -> None:
         """Write `run.json`: what this run is."""
@@ -134,11 +112,3 @@ class Ledger:
         table.to_parquet(temporary, index=False)
         temporary.replace(self.folder / "predictions.parquet")
         return table
-
-
-def _read_lock(path: Path) -> dict[str, Any]:
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return {"pid": int(holder["pid"]), "host": str(holder["host"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"pid": -1, "host": socket.gethostname()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ _DIGEST = 32  # bytes of SHA-256 before the content
 
 
 class Checkpoints:
-    """Two files in a folder, the newer and the one before it; a damaged one is never used."""
+    """Two files in a folder of their own, the newer and the one before it; a damaged one is never used."""
 
     def __init__(self, folder: Path) -> None:
         self.newest = folder / "checkpoint.pt"
@@ -48,6 +49,5 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Delete both: the training is over."""
-        self.newest.unlink(missing_ok=True)
-        self.previous.unlink(missing_ok=True)
+        """Delete the folder: the training is over."""
+        shutil.rmtree(self.newest.parent, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -23,21 +24,22 @@ from medres.model.card import ModelCard
 from medres.model.classifier import Classifier
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
-from medres.tables import output_folder, write_csv, write_json
+from medres.tables import write_csv, write_json
+from medres.training.checkpoints import Checkpoints
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete
 from medres.training.engine import fit
-from medres.training.train import announced_weights, run_record
+from medres.training.train import announced_weights, run_identity, run_record
+from medres.unfinished import resumable_folder
 
 log = logging.getLogger(__name__)
+_FINISHED = "fold.json"
 
 
 @dataclass(frozen=True, slots=True)
 class _FoldResult:
     rows: list[dict[str, Any]]  # of oof.csv
     card: ModelCard
-    parameters: int
-    device: str
     entry: dict[str, Any]  # of run.json
 
 
@@ -49,6 +51,7 @@ def cross_validate(
     out: Path,
     root: Path | None = None,
     splits: Path | None = None,
+    resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -64,6 +67,8 @@ def cross_validate(
         out: the new run folder.
         root: what the manifest's paths are relative to; its own folder by default.
         splits: a split file to use instead of making one.
+        resume: go on with what an interrupted run left: finished folds are kept, the fold that was interrupted goes on
+            after its last epoch.
         force: replace `out`.
         progress: told (done, total) while images are decoded.
 
@@ -73,7 +78,8 @@ def cross_validate(
     started = time.monotonic()
     checked = read_manifest(manifest, labels, root=root)
     given = read_splits(splits) if splits else None
-    with output_folder(out, force=force) as folder:
+    identity = run_identity("crossval", checked, config) | {"splits": given[1]["sha256"] if given else None}
+    with resumable_folder(out, identity=identity, resume=resume, force=force) as folder:
         weights = announced_weights(config)
         cohort = load_cohort(checked, config, progress=progress)
         if given:
@@ -100,8 +106,10 @@ def cross_validate(
         metrics = summarise(table, labels=checked.labels, evaluation=config.evaluation, seed=config.seed)
         write_json(folder / "metrics.json", metrics)
         seconds = time.monotonic() - started
-        record = run_record(cohort, config, weights, splits=document, device=results[0].device, seconds=seconds)
-        record["network"]["parameters"] = results[0].parameters
+        record = run_record(
+            cohort, config, weights, splits=document, device=results[0].card.provenance.device, seconds=seconds
+        )
+        record["network"]["parameters"] = results[0].card.parameters
         write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
         write_report(folder)
     return metrics
@@ -124,10 +132,34 @@ def _run_fold(
     *,
     splits_sha256: str,
 ) -> _FoldResult:
+    home = folder / "models" / f"fold-{fold.index}"
+    held_out = cohort.places(fold.held_out)
+    if not (home / _FINISHED).is_file():
+        _fit_fold(home, fold, folds, cohort, config, weights, splits_sha256=splits_sha256)
+    else:
+        log.info("fold %d/%d was finished before the interruption", fold.index + 1, folds)
+    classifier = Classifier.load(home)
+    rows = held_out_rows(classifier, cohort, held_out, fold=fold.index)
+    entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
+    return _FoldResult(rows, classifier.card, entry)
+
+
+def _fit_fold(
+    home: Path,
+    fold: Fold,
+    folds: int,
+    cohort: TrainingCohort,
+    config: Config,
+    weights: BackboneWeights | None,
+    *,
+    splits_sha256: str,
+) -> None:
+    """Fit and save one fold's model; what `run.json` says of it is written last."""
     started = time.monotonic()
     training = cohort.places(fold.training, learning=True)
-    validation, held_out = cohort.places(fold.validation), cohort.places(fold.held_out)
+    validation = cohort.places(fold.validation)
     seed = config.seed + fold.index
+    checkpoints = Checkpoints(home / "checkpoints")
     fitted = fit(
         cohort.cache.pixels,
         cohort.targets,
@@ -138,8 +170,8 @@ def _run_fold(
         weights=weights,
         seed=seed,
         title=f"fold {fold.index + 1}/{folds}",
+        checkpoints=checkpoints,
     )
-    home = folder / "models" / f"fold-{fold.index}"
     card = complete(
         home,
         fitted,
@@ -153,9 +185,8 @@ def _run_fold(
         seed=seed,
     )
     write_json(home / "history.json", list(fitted.history))
-    rows = held_out_rows(Classifier.load(home), cohort, held_out, fold=fold.index)
     seconds = time.monotonic() - started
-    log.info("fold %d/%d done in %.0f s: %d held-out images scored", fold.index + 1, folds, seconds, len(held_out))
+    log.info("fold %d/%d done in %.0f s", fold.index + 1, folds, seconds)
     entry = {
         "fold": fold.index,
         "model_id": card.model_id,
@@ -164,14 +195,14 @@ def _run_fold(
         "held_out_patients": len(fold.held_out),
         "training_images": len(training),
         "validation_images": len(validation),
-        "held_out_images": len(held_out),
         "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch,
         "temperature": card.temperatures,
         "threshold": {label: card.operating_points[label].threshold for label in card.labels},
         "seconds": round(seconds, 1),
     }
-    return _FoldResult(rows, card, card.parameters, fitted.device, entry)
+    write_json(home / _FINISHED, entry)
+    checkpoints.remove()
 
 
 def held_out_rows(

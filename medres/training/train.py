@@ -16,12 +16,14 @@ from medres.cohort.splits import METHOD, make_inner_split, splits_document, writ
 from medres.config import Config
 from medres.model.card import ModelCard
 from medres.model.weights import BackboneWeights, load_backbone
-from medres.tables import output_folder, write_csv, write_json
+from medres.tables import write_csv, write_json
+from medres.training.checkpoints import Checkpoints
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete, origin
 from medres.training.compute import choose_compute
 from medres.training.engine import fit
 from medres.training.provenance import environment, git_commit, now
+from medres.unfinished import resumable_folder
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ def train_model(
     config: Config,
     out: Path,
     root: Path | None = None,
+    resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ModelCard:
@@ -44,6 +47,7 @@ def train_model(
         config: the recipe.
         out: the new model folder.
         root: what the manifest's paths are relative to; its own folder by default.
+        resume: go on after the last epoch of an interrupted run.
         force: replace `out`.
         progress: told (done, total) while images are decoded.
 
@@ -53,7 +57,9 @@ def train_model(
     started = time.monotonic()
     checked = read_manifest(manifest, labels, root=root)
     weights = announced_weights(config)
-    with output_folder(out, force=force) as folder:
+    identity = run_identity("train", checked, config)
+    with resumable_folder(out, identity=identity, resume=resume, force=force) as folder:
+        checkpoints = Checkpoints(folder / "checkpoints")
         cohort = load_cohort(checked, config, progress=progress)
         split = make_inner_split(
             cohort.rows,
@@ -74,6 +80,7 @@ def train_model(
             weights=weights,
             seed=config.seed,
             title="model",
+            checkpoints=checkpoints,
         )
         card = complete(
             folder,
@@ -94,6 +101,7 @@ def train_model(
             cohort, config, weights, splits=document, device=fitted.device, seconds=time.monotonic() - started
         )
         write_json(folder / "run.json", {**record, "model_id": card.model_id})
+        checkpoints.remove()
     return card
 
 
@@ -116,6 +124,17 @@ def announced_weights(config: Config) -> BackboneWeights | None:
     compute = choose_compute(config.training)
     log.info("training on %s%s", compute, "" if compute.device.type == "cuda" else " (no GPU in use)")
     return weights
+
+
+def run_identity(kind: str, manifest: Manifest, config: Config) -> dict[str, Any]:
+    """What an interrupted run must share with the one that goes on with it."""
+    return {
+        "verb": kind,
+        "version": __version__,
+        "configuration": config.model_dump(mode="json"),
+        "manifest": manifest.sha256,
+        "labels": list(manifest.labels),
+    }
 
 
 def run_record(

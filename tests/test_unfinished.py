@@ -1,0 +1,157 @@
+"""An interrupted training: nothing half-made appears in its place, and going on gives what there would have been."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from medres.errors import OutputExists, UsageError
+from medres.unfinished import IDENTITY, LOCK, resumable_folder, unfinished_folder
+from tests.conftest import TINY, Medres
+
+
+def interrupted(arguments: list[str], *, epochs: int, by: signal.Signals) -> int:
+    """Run medres until it has logged so many epochs, send it a signal, and return its exit code."""
+    entry = Path(sys.executable).with_name("medres")
+    with subprocess.Popen([str(entry), *arguments], stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            epochs -= " · epoch " in line
+            if epochs == 0:
+                running.send_signal(by)
+                break
+        running.stderr.read()
+        return running.wait(timeout=120)
+
+
+def crossval(manifest: Path, out: Path, *more: str) -> list[str]:
+    steady = ("--set=training.stages=[{epochs: 2, size: 32}, {epochs: 3}]", "--set=training.saturation=1")
+    return ["crossval", str(manifest), "--label", "disc", "--out", str(out), *TINY, *steady, *more]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(medres: Medres, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two folds, five epochs each, that nothing disturbed."""
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    done = medres(*crossval(small_cohort, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("oof.csv", "metrics.json", "splits.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for fold in ("fold-0", "fold-1"):
+        left, right = (load_file(run / "models" / fold / "models" / "model.safetensors") for run in (one, other))
+        assert all(np.array_equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_run_that_was_ended_twice_goes_on_and_becomes_the_run_it_would_have_been(
+    medres: Medres, uninterrupted: Path, small_cohort: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert interrupted(crossval(small_cohort, out), epochs=3, by=signal.SIGTERM) == 130
+    assert not out.exists()
+    assert unfinished_folder(out).is_dir()
+    assert interrupted(crossval(small_cohort, out, "--resume"), epochs=5, by=signal.SIGKILL) == -signal.SIGKILL
+    done = medres(*crossval(small_cohort, out, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert "fold 1/2 was finished before the interruption" in done.stderr
+    assert "fold 2/2 · going on after epoch" in done.stderr
+    assert not unfinished_folder(out).exists()
+    assert_same_run(out, uninterrupted)
+    assert not list(out.rglob("checkpoint*"))
+    assert not (out / LOCK).exists()
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_twenty_kills_at_random_moments_change_nothing(
+    medres: Medres, uninterrupted: Path, small_cohort: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng()
+    out = tmp_path / "run"
+    for _ in range(20):
+        code = interrupted(crossval(small_cohort, out, "--resume"), epochs=int(rng.integers(1, 3)), by=signal.SIGKILL)
+        if code == 0:
+            break
+    if not out.exists():
+        assert medres(*crossval(small_cohort, out, "--resume")).returncode == 0
+    assert_same_run(out, uninterrupted)
+
+
+IDENTICAL = {"verb": "test", "configuration": {"a": 1}}
+
+
+def fill(path: Path, *, resume: bool = False, force: bool = False, fail: bool = False, **identity: object) -> None:
+    with resumable_folder(path, identity=IDENTICAL | identity, resume=resume, force=force) as folder:
+        with (folder / "checkpoint.pt").open("a") as file:
+            file.write("x")
+        if fail:
+            raise KeyboardInterrupt
+
+
+def test_an_output_appears_only_when_it_is_finished(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fill(out, fail=True)
+    assert not out.exists()
+    fill(out, resume=True)
+    assert (out / "checkpoint.pt").read_text() == "xx"
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt"]
+    assert not unfinished_folder(out).exists()
+
+
+def test_force_starts_again_and_without_it_nothing_is_lost(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fill(out, fail=True)
+    with pytest.raises(OutputExists, match="--resume goes on"):
+        fill(out)
+    fill(out, force=True)
+    assert (out / "checkpoint.pt").read_text() == "x"
+
+
+def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fill(out, fail=True)
+    with pytest.raises(UsageError, match="another configuration"):
+        fill(out, resume=True, configuration={"a": 2})
+    assert json.loads((unfinished_folder(out) / IDENTITY).read_text()) == IDENTICAL
+
+
+def test_a_run_that_finished_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="bad"),
+        resumable_folder(tmp_path / "out", identity=IDENTICAL, resume=False, force=False),
+    ):
+        raise ValueError("bad")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with resumable_folder(out, identity=IDENTICAL, resume=False, force=False) as folder:
+        holder = json.loads((folder / LOCK).read_text())
+        with pytest.raises(OutputExists, match=f"being written by process {holder['pid']}"):
+            fill(out, resume=True)
+    assert out.is_dir()
+
+
+def test_a_folder_that_is_not_an_unfinished_run_is_not_emptied(tmp_path: Path) -> None:
+    precious = unfinished_folder(tmp_path / "out")
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years")
+    with pytest.raises(OutputExists, match="will not replace"):
+        fill(tmp_path / "out", force=True)
+    assert (precious / "thesis.txt").exists()
