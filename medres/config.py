@@ -176,7 +176,10 @@ class Training(_Frozen):
         default=4, ge=1, description="Epochs without a better validation AUROC after which training stops."
     )
     saturation: float = Field(
-        default=0.99, gt=0.5, le=1, description="Validation AUROC at which a stage ends: nothing is left to gain."
+        default=0.99,
+        gt=0.5,
+        le=1,
+        description="Validation AUROC at which a stage ends, if the loss is low too: nothing is left to gain.",
     )
     validation_fraction: float = Field(
         default=0.15,

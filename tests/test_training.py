@@ -18,7 +18,7 @@ from medres.errors import TrainingError
 from medres.evaluation.summary import read_table, summarise
 from medres.training.cohorts import load_cohort
 from medres.training.engine import fit
-from medres.training.handlers import BestWeights
+from medres.training.handlers import BestWeights, ValidationRecord
 from medres.training.optimisation import average_of, warmup_cosine
 from tests.phantoms import blob, write_cohort
 
@@ -150,6 +150,21 @@ def test_the_best_epoch_is_the_highest_auroc_then_the_lowest_loss_of_the_last_st
     assert best.epoch == 4
     assert best.judge(network, epoch=6, value=0.99, loss=0.9, last_stage=True)
     assert best.epoch == 6
+
+
+def test_ranking_right_by_luck_does_not_end_a_stage() -> None:
+    network = torch.nn.Linear(1, 1)
+    best = BestWeights(patience=5, saturation=0.99)
+    assert not best.judge(network, epoch=1, value=1.0, loss=1.5, last_stage=True, chance=math.log(2))
+    assert best.judge(network, epoch=2, value=1.0, loss=0.2, last_stage=True, chance=math.log(2))
+
+
+def test_the_chance_loss_is_the_entropy_of_the_prevalence() -> None:
+    record = ValidationRecord()
+    record.logits = [np.zeros((4, 2))]
+    record.targets = [np.array([[1, 0], [0, 0], [0, 0], [math.nan, 1]])]
+    entropy = [-sum(p * math.log(p) for p in (share, 1 - share)) for share in (1 / 3, 1 / 4)]
+    assert record.chance_loss() == pytest.approx((3 * entropy[0] + 4 * entropy[1]) / 7)
 
 
 def test_metrics_are_recomputed_exactly_from_the_out_of_fold_table(small_run: Path) -> None:

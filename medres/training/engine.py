@@ -260,7 +260,14 @@ class _Fitting:
                 self.title, epoch, size, loss.mean, validation_loss, shown, entry["images_per_second"],
             )  # fmt: skip
             last = number == len(stages) - 1
-            stop = self.best.judge(self.judged, epoch=epoch, value=value, loss=validation_loss, last_stage=last)
+            stop = self.best.judge(
+                self.judged,
+                epoch=epoch,
+                value=value,
+                loss=validation_loss,
+                last_stage=last,
+                chance=record.chance_loss(),
+            )
             done = int(engine.state.epoch)
             self.save(number, epoch=done, over=stop or done == stage.epochs, augmentation=augment.generator)
             if stop:

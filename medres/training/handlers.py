@@ -152,6 +152,16 @@ class ValidationRecord:
                 values.append(value)
         return float(np.mean(values)) if values else None
 
+    def chance_loss(self) -> float:
+        """The log loss of saying each label's prevalence of every image: what a network must beat to know anything."""
+        targets = np.concatenate(self.targets)
+        known = ~np.isnan(targets)
+        positive = np.where(known, targets, 0).sum(axis=0)
+        count = known.sum(axis=0)
+        share = np.clip(positive / np.maximum(count, 1), 1e-9, 1 - 1e-9)
+        entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
+        return float((entropy * count).sum() / max(1, count.sum()))
+
     def loss(self) -> float:
         """The mean log loss over known targets."""
         logits, targets = np.concatenate(self.logits), np.concatenate(self.targets)
@@ -164,7 +174,9 @@ class BestWeights:
     """Keeps the weights of the best epoch of the last stage, and says when to stop waiting for a better one.
 
     Better is a higher validation AUROC; equal AUROCs are told apart by the loss. A stage ends after `patience` epochs
-    that were not better, or at once where the AUROC reaches `saturation`: a solved task is not trained to the end.
+    that were not better, or at once where the task is solved: the AUROC reaches `saturation`, and the loss is below
+    half of what the prevalence alone would give. (A network can rank all images right after one epoch, by luck and
+    while its batch norms are still far off.)
     """
 
     def __init__(self, *, patience: int, saturation: float) -> None:
@@ -176,8 +188,17 @@ class BestWeights:
         self._high = -math.inf
         self._waited = 0
 
-    def judge(self, network: nn.Module, *, epoch: int, value: float | None, loss: float, last_stage: bool) -> bool:
-        """Note one epoch; True when the stage should end."""
+    def judge(
+        self,
+        network: nn.Module,
+        *,
+        epoch: int,
+        value: float | None,
+        loss: float,
+        last_stage: bool,
+        chance: float = math.inf,
+    ) -> bool:
+        """Note one epoch; True when the stage should end. `chance` is the loss of the prevalence alone."""
         score = (value if value is not None else 0.0, -loss)
         if last_stage and (self._kept is None or score > self._kept):
             self._kept, self.epoch = score, epoch
@@ -186,7 +207,7 @@ class BestWeights:
             self._high, self._waited = score[0], 0
         else:
             self._waited += 1
-        return self._waited >= self.patience or score[0] >= self.saturation
+        return self._waited >= self.patience or (score[0] >= self.saturation and loss < chance / 2)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on."""
