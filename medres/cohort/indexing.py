@@ -100,11 +100,12 @@ def index_folder(
             first = seen.setdefault(result.sop_instance_uid, row)
             if first is row:
                 usable.append(row)
-            elif first["sha256"] == row["sha256"] or first["_pixels"] == row["_pixels"]:
+            elif first["sha256"] == row["sha256"]:
                 other.append(_duplicate(relative, first["path"]))
-            else:
-                row["status"] = "review"
-                row["warnings"] = f"DUPLICATE_CONFLICT {row['warnings']}".strip()
+            else:  # the same pixels under another header (sent again, corrected) are no conflict
+                if first["_pixels"] != row["_pixels"]:
+                    row["status"] = "review"
+                    row["warnings"] = f"DUPLICATE_CONFLICT {row['warnings']}".strip()
                 usable.append(row)
         if progress:
             progress(number, len(listing.files))
