@@ -150,6 +150,8 @@ def test_a_script_without_a_main_guard_is_not_run_again_in_its_workers(tmp_path:
 def test_ctrl_c_ends_promptly_and_leaves_no_process(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test run in the background inherits SIG_IGN
         "from medres.config import Limits\n"
         "from medres.imaging.isolation import Workers\n"
         "from tests import worker_jobs\n"
@@ -170,6 +172,9 @@ def test_ctrl_c_ends_promptly_and_leaves_no_process(tmp_path: Path) -> None:
         assert [process.stdout.readline(), process.stdout.readline()] == [b"a\n", b"b\n"]
         children = psutil.Process(process.pid).children(recursive=True)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=20) != 0
+        try:
+            assert process.wait(timeout=20) != 0
+        finally:
+            process.kill()  # or the block would wait for it for ever
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
