@@ -51,7 +51,8 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
 def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
-    from medres.scoring.folder import HeatmapPolicy, score_folder
+    from medres.scoring.folder import score_folder
+    from medres.scoring.heatmaps import HeatmapPolicy
     from medres.training.crossval import cross_validate
     from medres.training.train import train_model
 

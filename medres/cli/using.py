@@ -60,7 +60,8 @@ def score(
     if resume and force:
         raise UsageError("--resume keeps results and --force replaces them: give one of the two")
     need_model(model)
-    from medres.scoring.folder import HeatmapPolicy, score_folder
+    from medres.scoring.folder import score_folder
+    from medres.scoring.heatmaps import HeatmapPolicy
 
     with progress_bar("scoring") as progress:
         summary = score_folder(

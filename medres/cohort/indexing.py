@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medres.cohort.duplicates import Repeats
 from medres.config import Gate, Limits, load_gate
 from medres.errors import ManifestError, UsageError
 from medres.imaging.isolation import Workers
@@ -91,19 +92,22 @@ def index_folder(
     listing = list_files(folder)
     usable: list[dict[str, str]] = []
     other = [_refused(Refusal(path, "OUTSIDE_ROOT", "a link that leads out of the folder")) for path in listing.outside]
-    seen: dict[str, dict[str, str]] = {}
+    repeats = Repeats()
     for number, (relative, result) in enumerate(_inspected(folder, listing.files, gate, limits, workers), start=1):
         if isinstance(result, Refusal):
             other.append(_refused(Refusal(relative, result.code, result.detail)))
         else:
             row = _row(relative, result)
-            first = seen.setdefault(result.sop_instance_uid, row)
-            if first is row:
-                usable.append(row)
-            elif first["sha256"] == row["sha256"]:
-                other.append(_duplicate(relative, first["path"]))
-            else:  # the same pixels under another header (sent again, corrected) are no conflict
-                if first["_pixels"] != row["_pixels"]:
+            repeat = repeats.judge(
+                row["path"],
+                sop_instance_uid=result.sop_instance_uid,
+                sha256=result.sha256,
+                pixels_sha256=result.pixels_sha256,
+            )
+            if repeat.identical_to is not None:
+                other.append(_duplicate(relative, repeat.identical_to))
+            else:
+                if repeat.conflict:
                     row["status"] = "review"
                     row["warnings"] = f"DUPLICATE_CONFLICT {row['warnings']}".strip()
                 usable.append(row)
@@ -135,9 +139,8 @@ def _row(relative: str, item: Inspected) -> dict[str, str]:
         "SOPInstanceUID": item.sop_instance_uid,
         "ViewPosition": item.view_position,
         "ImageLaterality": item.laterality,
-        "_pixels": item.pixels_sha256,
     }
-    return {name: identified.get(name, item.attributes.get(name, "")) for name in (*COLUMNS, "_pixels")}
+    return {name: identified.get(name, item.attributes.get(name, "")) for name in COLUMNS}
 
 
 def _refused(refusal: Refusal) -> dict[str, str]:

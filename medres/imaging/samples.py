@@ -1,9 +1,11 @@
-"""A tiny image in every transfer syntax and bit depth: what an installation decodes is found by decoding it."""
+"""A tiny file in every transfer syntax and bit depth: what an installation decodes is found by reading it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import imagecodecs
@@ -11,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID
+from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, generate_uid
 
 from medres.config import Limits
 from medres.errors import Refused
 from medres.imaging import codecs
 from medres.imaging.isolation import Workers
+from medres.imaging.phantom_dicom import write_dataset
+from medres.imaging.reading import read_dataset
 from medres.records import Refusal
 
 _SIDE = 32
@@ -104,11 +108,13 @@ def decode_sample(sample: Sample) -> str:
         Refused: as `medres.imaging.codecs.decode`; DECODE_FAILED too where it cannot be encoded, or comes back wrong.
     """
     stored = _picture(sample.bits)
-    try:
-        dataset = _dataset(stored, sample)
-    except Exception as error:  # noqa: BLE001  whatever the missing or broken encoder raises
-        raise Refused("DECODE_FAILED", f"no sample could be made ({type(error).__name__})") from None
-    decoded = codecs.decode(dataset, limits=Limits())
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.dcm"
+        try:
+            write_dataset(_dataset(stored, sample), path)
+        except Exception as error:  # noqa: BLE001  whatever the missing or broken encoder raises
+            raise Refused("DECODE_FAILED", f"no sample could be made ({type(error).__name__})") from None
+        decoded = codecs.decode(read_dataset(path).dataset, limits=Limits())
     allowed = _ENCODERS[sample.transfer_syntax][2] if sample.transfer_syntax in _ENCODERS else 0
     wrong = int(np.abs(decoded.pixels - stored.astype(np.int32)).max())
     if wrong > allowed << (sample.bits - 8):
@@ -129,6 +135,7 @@ def _dataset(stored: NDArray[Any], sample: Sample) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(sample.transfer_syntax)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.Rows, dataset.Columns = stored.shape
     dataset.BitsAllocated = 8 * stored.dtype.itemsize

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 
 from medres import __version__
+from medres.cohort.duplicates import Repeat, Repeats
 from medres.cohort.indexing import Progress, list_files
 from medres.config import Limits
 from medres.errors import Refused
-from medres.imaging.isolation import Workers, read_isolated
-from medres.imaging.pictures import may_be_exported, overlay, write_png
+from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
-from medres.model.classifier import Classifier, Scores, native_heatmap
-from medres.records import Prediction, Refusal
+from medres.model.classifier import Classifier, Scores
+from medres.records import Refusal
+from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
 from medres.scoring.pseudonyms import pseudonym, pseudonym_key
 from medres.tables import inert_path, refuse_inside
@@ -32,8 +33,6 @@ log = logging.getLogger(__name__)
 
 PART_ROWS = 128
 """Rows per part of the ledger, and images per call of the network's batch loop."""
-
-"""The only BurnedInAnnotation with which a picture leaves medres without being asked for twice."""
 
 
 @dataclass(slots=True)
@@ -67,14 +66,6 @@ class Summary:
             )
             found.append(f"{self.heatmaps} heatmaps written{withheld}")
         return found
-
-
-@dataclass(frozen=True, slots=True)
-class HeatmapPolicy:
-    """Which heatmaps are written beside the rows."""
-
-    enabled: bool = False
-    allow_burned_in: bool = False  # also where the pixels may hold a name
 
 
 def score_folder(
@@ -167,7 +158,8 @@ class _Run:
             limits,
         )
         self.key = pseudonym_key()
-        self.seen: dict[str, tuple[str, str]] = {}  # SOPInstanceUID: (path, pixels_sha256) of the row with the score
+        self.repeats = Repeats()
+        self.pictures = HeatmapWriter(classifier, folder, out / "heatmaps", heatmaps, limits)
         self.summary = Summary(files=0)
         scored = [name for label in classifier.labels for name in (f"prob_{label}", f"positive_{label}")]
         self.columns = [
@@ -196,8 +188,14 @@ class _Run:
         return bool(row["sha256"]) and self._sha256(row["path"]) == row["sha256"]
 
     def remember(self, row: dict[str, str]) -> None:
-        if row["SOPInstanceUID"] and row["status"] in {"ok", "review"}:
-            self.seen.setdefault(row["SOPInstanceUID"], (row["path"], row["pixels_sha256"]))
+        """Let later files be compared with a kept row."""
+        if row["status"] in {"ok", "review"}:
+            self.repeats.judge(
+                row["path"],
+                sop_instance_uid=row["SOPInstanceUID"],
+                sha256=row["sha256"],
+                pixels_sha256=row["pixels_sha256"],
+            )
 
     def prepared(self, paths: Sequence[str], workers: int | None) -> Iterator[tuple[str, Prepared | Refusal]]:
         job = partial(prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits)
@@ -209,30 +207,35 @@ class _Run:
 
     def rows(self, part: Sequence[tuple[str, Prepared | Refusal]]) -> list[dict[str, Any]]:
         """The rows of one part, in order; the usable images are scored together."""
-        plans = [(path, result, self._duplicate_of(path, result)) for path, result in part]
-        usable = [result for _, result, first in plans if isinstance(result, Prepared) and first is None]
+        plans = [(path, result, self._repeat(path, result)) for path, result in part]
+        usable = [result for _, result, repeat in plans if isinstance(result, Prepared) and not repeat.identical_to]
         scores = None
         if usable:
             scores = self.classifier.score(np.stack([item.pixels for item in usable]), maps=self.heatmaps.enabled)
         rows, place = [], 0
-        for path, result, first in plans:
+        for path, result, repeat in plans:
             if isinstance(result, Refusal):
                 rows.append(self.refused_row(Refusal(path, result.code, result.detail)))
-            elif first is not None:
+            elif repeat.identical_to:
                 rows.append(self._row(path, result) | {
-                    "status": "duplicate", "reason": "DUPLICATE_IDENTICAL", "detail": f"the same image as {first}",
+                    "status": "duplicate", "reason": "DUPLICATE_IDENTICAL",
+                    "detail": f"the same image as {repeat.identical_to}",
                 })  # fmt: skip
             else:
                 assert scores is not None
-                rows.append(self._scored_row(path, result, scores, place))
+                rows.append(self._scored_row(path, result, scores, place, conflict=repeat.conflict))
                 place += 1
         return rows
 
-    def _duplicate_of(self, path: str, result: Prepared | Refusal) -> str | None:
+    def _repeat(self, path: str, result: Prepared | Refusal) -> Repeat:
         if isinstance(result, Refusal):
-            return None
-        first, pixels = self.seen.setdefault(result.sop_instance_uid, (inert_path(path), result.pixels_sha256))
-        return first if first != inert_path(path) and pixels == result.pixels_sha256 else None
+            return Repeat()
+        return self.repeats.judge(
+            inert_path(path),
+            sop_instance_uid=result.sop_instance_uid,
+            sha256=result.sha256,
+            pixels_sha256=result.pixels_sha256,
+        )
 
     def refused_row(self, refusal: Refusal) -> dict[str, Any]:
         return {
@@ -263,8 +266,7 @@ class _Run:
             "pixels_sha256": item.pixels_sha256,
         }
 
-    def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int) -> dict[str, Any]:
-        conflict = self.seen[item.sop_instance_uid][0] != inert_path(path)
+    def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int, *, conflict: bool) -> dict[str, Any]:
         review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review)
         prediction = self.classifier.prediction(item.sop_instance_uid, scores, place, review=review)
         row = self._row(path, item) | {"status": prediction.status, "reason": prediction.reason}
@@ -272,32 +274,7 @@ class _Run:
             row[f"prob_{label}"] = score.probability
             row[f"positive_{label}"] = int(score.positive)
         if self.heatmaps.enabled:
-            self._draw(path, item, prediction, scores, place)
+            drawn = self.pictures.draw(path, item, prediction, scores, place)
+            self.summary.heatmaps += drawn.written
+            self.summary.heatmaps_withheld += drawn.withheld
         return row
-
-    def _draw(self, path: str, item: Prepared, prediction: Prediction, scores: Scores, place: int) -> None:
-        positive = [label for label, score in prediction.scores.items() if score.positive]
-        if not positive:
-            return
-        if not may_be_exported(item.attributes) and not self.heatmaps.allow_burned_in:
-            self.summary.heatmaps_withheld += len(positive)
-            return
-        try:
-            spec = self.classifier.preprocessing
-            radiograph = read_isolated(
-                self.folder / path,
-                gate=self.classifier.gate,
-                voi=spec.voi,
-                percentiles=spec.percentiles,
-                limits=self.limits,
-            )
-        except Refused as refusal:  # the file changed since it was scored
-            log.warning("no heatmap for %s: %s", path, refusal)
-            return
-        assert scores.maps is not None
-        (self.out / "heatmaps").mkdir(exist_ok=True)
-        for label in positive:
-            heatmap = native_heatmap(item.placement, scores.maps[place, self.classifier.labels.index(label)])
-            picture = overlay(radiograph.pixels, heatmap, scale=self.classifier.heatmap_scale(label))
-            write_png(self.out / "heatmaps" / f"{item.sha256[:16]}-{label}.png", picture)
-            self.summary.heatmaps += 1

@@ -1,0 +1,75 @@
+"""Heatmaps of a batch: a picture for every label at or above its operating point."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from medres.config import Limits
+from medres.errors import Refused
+from medres.imaging.isolation import read_isolated
+from medres.imaging.pictures import may_be_exported, overlay, write_png
+from medres.imaging.preprocessing import Prepared
+from medres.model.classifier import Classifier, Scores, native_heatmap
+from medres.records import Prediction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatmapPolicy:
+    """Which heatmaps are written beside the rows."""
+
+    enabled: bool = False
+    allow_burned_in: bool = False  # also where the pixels may hold a name
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How many pictures of one image were written, and how many withheld because its pixels may hold a name."""
+
+    written: int = 0
+    withheld: int = 0
+
+
+class HeatmapWriter:
+    """Draws heatmaps over the radiographs of one scored folder, in native pixels."""
+
+    def __init__(self, classifier: Classifier, folder: Path, out: Path, policy: HeatmapPolicy, limits: Limits) -> None:
+        self.classifier, self.folder, self.out, self.policy, self.limits = classifier, folder, out, policy, limits
+
+    def draw(self, path: str, item: Prepared, prediction: Prediction, scores: Scores, place: int) -> Drawn:
+        """Write `SHA256-LABEL.png` for the positive labels of one image, which is read a second time for it.
+
+        Args:
+            path: the file, relative to the scored folder.
+            item: what the network saw.
+            prediction: what it said.
+            scores: the batch, with maps.
+            place: of the image in the batch.
+        """
+        positive = [label for label, score in prediction.scores.items() if score.positive]
+        if not positive:
+            return Drawn()
+        if not may_be_exported(item.attributes) and not self.policy.allow_burned_in:
+            return Drawn(withheld=len(positive))
+        spec = self.classifier.preprocessing
+        try:
+            radiograph = read_isolated(
+                self.folder / path,
+                gate=self.classifier.gate,
+                voi=spec.voi,
+                percentiles=spec.percentiles,
+                limits=self.limits,
+            )
+        except Refused as refusal:  # the file changed since it was scored
+            log.warning("no heatmap for %s: %s", path, refusal)
+            return Drawn()
+        assert scores.maps is not None
+        self.out.mkdir(exist_ok=True)
+        for label in positive:
+            heatmap = native_heatmap(item.placement, scores.maps[place, self.classifier.labels.index(label)])
+            picture = overlay(radiograph.pixels, heatmap, scale=self.classifier.heatmap_scale(label))
+            write_png(self.out / f"{item.sha256[:16]}-{label}.png", picture)
+        return Drawn(written=len(positive))
