@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medres.errors import ConfigError
 
@@ -87,7 +87,7 @@ class Preprocessing(_Frozen):
 
 
 class Augmentation(_Frozen):
-    """Random changes to training images only (MONAI dictionary transforms)."""
+    """Random changes to training images only, drawn for each image of a batch."""
 
     probability: float = Field(default=0.8, ge=0, le=1, description="Chance that an image is moved at all.")
     rotation: float = Field(default=10.0, ge=0, le=180, description="Largest rotation, degrees.")
@@ -95,6 +95,12 @@ class Augmentation(_Frozen):
     scaling: float = Field(default=0.1, ge=0, lt=1, description="Largest change of size, as a part of the size.")
     intensity_scale: float = Field(default=0.2, ge=0, lt=1, description="Largest relative change of contrast.")
     intensity_shift: float = Field(default=0.1, ge=0, lt=1, description="Largest change of brightness, of [0, 1].")
+    erasing: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Chance that a rectangle of 2 to 20 % of the area is blanked.",
+    )
     noise: float = Field(default=0.0, ge=0, lt=1, description="Standard deviation of added Gaussian noise, of [0, 1].")
     horizontal_flip: float = Field(
         default=0.0, ge=0, le=1, description="Chance of a mirror image; off by default: the heart lies left."
@@ -128,6 +134,13 @@ class Network(_Frozen):
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the last layer.")
 
+    @field_validator("input_range")
+    @classmethod
+    def _two_values(cls, values: tuple[float, float] | None) -> tuple[float, float] | None:
+        if values is not None and values[0] == values[1]:
+            raise ValueError("black and white must be two different values")
+        return values
+
 
 class Stage(_Frozen):
     """A run of epochs at one image size (progressive resizing: small and cheap first)."""
@@ -148,11 +161,30 @@ class Training(_Frozen):
         default=(Stage(epochs=20),), min_length=1, description="Epochs and image sizes, in order."
     )
     batch_size: int = Field(default=32, ge=2, description="Images per step.")
+    micro_batch_size: int = Field(
+        default=0,
+        ge=0,
+        description="Most images in memory at once: a step is done in such parts, with the same gradient; 0: all. "
+        "Where a GPU's memory runs out, parts are made and halved without being asked for.",
+    )
+    compile: bool = Field(
+        default=False, description="Compile the network with torch.compile: minutes at first, faster epochs after."
+    )
     learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of AdamW for the backbone.")
     head_learning_rate_factor: float = Field(
         default=10.0, gt=0, description="The head's learning rate, as a multiple of the backbone's."
     )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's weight decay (not on biases and norms).")
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Each block of layers learns this much slower than the one after it; 1: all alike. Early layers of "
+        "a pretrained network fit radiographs already.",
+    )
+    frozen_epochs: int = Field(
+        default=0, ge=0, description="First epochs in which only the head learns (the backbone and its norms rest)."
+    )
     clip_norm: float = Field(
         default=0.0, ge=0, description="Longest gradient (its norm over all weights) that a step follows; 0: any."
     )
@@ -167,6 +199,11 @@ class Training(_Frozen):
     balance: Literal["none", "positives"] = Field(
         default="none",
         description="`positives`: positive targets weigh as much as all negatives; calibration undoes it.",
+    )
+    sampler: Literal["shuffle", "balanced"] = Field(
+        default="shuffle",
+        description="`shuffle`: every image once an epoch; `balanced`: images of rare classes are drawn more often, "
+        "with replacement; calibration undoes it.",
     )
     uncertain: Literal["ignore", "ones", "zeros", "soft"] = Field(
         default="ignore", description="What an uncertain target (−1) is in training: unknown, 1, 0, or 0.5."

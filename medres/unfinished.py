@@ -67,20 +67,22 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
         force: replace `path`, and what an interrupted run left.
 
     Raises:
-        OutputExists: `path` exists, or an interrupted run waits and neither `resume` nor `force` was given, or another
-            process is writing it.
+        OutputExists: `path` exists; or a folder that is not an interrupted run lies where this one would; or an
+            interrupted run waits and neither `resume` nor `force` was given; or another process is writing it.
         UsageError: what waits is another run.
     """
     refuse_existing(path, force=force)
     building = unfinished_folder(path)
-    if building.exists() and not resume:
-        if not force:
-            raise OutputExists(f"{building} holds an interrupted run: --resume goes on with it, --force starts again")
-        refuse_existing(building, force=True, marker=IDENTITY)
+    _refuse_foreign(building)
     building.mkdir(parents=True, exist_ok=True)
     lock(building)
     try:
+        _refuse_foreign(building)  # nobody else writes here from now on
         if not resume:
+            if not force and not _nothing_to_keep(building):
+                raise OutputExists(
+                    f"{building} holds an interrupted run: --resume goes on with it, --force starts again"
+                )
             _empty(building)
         _same_run(building, dict(identity))
         yield building
@@ -92,8 +94,20 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
     finally:
         if building.exists():
             unlock(building)
-            if _nothing_to_keep(building):
+            if _is_ours(building) and _nothing_to_keep(building):
                 shutil.rmtree(building, ignore_errors=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is an unfinished run, or holds nothing at all but a lock."""
+    return (folder / IDENTITY).is_file() or all(item.name == LOCK for item in folder.iterdir())
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or not _is_ours(folder)):
+        raise OutputExists(
+            f"{folder}, where an unfinished run waits, was not written by medres: move it, or choose another --out"
+        )
 
 
 def _same_run(folder: Path, identity: dict[str, Any]) -> None:

@@ -79,3 +79,13 @@ def test_contrast_and_brightness_stay_within_what_was_asked() -> None:
     assert values.min() >= 0.5 * 0.8 - 0.1 - 1e-6
     assert values.max() <= 0.5 * 1.2 + 0.1 + 1e-6
     assert values.amax((1, 2, 3)).std() > 0.05
+
+
+@given(st.integers(0, 2**31))
+def test_a_mere_shift_moves_by_whole_pixels_and_does_not_blur(seed: int) -> None:
+    images = pictures()
+    shifted = BatchAugmentation(STILL.model_copy(update={"translation": 0.1}), seed=seed)(images)
+    for before, after in zip(images[:, 0], shifted[:, 0], strict=True):
+        inner = after[4:-4, 4:-4]
+        windows = before.unfold(0, 32, 1).unfold(1, 32, 1)  # every place it may have come from, at most 4 pixels away
+        assert torch.isclose(windows, inner, atol=1e-4).all(dim=(2, 3)).any()

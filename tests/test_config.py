@@ -33,6 +33,7 @@ def test_quick_starts_from_random_weights_and_the_others_from_imagenet() -> None
         ("network.architecture=vgg", "network.architecture"),
         ("training.stages=[]", "training.stages"),
         ("seed=[", "not valid YAML"),
+        ("network.input_range=[0, 0]", "network.input_range: .*two different values"),
     ],
 )
 def test_a_wrong_override_is_named(override: str, complaint: str) -> None:

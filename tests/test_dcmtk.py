@@ -59,7 +59,7 @@ VOI_LUT = Clause(
 )
 POLARITY = Clause(
     "PS3.3 C.7.6.3.1.2: MONOCHROME1 shows the smallest value white. A PresentationLUTShape that says otherwise "
-    "contradicts C.8.11.3.1.2, where the two must agree; DCMTK follows the shape, medres the photometric "
+    "contradicts C.8.11.3 (DX Image Module), where the two must agree; DCMTK follows the shape, medres the photometric "
     "interpretation, and warns.",
     1.0,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from medres import Classifier, read_radiograph
 from medres.cohort.cache import cached_pixels
@@ -21,6 +22,7 @@ from medres.errors import Refused
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import as_float, prepare, preprocess
 from medres.review.cases import Worklist
+from medres.training.loading import Pixels
 from medres.training.transforms import LoadRadiographd, cache_transforms
 from tests.conftest import Medres
 
@@ -39,14 +41,14 @@ def test_the_tensor_of_a_file_is_the_same_bit_for_bit_on_every_path(small_model:
     spec = Classifier.load(small_model).preprocessing
     manifest = read_manifest(small_cohort, ["disc"])
     cache = cached_pixels(manifest.rows, spec, gate=GATES["any"], limits=Limits())
-    training = cache_transforms(cache.pixels, size=spec.size)
+    training = cache_transforms(Pixels(cache.pixels, torch.device("cpu")), size=spec.size)
     loader = LoadRadiographd(["image"], specification=spec)
     for place in (0, 17, 79):
         path = os.fspath(manifest.rows[place].path)
         interactive = as_float(preprocess(read_radiograph(path), spec).pixels)
         isolated = as_float(preprocess(read_isolated(path), spec).pixels)
         worker = as_float(prepare(path, spec=spec, gate=GATES["any"], limits=Limits()).pixels)
-        dataset = training({"image": place})["image"].numpy()[0]
+        dataset = training({"image": [place]})["image"].numpy()[0, 0]
         bundle = np.asarray(loader({"image": path})["image"])[0]
         for other in (isolated, worker, dataset, bundle):
             assert other.dtype == interactive.dtype == np.float32

@@ -68,7 +68,7 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
 
 
 def test_a_running_average_is_what_is_judged_and_kept() -> None:
-    plain, averaged = _fit(saturation=1.0), _fit(saturation=1.0, ema_decay=0.999)
+    plain, averaged = _fit(saturation=1.0, ema_decay=0.0), _fit(saturation=1.0, ema_decay=0.999)
     losses = [[entry["loss"] for entry in fitted.history] for fitted in (plain, averaged)]  # type: ignore[attr-defined]
     assert losses[0] == losses[1]  # the average does not disturb the training
     states = [fitted.network.state_dict() for fitted in (plain, averaged)]  # type: ignore[attr-defined]
@@ -161,8 +161,7 @@ def test_ranking_right_by_luck_does_not_end_a_stage() -> None:
 
 def test_the_chance_loss_is_the_entropy_of_the_prevalence() -> None:
     record = ValidationRecord()
-    record.logits = [np.zeros((4, 2))]
-    record.targets = [np.array([[1, 0], [0, 0], [0, 0], [math.nan, 1]])]
+    record.targets = [torch.tensor([[1, 0], [0, 0], [0, 0], [math.nan, 1]], dtype=torch.float64)]
     entropy = [-sum(p * math.log(p) for p in (share, 1 - share)) for share in (1 / 3, 1 / 4)]
     assert record.chance_loss() == pytest.approx((3 * entropy[0] + 4 * entropy[1]) / 7)
 

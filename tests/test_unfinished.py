@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -148,10 +149,41 @@ def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
     assert out.is_dir()
 
 
-def test_a_folder_that_is_not_an_unfinished_run_is_not_emptied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"force": True}], ids=["plain", "resume", "force"])
+def test_a_folder_that_is_not_an_unfinished_run_is_not_touched(tmp_path: Path, how: dict[str, bool]) -> None:
     precious = unfinished_folder(tmp_path / "out")
     precious.mkdir()
     (precious / "thesis.txt").write_text("years")
-    with pytest.raises(OutputExists, match="will not replace"):
-        fill(tmp_path / "out", force=True)
-    assert (precious / "thesis.txt").exists()
+    with pytest.raises(OutputExists, match="was not written by medres"):
+        fill(tmp_path / "out", **how, fail=True)
+    assert [path.name for path in precious.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("left", [[], [LOCK], [IDENTITY], [LOCK, IDENTITY]], ids=str)
+def test_what_a_run_left_that_finished_nothing_is_in_nobody_s_way(tmp_path: Path, left: list[str]) -> None:
+    building = unfinished_folder(tmp_path / "out")
+    building.mkdir()
+    if LOCK in left:
+        (building / LOCK).write_text(json.dumps({"pid": 2**22 + 1, "host": socket.gethostname()}))  # no such process
+    if IDENTITY in left:
+        (building / IDENTITY).write_text(json.dumps({"verb": "another"}))
+    fill(tmp_path / "out")
+    assert (tmp_path / "out" / "checkpoint.pt").read_text() == "x"
+
+
+def test_a_run_that_another_process_writes_is_said_to_be_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with resumable_folder(out, identity=IDENTICAL, resume=False, force=False) as folder:
+        (folder / "checkpoint.pt").touch()
+        for how in ({}, {"resume": True}, {"force": True}):
+            with pytest.raises(OutputExists, match="is being written by process"):
+                fill(out, **how)
+    assert (out / "checkpoint.pt").read_text() == ""
+
+
+def test_other_starting_weights_are_another_run(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        fill(out, fail=True, weights="a" * 64)
+    with pytest.raises(UsageError, match="another weights"):
+        fill(out, resume=True, weights="b" * 64)

@@ -228,7 +228,7 @@ def test_a_checkpoint_of_ones_own_is_verified_where_a_hash_is_given(
         load_backbone(Network(architecture="resnet18", weights="file"))
 
 
-def test_crossval_starts_from_a_checkpoint_of_ones_own(
+def test_training_starts_from_a_checkpoint_of_ones_own(
     medres: Medres, trained: torchvision.models.ResNet, small_cohort: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "my: weights.pth"  # a name that YAML would read as a mapping

@@ -109,7 +109,7 @@ def check(manifest: Path, gate: str, root: Path | None) -> None:
 @with_cohort
 @with_force
 def split(
-    manifest: Path, out: Path, folds: int, seed: int, labels: tuple[str, ...], root: Path | None, force: bool
+    manifest: Path, out: Path, folds: int, seed: int, labels: tuple[Any, ...], root: Path | None, force: bool
 ) -> None:
     """Divide patients into stratified folds, as a file that crossval --splits takes."""
     from medres.cohort.manifest import read_manifest
@@ -139,7 +139,7 @@ def split(
 def train(
     manifest: Path,
     out: Path,
-    labels: tuple[str, ...],
+    labels: tuple[Any, ...],
     root: Path | None,
     config: Config,
     resume: bool,
@@ -178,7 +178,7 @@ def crossval(
     manifest: Path,
     out: Path,
     splits: Path | None,
-    labels: tuple[str, ...],
+    labels: tuple[Any, ...],
     root: Path | None,
     config: Config,
     resume: bool,
@@ -245,3 +245,6 @@ def _show_metrics(metrics: dict[str, Any]) -> None:
         click.echo(f"{label}: AUROC {_interval(pooled['auroc'])}")
         for name in ("sensitivity", "specificity"):
             click.echo(f"{label}: {name} {_interval(pooled[name])}")
+    for task, values in metrics["tasks"].items():
+        for name, item in values["metrics"].items():
+            click.echo(f"{task}: {name.replace('_', ' ')} {_interval(item)}")

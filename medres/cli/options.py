@@ -46,16 +46,40 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_cohort(verb: Verb) -> Verb:
-    """The options that name labels and the place of the images."""
-    label = click.option(
-        "--label",
-        "labels",
-        multiple=True,
-        required=True,
-        metavar="NAME",
-        help="Column label_NAME of the manifest; repeatable.",
-    )
-    return label(with_root(verb))
+    """The options that say what is asked of the images, and where those lie; the verb gets them as `labels`."""
+
+    @wraps(verb)
+    def asked(
+        *, findings: tuple[str, ...], ordinal: tuple[str, ...], multiclass: tuple[str, ...], **others: Any
+    ) -> Any:
+        from medres.cohort.tasks import Task
+
+        labels = (
+            *findings,
+            *(Task(name, "ordinal") for name in ordinal),
+            *(Task(name, "multiclass") for name in multiclass),
+        )
+        if not labels:
+            raise UsageError("nothing is asked: give --label, --ordinal or --multiclass")
+        return verb(labels=labels, **others)
+
+    options = (
+        click.option(
+            "--label", "findings", multiple=True, metavar="NAME",
+            help="A finding: column label_NAME of the manifest, 1, 0, -1 or blank; repeatable.",
+        ),
+        click.option(
+            "--ordinal", multiple=True, metavar="NAME",
+            help="A grade: column NAME, whole numbers from 0 or blank; asks for every 'at least this grade'.",
+        ),
+        click.option(
+            "--multiclass", multiple=True, metavar="NAME", help="One class of several: column NAME, any text or blank.",
+        ),
+    )  # fmt: skip
+    found: Callable[..., Any] = with_root(asked)
+    for option in reversed(options):
+        found = option(found)
+    return found  # type: ignore[return-value]  # the same verb with other options
 
 
 def with_root(verb: Verb) -> Verb:
@@ -102,7 +126,7 @@ def need_model(model: Path) -> None:
         raise UsageError(f"{model} holds no model (no medres.json) and no cross-validation run (no models/fold-*)")
 
 
-def check_early(manifest: Path, labels: tuple[str, ...], root: Path | None) -> None:
+def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None) -> None:
     """Before seconds are spent on imports: can the manifest be used?"""
     from medres.cohort.manifest import read_manifest
 

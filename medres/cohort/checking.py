@@ -8,7 +8,8 @@ from pathlib import Path
 
 from medres.cohort.indexing import Progress
 from medres.cohort.leakage import find_leaks
-from medres.cohort.manifest import LABEL_PREFIX, read_manifest
+from medres.cohort.manifest import read_manifest
+from medres.cohort.tasks import LABEL_PREFIX
 from medres.config import Gate, Limits
 from medres.errors import ManifestError
 from medres.imaging.isolation import Workers

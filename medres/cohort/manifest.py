@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medres.cohort.tasks import LABEL_PREFIX, UNCERTAIN, Task, resolve
 from medres.errors import ManifestError
 from medres.records import ManifestRow, TargetValue
 from medres.tables import read_csv, sha256_file
@@ -15,13 +16,10 @@ from medres.tables import read_csv, sha256_file
 if TYPE_CHECKING:
     import pandas as pd
 
-LABEL_PREFIX = "label_"
 REQUIRED = ("path", "PatientID")
 SUBGROUP_COLUMNS = ("PatientSex", "PatientAge", "ViewPosition", "Manufacturer", "InstitutionName")
 """Columns that a cross-validation carries into `oof.csv`, where the manifest or the headers have them."""
 
-UNCERTAIN = ("-1", "-1.0")
-"""What a manifest says of a finding that the reader could not decide."""
 _TARGETS: dict[str, TargetValue] = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "": None, **dict.fromkeys(UNCERTAIN)}
 _MOST_SHOWN = 5  # rows named in one complaint
 
@@ -32,9 +30,14 @@ class Manifest:
 
     path: Path
     sha256: str
-    labels: tuple[str, ...]
+    tasks: tuple[Task, ...]
     rows: tuple[ManifestRow, ...]
     table: pd.DataFrame  # all columns as text, same order as `rows`
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all tasks, in the network's order."""
+        return tuple(label for task in self.tasks for label in task.labels)
 
     @property
     def patients(self) -> int:
@@ -42,31 +45,37 @@ class Manifest:
         return len({row.patient_id for row in self.rows})
 
 
-def read_manifest(path: Path, labels: Sequence[str] = (), *, root: Path | None = None) -> Manifest:
+def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path | None = None) -> Manifest:
     """Read a manifest and check everything that can be checked without opening an image.
 
     Args:
         path: a CSV with columns `path` (relative to the manifest, or to `root`) and `PatientID`, and
             `label_<finding>` for each label: 1 present, 0 absent, −1 uncertain, blank unknown.
-        labels: names that must have a usable column. `ap` means column `label_ap`.
+        labels: what is asked: the name of a finding (`ap` means column `label_ap`), or a Task; a grade or a class has a
+            column of its own name.
         root: the folder that `path` is relative to; the manifest's own by default.
 
     Raises:
         ManifestError: lists all problems at once.
     """
     table = read_csv(path)
-    labels = tuple(dict.fromkeys(name.removeprefix(LABEL_PREFIX) for name in labels))
-    found = _problems(table, labels)
+    asked = [Task(item.removeprefix(LABEL_PREFIX)) if isinstance(item, str) else item for item in labels]
+    resolved = [resolve(task, table) for task in dict.fromkeys(asked)]
+    tasks = tuple(task for task, _ in resolved)
+    names = [label for task in tasks for label in task.labels]
+    found = [problem for _, problems in resolved for problem in problems]
+    found += [f"label {name!r} is asked for twice" for name, count in Counter(names).items() if count > 1]
+    found += _problems(table, [label for task, problems in resolved if not problems for label in task.labels])
     if found:
         raise ManifestError(f"{path}: " + "; ".join(found))
     if "status" in table:
         table = table[table["status"].isin(("", "ok", "review"))].reset_index(drop=True)
     base = root if root is not None else path.parent
-    rows = tuple(_row(record, labels, base) for record in _records(table))
+    rows = tuple(_row(record, names, base) for record in _records(table))
     missing = [str(row.path) for row in rows if not row.path.is_file()]
     if len(missing) == len(rows):
         raise ManifestError(f"{path}: none of its {len(rows)} files exists, for example {missing[0]}; give --root")
-    return Manifest(path=path, sha256=sha256_file(path), labels=labels, rows=rows, table=table)
+    return Manifest(path=path, sha256=sha256_file(path), tasks=tasks, rows=rows, table=table)
 
 
 def _problems(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:

@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from medres.cohort.splits import read_splits
+from medres.cohort.tasks import Task
 from medres.errors import UsageError
+from medres.evaluation.grades import confusion
 from medres.evaluation.metrics import calibration_line, statistic
 from medres.evaluation.subgroups import COLUMNS, UNKNOWN
 from medres.evaluation.summary import METRICS, Judged
@@ -48,10 +50,10 @@ def verify(
         table: `oof.csv`.
         images: the judged images of each label.
     """
-    return [_figures(metrics, images), _once(table), *_splits(folder, run, table), _flow(run, table)]
+    return [_figures(metrics, images, table), _once(table), *_splits(folder, run, table), _flow(run, table)]
 
 
-def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged]) -> Check:
+def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd.DataFrame) -> Check:
     name = "Figures follow from oof.csv"
     compared, wrong = 0, []
     for label, content in metrics["labels"].items():
@@ -63,6 +65,11 @@ def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged]) -> Check:
             )
             if not same:
                 wrong.append(f"{metric} of {label}: recorded {recorded}, recomputed {value}")
+    for name_of_task, content in (metrics.get("tasks") or {}).items():
+        task = Task(name_of_task, content["kind"], tuple(content["values"]))
+        compared += 1
+        if confusion(table, task).tolist() != content["confusion"]:
+            wrong.append(f"the confusion of {name_of_task} is not that of the table")
     if wrong:
         return Check(name, False, "; ".join(wrong))
     return Check(name, True, f"all {compared} pooled values of metrics.json were recomputed from the table and agree")

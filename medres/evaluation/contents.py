@@ -29,6 +29,15 @@ _MEANINGS = {
     "calibration_slope": ("Calibration slope", "1 is perfect; below 1 too extreme, above 1 too timid"),
     "calibration_intercept": ("Calibration intercept", "0 is perfect; below 0 too high where one half is predicted"),
 }
+_TASK_MEANINGS = {
+    "quadratic_weighted_kappa": (
+        "Quadratic weighted kappa",
+        "agreement beyond chance; an error weighs by the square of its grades; 1 is perfect",
+    ),
+    "accuracy": ("Accuracy", "share of images whose answer is exactly right"),
+    "mean_absolute_error": ("Mean absolute error", "mean distance from the true grade, in grades"),
+    "balanced_accuracy": ("Balanced accuracy", "share that is right within each class, averaged over classes"),
+}
 _MOST_MISTAKES = 5
 
 
@@ -83,6 +92,44 @@ class LabelSection:
     def metric(self, key: str) -> MetricRow:
         """One line of `rows`."""
         return next(row for row in self.rows if row.key == key)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSection:
+    """All that a report shows of a grade or a class."""
+
+    name: str
+    anchor: str
+    content: Mapping[str, Any]  # of metrics.json
+    rows: Sequence[MetricRow]
+
+    @property
+    def ordinal(self) -> bool:
+        """Whether its values are grades."""
+        return bool(self.content["kind"] == "ordinal")
+
+    @property
+    def noun(self) -> str:
+        """What one of its values is called."""
+        return "grade" if self.ordinal else "class"
+
+
+def task_section(name: str, place: int, content: Mapping[str, Any]) -> TaskSection:
+    """Gather what a report shows of a grade or a class.
+
+    Args:
+        name: the task's.
+        place: its number in the report, for anchors.
+        content: its part of `metrics.json`.
+    """
+    right = sum(counts[at] for at, counts in enumerate(content["confusion"]))
+    rows = [
+        MetricRow(
+            key, *_TASK_MEANINGS[key], _interval(recorded), f"{right} of {content['n']}" if key == "accuracy" else ""
+        )
+        for key, recorded in content["metrics"].items()
+    ]
+    return TaskSection(name, f"task-{place}", content, rows)
 
 
 def label_section(
@@ -142,10 +189,13 @@ def _row(name: str, recorded: Mapping[str, Any], confusion: Confusion) -> Metric
         "ppv": (hits, hits + alarms),
         "npv": (rejections, rejections + misses),
     }
-    keys = ("value", "low", "high", "method", "n", "n_patients")
-    result = Interval(*(recorded.get(key) for key in keys))  # type: ignore[arg-type]  # as summarise wrote them
     share = "{} of {}".format(*shares[name]) if name in shares else ""
-    return MetricRow(name, *_MEANINGS[name], result, share)
+    return MetricRow(name, *_MEANINGS[name], _interval(recorded), share)
+
+
+def _interval(recorded: Mapping[str, Any]) -> Interval:
+    keys = ("value", "low", "high", "method", "n", "n_patients")
+    return Interval(*(recorded.get(key) for key in keys))  # type: ignore[arg-type]  # as summarise wrote them
 
 
 def _thresholds(run: Mapping[str, Any], label: str) -> list[float]:

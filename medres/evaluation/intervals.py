@@ -92,9 +92,9 @@ def bootstrap(
     defined = drawn[~np.isnan(drawn)]
     if not len(defined) or (np.ptp(defined) == 0 and defined[0] == value):
         return _unanimous(name, value, truth, patient, base, confidence)
-    low, high = _percentiles(defined, confidence)
+    low, high = percentiles(defined, confidence)
     method = f"patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
-    return Interval(value, low, high, method + _lost(drawn), n, n_patients)
+    return Interval(value, low, high, method + undefined_replicates(drawn), n, n_patients)
 
 
 def bootstrap_difference(
@@ -134,18 +134,20 @@ def bootstrap_difference(
         return Interval(value, None, None, ONE_PATIENT, n, n_patients)
     drawn = np.concatenate([difference(c) for c in resamples(n_patients, n, replicates=replicates, seed=seed)])
     defined = drawn[~np.isnan(drawn)]
-    low, high = _percentiles(defined, confidence)
+    low, high = percentiles(defined, confidence)
     method = f"paired patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
-    return Interval(value, low, high, method + _lost(drawn), n, n_patients)
+    return Interval(value, low, high, method + undefined_replicates(drawn), n, n_patients)
 
 
-def _percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+def percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """The bounds that leave (1 − confidence) / 2 of the values on either side."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _lost(drawn: NDArray[np.float64]) -> str:
+def undefined_replicates(drawn: NDArray[np.float64]) -> str:
+    """What `method` says of replicates without a value, "" where there are none."""
     lost = int(np.isnan(drawn).sum())
     return f"; {lost} undefined and left out" if lost else ""
 
@@ -193,6 +195,7 @@ def exact_bounds(hits: int, n: int, *, confidence: float = 0.95) -> tuple[float,
     >>> [round(bound, 4) for bound in exact_bounds(10, 10)]
     [0.6915, 1.0]
     """
+    """The bounds that leave (1 − confidence) / 2 of the values on either side."""
     tail = (1 - confidence) / 2
     low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, n - hits + 1))
     high = 1.0 if hits == n else float(beta.ppf(1 - tail, hits + 1, n - hits))

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from medres.config import Evaluation
 from medres.errors import REASONS, UsageError
 from medres.evaluation.checks import KEPT_APART, limits, unmet, verify
-from medres.evaluation.contents import label_section
+from medres.evaluation.contents import label_section, task_section
 from medres.evaluation.figures import learning_figures
 from medres.evaluation.subgroups import SMALLEST
 from medres.evaluation.summary import judged, read_table
@@ -101,6 +101,7 @@ def render(folder: Path, files: RunFiles) -> str:
     run, table = files.run, files.table
     images = {label: judged(table, label) for label in files.metrics["labels"]}
     evaluation = _evaluation(run)
+    graded = files.metrics.get("tasks") or {}
     network = run.get("network") or {}
     weights = str(network.get("weights") or _ABSENT)
     random_start = weights.split(":")[0].strip() == "none"
@@ -131,6 +132,8 @@ def render(folder: Path, files: RunFiles) -> str:
         weights=weights,
         random_start=random_start,
         labels=sections,
+        tasks=[task_section(name, place, content) for place, (name, content) in enumerate(graded.items())],
+        asked=[task["name"] for task in run.get("tasks") or []] or list(files.metrics["labels"]),
         level=f"{evaluation.confidence:.0%}".replace("%", " %") if evaluation else None,
         n_images=len(table),
         n_patients=int(table["PatientID"].nunique()),

@@ -53,7 +53,8 @@ def resamples(patients: int, images: int, *, replicates: int, seed: int) -> Iter
         yield np.bincount(places, minlength=rows * patients).reshape(rows, patients)
 
 
-def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The quotient; NaN where the denominator is not above 0."""
     result = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=result, where=denominator > 0)
     return result
@@ -91,7 +92,7 @@ def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDAr
         below = np.cumsum(negatives, axis=1)
         pairs = positives.sum(axis=1) * below[:, -1]
         right_twice = (positives * (2 * below - negatives)).sum(axis=1)
-        return _divide(right_twice.astype(np.float64), 2.0 * pairs)
+        return divide(right_twice.astype(np.float64), 2.0 * pairs)
 
     return values
 
@@ -103,9 +104,9 @@ def _average_precision(labels: NDArray[np.int64], scores: NDArray[np.float64], p
     def values(counts: Counts) -> NDArray[np.float64]:
         positives, negatives = tied(counts)
         hits, called = np.cumsum(positives, axis=1), np.cumsum(positives + negatives, axis=1)
-        gained = (positives * _divide(hits.astype(np.float64), np.maximum(called, 1).astype(np.float64))).sum(axis=1)
+        gained = (positives * divide(hits.astype(np.float64), np.maximum(called, 1).astype(np.float64))).sum(axis=1)
         total = hits[:, -1].astype(np.float64)
-        return _divide(gained, np.where(called[:, -1] > total, total, 0.0))  # undefined without negatives, too
+        return divide(gained, np.where(called[:, -1] > total, total, 0.0))  # undefined without negatives, too
 
     return values
 
@@ -117,7 +118,7 @@ def _ratio(numerator: ArrayLike, denominator: ArrayLike, patient: NDArray[np.int
     under = np.bincount(patient, weights=np.asarray(denominator, dtype=np.float64), minlength=patients)
 
     def values(counts: Counts) -> NDArray[np.float64]:
-        return _divide((counts * above).sum(axis=1), (counts * under).sum(axis=1))
+        return divide((counts * above).sum(axis=1), (counts * under).sum(axis=1))
 
     return values
 
@@ -167,7 +168,7 @@ def _expected_calibration_error(
         gap = np.zeros(len(counts))
         for one in gaps:
             gap += np.abs((counts * one).sum(axis=1))
-        return _divide(gap, (counts * images).sum(axis=1).astype(np.float64))
+        return divide(gap, (counts * images).sum(axis=1).astype(np.float64))
 
     return values
 

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.errors import ManifestError
+from medres.evaluation.grades import summarise_task
 from medres.evaluation.intervals import bootstrap, calibration_intervals
 from medres.evaluation.metrics import statistic
 from medres.records import Interval
@@ -123,25 +125,35 @@ def _numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return np.array([np.nan if cell is None or cell == "" else float(cell) for cell in cells], dtype=np.float64)
 
 
-def summarise(table: pd.DataFrame, *, labels: Sequence[str], evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def summarise(
+    table: pd.DataFrame, *, labels: Sequence[str | Task], evaluation: Evaluation, seed: int
+) -> dict[str, Any]:
     """Every pooled and per-fold figure of an out-of-fold table, as the content of `metrics.json`.
 
     Args:
         table: one row per image, as `read_table` gives it: `path, PatientID, SOPInstanceUID, fold, label_<L>,
             logit_<L>, prob_<L>, positive_<L>`. Blank labels are unknown, -1 uncertain: both are left out and counted.
-        labels: which labels.
+        labels: which labels, or tasks with theirs.
         evaluation: replicates and confidence of the intervals.
         seed: of the resamples.
 
     Returns:
         `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}}, "folds": [...],
-        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown"}}}`; JSON values only,
-        None where undefined.
+        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown"}}, "tasks": {T: see
+        `grades.summarise_task`, for grades and classes}}`; JSON values only, None where undefined.
 
     Raises:
         ManifestError: see `judged`.
     """
-    return {"labels": {label: _label(judged(table, label), evaluation, seed) for label in labels}}
+    tasks = [Task(item) if isinstance(item, str) else item for item in labels]
+    return {
+        "labels": {label: _label(judged(table, label), evaluation, seed) for task in tasks for label in task.labels},
+        "tasks": {
+            task.name: summarise_task(table, task, evaluation=evaluation, seed=seed)
+            for task in tasks
+            if task.kind != "binary"
+        },
+    }
 
 
 def _label(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Any]:

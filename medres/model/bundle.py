@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from medres.model.card import ModelCard
@@ -116,7 +117,8 @@ def inference(card: ModelCard) -> dict[str, Any]:
                 {
                     "_target_": "medres.training.transforms.CalibratedProbabilitiesd",
                     "keys": ["pred"],
-                    "temperatures": [card.temperatures[label] for label in card.labels],
+                    "temperatures": card.temperatures,
+                    "tasks": [asdict(task) for task in card.tasks],
                 }
             ],
         },
@@ -145,14 +147,18 @@ def inference(card: ModelCard) -> dict[str, Any]:
 def train(card: ModelCard) -> dict[str, Any]:
     """`configs/train.json`: the same recipe on another manifest."""
     return {
-        "imports": ["$from pathlib import Path", "$from medres.config import Config"],
+        "imports": [
+            "$from pathlib import Path",
+            "$from medres.config import Config",
+            "$from medres.cohort.tasks import read_tasks",
+        ],
         "manifest": "",
         "output": "",
-        "labels": list(card.labels),
+        "tasks": [asdict(task) for task in card.tasks],
         "config": card.provenance.config,
         "run": [
             "$__import__('medres.training.train', fromlist=['train_model']).train_model("
-            "Path(@manifest), labels=@labels, config=Config.model_validate(@config), out=Path(@output))"
+            "Path(@manifest), labels=read_tasks(@tasks), config=Config.model_validate(@config), out=Path(@output))"
         ],
     }
 
@@ -169,7 +175,7 @@ def card_text(card: ModelCard) -> str:
         f"- Network: {card.architecture}, {card.parameters:,} parameters, input {card.preprocessing.size} × "
         f"{card.preprocessing.size} pixels, one channel",
         f"- Starting weights: {start}",
-        f"- Labels: {', '.join(card.labels)}",
+        *(f"- {task}" for task in card.tasks),
         f"- Trained {origin.created} on {origin.training_images} images of {origin.training_patients} patients; epoch "
         f"{origin.best_epoch} of {origin.epochs}, temperature, thresholds chosen on {origin.validation_images} images "
         f"of {origin.validation_patients} other patients",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import expit, log_softmax, softmax
 
+from medres.cohort.tasks import Task, task_columns
 from medres.config import Evaluation
 
 _TEMPERATURES = (
@@ -36,17 +39,63 @@ def fit_temperature(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> f
     if len(np.unique(labels)) < 2:
         return 1.0
     signs = np.where(labels == 1, 1.0, -1.0)
+    return _best(lambda temperature: float(np.logaddexp(0.0, -signs * logits / temperature).mean()))
 
-    def loss(log_temperature: float) -> float:
-        return float(np.logaddexp(0.0, -signs * logits / np.exp(log_temperature)).mean())
 
+def fit_temperatures(
+    tasks: Sequence[Task], targets: NDArray[np.float32], logits: NDArray[np.float64]
+) -> dict[str, float]:
+    """The temperature of every label; the classes of one question share theirs, that of softmax(logits / T).
+
+    Args:
+        tasks: what was asked.
+        targets: (n, labels): 1, 0, NaN unknown.
+        logits: (n, labels).
+    """
+    found: dict[str, float] = {}
+    for task, columns in task_columns(tasks):
+        known = ~np.isnan(targets[:, columns])
+        if task.kind == "multiclass":
+            rows = known.all(axis=1)
+            truth, part = targets[rows, columns].argmax(axis=1), logits[rows, columns]
+            found |= dict.fromkeys(task.labels, _fit_softmax_temperature(truth, part))
+        else:
+            for place, label in enumerate(task.labels):
+                rows, column = known[:, place], columns.start + place
+                found[label] = fit_temperature(targets[rows, column].astype(np.int64), logits[rows, column])
+    return found
+
+
+def _fit_softmax_temperature(truth: NDArray[np.intp], logits: NDArray[np.float64]) -> float:
+    if len(np.unique(truth)) < 2:
+        return 1.0
+    rows = np.arange(len(truth))
+    return _best(lambda temperature: float(-log_softmax(logits / temperature, axis=1)[rows, truth].mean()))
+
+
+def _best(loss: Callable[[float], float]) -> float:
     low, high = np.log(_TEMPERATURES)
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
+    found = minimize_scalar(lambda logarithm: loss(float(np.exp(logarithm))), bounds=(low, high), method="bounded")
+    return float(np.exp(found.x))
 
 
-def calibrated(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Probabilities of logits."""
-    return expit(np.asarray(logits, dtype=np.float64) / temperature)  # type: ignore[no-any-return]  # scipy is untyped
+def probabilities(
+    logits: NDArray[np.float64], tasks: Sequence[Task], temperatures: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """Calibrated probabilities (n, labels) of logits (n, labels).
+
+    The sigmoid of logit / T; for classes the softmax. "At least this grade" is never likelier than "at least the grade
+    below": where two outputs say so, the smaller counts.
+    """
+    divisors = np.array([temperatures[label] for task in tasks for label in task.labels])
+    scaled = np.asarray(logits, dtype=np.float64) / divisors
+    found: NDArray[np.float64] = expit(scaled)
+    for task, columns in task_columns(tasks):
+        if task.kind == "multiclass":
+            found[:, columns] = softmax(scaled[:, columns], axis=1)
+        elif task.kind == "ordinal":
+            found[:, columns] = np.minimum.accumulate(found[:, columns], axis=1)
+    return found
 
 
 def choose_operating_point(

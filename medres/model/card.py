@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing
 from medres.model.calibration import OperatingPoint
 from medres.tables import sha256_json
 
-FORMAT = 1
+FORMAT = 2
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
     "diagnosis, triage or treatment of patients."
@@ -72,8 +73,7 @@ class ModelCard(_Frozen):
     model_id: str = ""
     architecture: Architecture
     rgb: bool
-    labels: tuple[str, ...] = Field(min_length=1)
-    task: Literal["multilabel"] = "multilabel"
+    tasks: tuple[Task, ...] = Field(min_length=1)  # what is asked of an image
     parameters: int
     preprocessing: Preprocessing
     preprocessing_sha256: str
@@ -90,6 +90,11 @@ class ModelCard(_Frozen):
     intended_use: str = INTENDED_USE
     limits: tuple[str, ...] = ()
     members: int = 1  # networks whose calibrated probabilities are averaged
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of all tasks, in the network's order."""
+        return tuple(label for task in self.tasks for label in task.labels)
 
     @property
     def weights(self) -> str:

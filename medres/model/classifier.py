@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
 
+from medres.cohort.tasks import Task
 from medres.config import Gate, Preprocessing
 from medres.errors import ModelError, UsageError
 from medres.imaging.preprocessing import Placement, as_float, preprocess, specification_hash
 from medres.imaging.synthesis import reference_radiograph
-from medres.model.calibration import calibrated
+from medres.model.calibration import probabilities
 from medres.model.card import FORMAT, ModelCard
 from medres.model.explain import evidence
 from medres.model.network import FIRST_CELL, ResNetClassifier, build_network
@@ -100,6 +101,11 @@ class Classifier:
         return self.card.labels
 
     @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What is asked of an image; every task is answered by some of the labels."""
+        return self.card.tasks
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """How a radiograph becomes this model's input."""
         return self.card.preprocessing
@@ -131,18 +137,17 @@ class Classifier:
     @torch.inference_mode()
     def _score_batch(self, pixels: NDArray[np.uint16], maps: bool) -> Scores:
         images = torch.from_numpy(as_float(pixels)[:, None]).to(self.device, memory_format=torch.channels_last)
-        logits, probabilities, relative, drawn = [], [], [], []
+        logits, calibrated, relative, drawn = [], [], [], []
         for member in self.members:
             features = member.network.feature_maps(images)
             pooled = features.mean(dim=(2, 3))
             raw = member.network.head(pooled).double().cpu().numpy()
-            scaled = [raw[:, place] / member.card.temperatures[label] for place, label in enumerate(self.labels)]
             logits.append(raw)
-            probabilities.append(calibrated(np.stack(scaled, axis=1), 1.0))
+            calibrated.append(probabilities(raw, member.card.tasks, member.card.temperatures))
             relative.append(distances(member.space, pooled.float().cpu().numpy()) / member.card.outliers.cut)
             if maps:
                 drawn.append(evidence(member.network, features).float().cpu().numpy())
-        probability = np.mean(probabilities, axis=0)
+        probability = np.mean(calibrated, axis=0)
         with np.errstate(divide="ignore"):
             combined = np.log(probability) - np.log1p(-probability)
         return Scores(
@@ -264,8 +269,8 @@ def _self_check(member: Member, device: torch.device) -> None:
 def _ensemble_card(cards: list[ModelCard]) -> ModelCard:
     first = cards[0]
     for card in cards[1:]:
-        if (card.labels, card.preprocessing_sha256, card.gate) != (
-            first.labels,
+        if (card.tasks, card.preprocessing_sha256, card.gate) != (
+            first.tasks,
             first.preprocessing_sha256,
             first.gate,
         ):

@@ -49,8 +49,22 @@ class ResNetClassifier(nn.Module):
             backbone.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.backbone = backbone
+        self.frozen = False
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, labels)
+
+    def freeze_backbone(self, frozen: bool = True) -> None:
+        """Let only the head learn, and batch norms use what they know; or let all learn again."""
+        self.frozen = frozen
+        self.backbone.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ResNetClassifier:
+        """Training or evaluation mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """The last convolutional feature maps A, (N, channels, S/32, S/32)."""

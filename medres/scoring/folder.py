@@ -19,6 +19,7 @@ from medres.cohort.duplicates import Repeat, Repeats
 from medres.cohort.indexing import Progress, list_files
 from medres.config import Limits
 from medres.errors import Refused
+from medres.evaluation.grades import answer_columns
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores
@@ -161,10 +162,11 @@ class _Run:
         self.repeats = Repeats()
         self.pictures = HeatmapWriter(classifier, folder, out / "heatmaps", heatmaps, limits)
         self.summary = Summary(files=0)
+        answered = [f"predicted_{task.name}" for task in classifier.tasks if task.kind != "binary"]
         scored = [name for label in classifier.labels for name in (f"prob_{label}", f"positive_{label}")]
         self.columns = [
             "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
-            *scored, "model_id", "warnings", "detail", "pixels_sha256",
+            *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256",
         ]  # fmt: skip
 
     def record(self, model: Path, files: int) -> dict[str, Any]:
@@ -273,6 +275,8 @@ class _Run:
         for label, score in prediction.scores.items():
             row[f"prob_{label}"] = score.probability
             row[f"positive_{label}"] = int(score.positive)
+        if prediction.scores:
+            row |= answer_columns(self.classifier.tasks, scores.probabilities[place])
         if self.heatmaps.enabled:
             drawn = self.pictures.draw(path, item, prediction, scores, place)
             self.summary.heatmaps += drawn.written

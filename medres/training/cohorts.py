@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
 from medres.cohort.leakage import find_leaks
-from medres.cohort.manifest import LABEL_PREFIX, SUBGROUP_COLUMNS, UNCERTAIN, Manifest
+from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
+from medres.cohort.tasks import LABEL_PREFIX, UNCERTAIN, task_columns
 from medres.config import Config
 from medres.errors import ManifestError
 from medres.records import ManifestRow
@@ -42,6 +43,11 @@ class TrainingCohort:
         wanted = set(patients)
         known = [bool(np.isfinite(row).any()) for row in (self.learned if learning else self.targets)]
         return [place for place, row in enumerate(self.rows) if row.patient_id in wanted and known[place]]
+
+    @property
+    def classes(self) -> tuple[slice, ...]:
+        """Columns of `targets` of which exactly one is true, one slice per question."""
+        return tuple(columns for task, columns in task_columns(self.manifest.tasks) if task.kind == "multiclass")
 
     def flow(self) -> dict[str, Any]:
         """How many manifest rows became training images, and why others did not."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medres.config import Config
 from medres.evaluation.intervals import bootstrap
 from medres.imaging.preprocessing import as_float
-from medres.model.calibration import calibrated, choose_operating_point, fit_temperature
+from medres.model.calibration import choose_operating_point, fit_temperatures, probabilities
 from medres.model.card import BackboneOrigin, ModelCard, Provenance
 from medres.model.explain import evidence
 from medres.model.network import ResNetClassifier
@@ -93,18 +93,18 @@ def complete(
     space = fit_feature_space(outputs(fitted.network, cohort.cache.pixels, some.tolist(), device=device).features)
     quantile = config.evaluation.outlier_quantile
     cut = float(np.quantile(distances(space, chosen.features), quantile))
-    temperatures, points, metrics, scale = {}, {}, {}, {}
+    targets = cohort.targets[list(validation)]
+    temperatures = fit_temperatures(cohort.manifest.tasks, targets, chosen.logits)
+    calibrated = probabilities(chosen.logits, cohort.manifest.tasks, temperatures)
+    points, metrics, scale = {}, {}, {}
     patients = np.array([cohort.rows[place].patient_id for place in validation])
     for place, label in enumerate(labels):
-        target = cohort.targets[list(validation), place]
-        known = ~np.isnan(target)
-        truth, logits = target[known].astype(np.int64), chosen.logits[known, place]
-        temperatures[label] = fit_temperature(truth, logits)
-        probabilities = calibrated(logits, temperatures[label])
-        points[label] = choose_operating_point(truth, probabilities, config.evaluation)
+        known = ~np.isnan(targets[:, place])
+        truth, likely = targets[known, place].astype(np.int64), calibrated[known, place]
+        points[label] = choose_operating_point(truth, likely, config.evaluation)
         interval = bootstrap(
             truth,
-            probabilities,
+            likely,
             patients[known],
             statistic="auroc",
             replicates=config.evaluation.replicates,
@@ -122,7 +122,7 @@ def complete(
         card={
             "architecture": config.network.architecture,
             "rgb": weights is not None and weights.rgb,
-            "labels": labels,
+            "tasks": cohort.manifest.tasks,
             "preprocessing": config.preprocessing,
             "gate": config.gate,
             "temperatures": temperatures,

@@ -16,8 +16,10 @@ import pandas as pd
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import make_folds, read_splits, splits_document, write_splits
+from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.errors import ManifestError
+from medres.evaluation.grades import answer_columns
 from medres.evaluation.report import write_report
 from medres.evaluation.summary import read_table, summarise
 from medres.model.card import ModelCard
@@ -46,7 +48,7 @@ class _FoldResult:
 def cross_validate(
     manifest: Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str | Task],
     config: Config,
     out: Path,
     root: Path | None = None,
@@ -62,7 +64,7 @@ def cross_validate(
 
     Args:
         manifest: the cohort.
-        labels: names of `label_` columns.
+        labels: names of `label_` columns, or tasks: see `read_manifest`.
         config: the recipe.
         out: the new run folder.
         root: what the manifest's paths are relative to; its own folder by default.
@@ -78,9 +80,9 @@ def cross_validate(
     started = time.monotonic()
     checked = read_manifest(manifest, labels, root=root)
     given = read_splits(splits) if splits else None
-    identity = run_identity("crossval", checked, config) | {"splits": given[1]["sha256"] if given else None}
+    weights = announced_weights(config)
+    identity = run_identity("crossval", checked, config, weights) | {"splits": given[1]["sha256"] if given else None}
     with resumable_folder(out, identity=identity, resume=resume, force=force) as folder:
-        weights = announced_weights(config)
         cohort = load_cohort(checked, config, progress=progress)
         if given:
             folds, document = given
@@ -97,13 +99,11 @@ def cross_validate(
             document = splits_document(folds, labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         write_splits(folder / "splits.json", document)
         write_csv(folder / "refused.csv", cohort.refused_table())
-        results = [
-            _run_fold(folder, fold, len(folds), cohort, config, weights, splits_sha256=document["sha256"])
-            for fold in folds
-        ]
+        fitting = _Folds(folder, len(folds), cohort, config, weights, document["sha256"])
+        results = [fitting.run(fold) for fold in folds]
         write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
         table = read_table(folder / "oof.csv")
-        metrics = summarise(table, labels=checked.labels, evaluation=config.evaluation, seed=config.seed)
+        metrics = summarise(table, labels=checked.tasks, evaluation=config.evaluation, seed=config.seed)
         write_json(folder / "metrics.json", metrics)
         seconds = time.monotonic() - started
         record = run_record(
@@ -122,87 +122,82 @@ def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
         raise ManifestError(f"{len(unknown)} patients of the manifest are in no fold of the split file; make a new one")
 
 
-def _run_fold(
-    folder: Path,
-    fold: Fold,
-    folds: int,
-    cohort: TrainingCohort,
-    config: Config,
-    weights: BackboneWeights | None,
-    *,
-    splits_sha256: str,
-) -> _FoldResult:
-    home = folder / "models" / f"fold-{fold.index}"
-    held_out = cohort.places(fold.held_out)
-    if not (home / _FINISHED).is_file():
-        _fit_fold(home, fold, folds, cohort, config, weights, splits_sha256=splits_sha256)
-    else:
-        log.info("fold %d/%d was finished before the interruption", fold.index + 1, folds)
-    classifier = Classifier.load(home)
-    rows = held_out_rows(classifier, cohort, held_out, fold=fold.index)
-    entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
-    return _FoldResult(rows, classifier.card, entry)
+@dataclass(frozen=True, slots=True)
+class _Folds:
+    """What the folds of one run share."""
 
+    folder: Path
+    count: int
+    cohort: TrainingCohort
+    config: Config
+    weights: BackboneWeights | None
+    splits_sha256: str
 
-def _fit_fold(
-    home: Path,
-    fold: Fold,
-    folds: int,
-    cohort: TrainingCohort,
-    config: Config,
-    weights: BackboneWeights | None,
-    *,
-    splits_sha256: str,
-) -> None:
-    """Fit and save one fold's model; what `run.json` says of it is written last."""
-    started = time.monotonic()
-    training = cohort.places(fold.training, learning=True)
-    validation = cohort.places(fold.validation)
-    seed = config.seed + fold.index
-    checkpoints = Checkpoints(home / "checkpoints")
-    fitted = fit(
-        cohort.cache.pixels,
-        cohort.targets,
-        training,
-        validation,
-        config,
-        learned=cohort.learned,
-        weights=weights,
-        seed=seed,
-        title=f"fold {fold.index + 1}/{folds}",
-        checkpoints=checkpoints,
-    )
-    card = complete(
-        home,
-        fitted,
-        cohort,
-        training=training,
-        validation=validation,
-        config=config,
-        weights=weights,
-        splits_sha256=splits_sha256,
-        fold=fold.index,
-        seed=seed,
-    )
-    write_json(home / "history.json", list(fitted.history))
-    seconds = time.monotonic() - started
-    log.info("fold %d/%d done in %.0f s", fold.index + 1, folds, seconds)
-    entry = {
-        "fold": fold.index,
-        "model_id": card.model_id,
-        "training_patients": len(fold.training),
-        "validation_patients": len(fold.validation),
-        "held_out_patients": len(fold.held_out),
-        "training_images": len(training),
-        "validation_images": len(validation),
-        "epochs": len(fitted.history),
-        "best_epoch": fitted.best_epoch,
-        "temperature": card.temperatures,
-        "threshold": {label: card.operating_points[label].threshold for label in card.labels},
-        "seconds": round(seconds, 1),
-    }
-    write_json(home / _FINISHED, entry)
-    checkpoints.remove()
+    def run(self, fold: Fold) -> _FoldResult:
+        """One fold's model, fitted unless that was done before, and what it says of held-out patients."""
+        home = self.folder / "models" / f"fold-{fold.index}"
+        held_out = self.cohort.places(fold.held_out)
+        if not (home / _FINISHED).is_file():
+            self._fit(home, fold)
+        else:
+            log.info("fold %d/%d was finished before the interruption", fold.index + 1, self.count)
+        classifier = Classifier.load(home)
+        rows = held_out_rows(classifier, self.cohort, held_out, fold=fold.index)
+        entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
+        return _FoldResult(rows, classifier.card, entry)
+
+    def _fit(self, home: Path, fold: Fold) -> None:
+        """Fit and save one fold's model; what `run.json` says of it is written last."""
+        started = time.monotonic()
+        cohort, config = self.cohort, self.config
+        training = cohort.places(fold.training, learning=True)
+        validation = cohort.places(fold.validation)
+        seed = config.seed + fold.index
+        checkpoints = Checkpoints(home / "checkpoints")
+        fitted = fit(
+            cohort.cache.pixels,
+            cohort.targets,
+            training,
+            validation,
+            config,
+            classes=cohort.classes,
+            learned=cohort.learned,
+            weights=self.weights,
+            seed=seed,
+            title=f"fold {fold.index + 1}/{self.count}",
+            checkpoints=checkpoints,
+        )
+        card = complete(
+            home,
+            fitted,
+            cohort,
+            training=training,
+            validation=validation,
+            config=config,
+            weights=self.weights,
+            splits_sha256=self.splits_sha256,
+            fold=fold.index,
+            seed=seed,
+        )
+        write_json(home / "history.json", list(fitted.history))
+        seconds = time.monotonic() - started
+        log.info("fold %d/%d done in %.0f s", fold.index + 1, self.count, seconds)
+        entry = {
+            "fold": fold.index,
+            "model_id": card.model_id,
+            "training_patients": len(fold.training),
+            "validation_patients": len(fold.validation),
+            "held_out_patients": len(fold.held_out),
+            "training_images": len(training),
+            "validation_images": len(validation),
+            "epochs": len(fitted.history),
+            "best_epoch": fitted.best_epoch,
+            "temperature": card.temperatures,
+            "threshold": {label: card.operating_points[label].threshold for label in card.labels},
+            "seconds": round(seconds, 1),
+        }
+        write_json(home / _FINISHED, entry)
+        checkpoints.remove()
 
 
 def held_out_rows(
@@ -222,5 +217,6 @@ def held_out_rows(
             row[f"logit_{label}"] = float(scores.logits[number, column])
             row[f"prob_{label}"] = probability
             row[f"positive_{label}"] = int(probability >= model.card.operating_points[label].threshold)
+        row |= answer_columns(model.tasks, scores.probabilities[number])
         rows.append({**row, **{name: value for name, value in identifiers.items() if name not in row}})
     return rows

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 from monai.inferers import SimpleInferer
@@ -31,12 +30,14 @@ from medres.training.handlers import (
     ClipGradients,
     FiniteLoss,
     FollowAverage,
+    FrozenStart,
     LearningRate,
     ValidationRecord,
 )
+from medres.training.loading import InOrder, Pixels, Shuffled, as_batch, loader, sampling_weights
 from medres.training.losses import MaskedLoss, balancing_weights
 from medres.training.optimisation import adamw, average_of, warmup_cosine
-from medres.training.transforms import EpochOrder, cache_transforms
+from medres.training.steps import AccumulatedStep
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def fit(
     validation: Sequence[int],
     config: Config,
     *,
+    classes: tuple[slice, ...] = (),
     learned: NDArray[np.float32] | None = None,
     weights: BackboneWeights | None,
     seed: int,
@@ -74,8 +76,9 @@ def fit(
         training: places of the training images.
         validation: places of the validation images; no patient of theirs is among the training images.
         config: the whole configuration.
+        classes: columns of labels of which exactly one is true, one slice per question; all others stand alone.
         learned: targets of the training images, where they are not `targets`: see `losses.training_targets`.
-        weights: verified ImageNet weights, or None for a random start.
+        weights: the starting weights, or None for a random start.
         seed: of weights, order and augmentation; the same seed gives the same network on the same CPU.
         title: what log lines call this fit ("fold 1/5").
         checkpoints: where each epoch's state is kept; a state that lies there is gone on from, and on a CPU the
@@ -98,23 +101,27 @@ def fit(
         fill_backbone(network, weights)
     learned = targets if learned is None else learned
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    loss = MaskedLoss(
+        classes,
+        config.training.label_smoothing,
+        config.training.focusing,
+        balancing_weights(learned[list(training)]) if config.training.balance == "positives" else (),
+    )
     fitting = _Fitting(
-        pixels,
+        Pixels(pixels, compute.device),
         targets,
         learned,
         config,
         compute,
         network,
+        cast(nn.Module, torch.compile(network)) if config.training.compile else network,
         average=average_of(network, config.training.ema_decay),
-        loss=MaskedLoss(
-            config.training.label_smoothing,
-            config.training.focusing,
-            balancing_weights(learned[list(training)]) if config.training.balance == "positives" else (),
-        ),
+        loss=loss,
         optimizer=adamw(network, config.training),
         best=BestWeights(patience=config.training.patience, saturation=config.training.saturation),
         title=title,
         checkpoints=checkpoints,
+        step=AccumulatedStep(loss, config.training.micro_batch_size),
     )
     stages = config.training.stages
     batches = max(1, len(training) // config.training.batch_size)
@@ -135,18 +142,20 @@ def fit(
 class _Fitting:
     """One fit from its first step to its last: what its stages share."""
 
-    pixels: NDArray[np.uint16]
+    pixels: Pixels
     targets: NDArray[np.float32]
     learned: NDArray[np.float32]
     config: Config
     compute: Compute
     network: ResNetClassifier
+    run_network: nn.Module  # the same network, compiled where that was asked for
     average: AveragedModel | None
     loss: MaskedLoss
     optimizer: torch.optim.Optimizer
     best: BestWeights
     title: str
     checkpoints: Checkpoints | None
+    step: AccumulatedStep
     history: list[dict[str, Any]] = field(default_factory=list)
     resumed: dict[str, Any] | None = None  # of the stage in which training goes on
 
@@ -206,38 +215,37 @@ class _Fitting:
         stages = self.config.training.stages
         stage = stages[number]
         size = stage.size or self.config.preprocessing.size
-        inferer = AutocastInferer(self.compute)
-        record, loss = ValidationRecord(), FiniteLoss()
-        cached = cache_transforms(self.pixels, size=size)
+        record, loss = ValidationRecord(self.loss.classes), FiniteLoss()
         evaluator = SupervisedEvaluator(
             device=self.compute.device,
-            val_data_loader=self._loader(validation, self.targets, cached),
+            val_data_loader=loader(
+                self.pixels, self.targets, InOrder(validation, batch_size=_EVALUATION_BATCH), size=size
+            ),
             network=self.judged,
             inferer=SimpleInferer(),
-            prepare_batch=_prepare_batch,
+            prepare_batch=as_batch,
             val_handlers=[record],
             decollate=False,
         )
         augment = BatchAugmentation(self.config.augmentation, seed=seed)
-        order = EpochOrder(len(training), seed=seed)
-        loader = self._loader(training, self.learned, cached, order=order)
+        order = self._order(training, seed)
 
         def prepare_training_batch(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-            images, targets = _prepare_batch(*arguments, **options)
+            images, targets = as_batch(*arguments, **options)
             return augment(images), targets
 
         trainer = SupervisedTrainer(
             device=self.compute.device,
             max_epochs=stage.epochs,
-            train_data_loader=loader,
-            network=self.network,
+            train_data_loader=loader(self.pixels, self.learned, order, size=size),
+            network=self.run_network,
             optimizer=self.optimizer,
             loss_function=self.loss,
-            inferer=inferer,
+            inferer=AutocastInferer(self.compute),
             prepare_batch=prepare_training_batch,
+            iteration_update=self.step,
             train_handlers=[*self._step_handlers(), schedule, loss, ValidationHandler(interval=1, validator=evaluator)],
             decollate=False,
-            optim_set_to_none=True,
         )
 
         def finish_epoch(engine: Engine) -> None:
@@ -278,35 +286,24 @@ class _Fitting:
             augment.generator.set_state(self.resumed["augmentation"])
             torch.set_rng_state(self.resumed["random"])  # building loader and trainer has drawn numbers
             order.epoch = trainer.state.epoch = self.resumed["stage_epoch"]
-            trainer.state.iteration = trainer.state.epoch * len(loader)
+            trainer.state.iteration = trainer.state.epoch * len(order)
             self.resumed = None
         trainer.run()
 
     def _step_handlers(self) -> list[Any]:
         """What is done at each step besides the step."""
         handlers: list[Any] = []
+        if self.config.training.frozen_epochs:
+            done = len(self.history) - (self.resumed["stage_epoch"] if self.resumed else 0)
+            handlers.append(FrozenStart(self.network, epochs=self.config.training.frozen_epochs, done=done))
         if self.config.training.clip_norm:
             handlers.append(ClipGradients(self.network, self.config.training.clip_norm))
         if self.average is not None:
             handlers.append(FollowAverage(self.average, self.network))
         return handlers
 
-    def _loader(
-        self, places: Sequence[int], targets: NDArray[np.float32], transform: Any, *, order: EpochOrder | None = None
-    ) -> DataLoader:
-        items = [{"image": int(place), "label": targets[place]} for place in places]
-        return DataLoader(
-            Dataset(items, transform),
-            batch_size=_EVALUATION_BATCH if order is None else min(self.config.training.batch_size, len(items)),
-            sampler=order,
-            drop_last=order is not None,
-            num_workers=0,
-            generator=torch.Generator(),  # its own: a loader that draws from the global one would disturb dropout
-        )
-
-
-def _prepare_batch(
-    batch: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
-) -> tuple[Tensor, Tensor]:
-    images = torch.as_tensor(batch["image"]).to(device, non_blocking=non_blocking)
-    return images, torch.as_tensor(batch["label"]).to(device, non_blocking=non_blocking)
+    def _order(self, training: Sequence[int], seed: int) -> Shuffled:
+        """The batches of each epoch."""
+        balanced = self.config.training.sampler == "balanced"
+        weights = sampling_weights(self.learned[list(training)]) if balanced else None
+        return Shuffled(training, batch_size=self.config.training.batch_size, seed=seed, weights=weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def evaluate_model(
     """
     started = time.monotonic()
     classifier = Classifier.load(model)
-    checked = read_manifest(manifest, classifier.labels, root=root)
+    checked = read_manifest(manifest, classifier.tasks, root=root)
     config: Config = load_config("quick").model_copy(
         update={
             "name": "external validation",
@@ -57,7 +58,7 @@ def evaluate_model(
         write_csv(folder / "refused.csv", cohort.refused_table())
         metrics = summarise(
             read_table(folder / "oof.csv"),
-            labels=classifier.labels,
+            labels=classifier.tasks,
             evaluation=config.evaluation,
             seed=config.seed,
         )
@@ -68,6 +69,7 @@ def evaluate_model(
             "created": now(),
             "command": f"medres evaluate {model} {manifest} --out {out}",
             "labels": list(classifier.labels),
+            "tasks": [asdict(task) for task in classifier.tasks],
             "recipe": classifier.card.provenance.recipe,
             "model_id": classifier.model_id,
             "manifest": {

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
-from numpy.typing import NDArray
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
 from medres.evaluation.metrics import auroc
+from medres.model.network import ResNetClassifier
+from medres.training.losses import MaskedLoss, chance_loss
 from medres.training.optimisation import Rate
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,21 @@ class LearningRate:
         factor = self.factor(self.first_step + engine.state.iteration - 1)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
+
+
+class FrozenStart:
+    """Lets only the head learn in the first epochs of a training, then the whole network."""
+
+    def __init__(self, network: ResNetClassifier, *, epochs: int, done: int) -> None:
+        self.network, self.epochs, self.done = network, epochs, done
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Freeze or free the backbone for the coming epoch; `done` epochs came before this trainer's first."""
+        self.network.freeze_backbone(self.done + engine.state.epoch <= self.epochs)
 
 
 class ClipGradients:
@@ -121,11 +137,16 @@ class FiniteLoss:
 
 
 class ValidationRecord:
-    """Collects a validator's logits and targets of one pass, in order."""
+    """Collects a validator's logits and targets of one pass, in order.
 
-    def __init__(self) -> None:
-        self.logits: list[NDArray[np.float64]] = []
-        self.targets: list[NDArray[np.float64]] = []
+    Args:
+        classes: as for MaskedLoss.
+    """
+
+    def __init__(self, classes: tuple[slice, ...] = ()) -> None:
+        self.classes = classes
+        self.logits: list[torch.Tensor] = []
+        self.targets: list[torch.Tensor] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
@@ -138,36 +159,29 @@ class ValidationRecord:
 
     def __call__(self, engine: Engine) -> None:
         """Keep one batch."""
-        self.logits.append(_output(engine)["pred"].double().cpu().numpy())
-        self.targets.append(_output(engine)["label"].double().cpu().numpy())
+        self.logits.append(_output(engine)["pred"].detach().double().cpu())
+        self.targets.append(_output(engine)["label"].double().cpu())
 
     def mean_auroc(self) -> float | None:
         """The mean AUROC over labels where it is defined; None where it is for none."""
-        logits, targets = np.concatenate(self.logits), np.concatenate(self.targets)
+        scores, targets = torch.cat(self.logits), torch.cat(self.targets).numpy()
+        for columns in self.classes:
+            scores[:, columns] = torch.log_softmax(scores[:, columns], dim=1)
         values = []
         for place in range(targets.shape[1]):
             known = ~np.isnan(targets[:, place])
-            value = auroc(targets[known, place].astype(np.int64), logits[known, place])
+            value = auroc(targets[known, place].astype(np.int64), scores[known, place].numpy())
             if value is not None:
                 values.append(value)
         return float(np.mean(values)) if values else None
 
     def chance_loss(self) -> float:
-        """The log loss of saying each label's prevalence of every image: what a network must beat to know anything."""
-        targets = np.concatenate(self.targets)
-        known = ~np.isnan(targets)
-        positive = np.where(known, targets, 0).sum(axis=0)
-        count = known.sum(axis=0)
-        share = np.clip(positive / np.maximum(count, 1), 1e-9, 1 - 1e-9)
-        entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
-        return float((entropy * count).sum() / max(1, count.sum()))
+        """The loss of the prevalences alone."""
+        return chance_loss(torch.cat(self.targets), self.classes)
 
     def loss(self) -> float:
         """The mean log loss over known targets."""
-        logits, targets = np.concatenate(self.logits), np.concatenate(self.targets)
-        known = ~np.isnan(targets)
-        signs = np.where(targets[known] == 1, 1.0, -1.0)
-        return float(np.logaddexp(0.0, -signs * logits[known]).mean())
+        return float(MaskedLoss(self.classes)(torch.cat(self.logits), torch.cat(self.targets)))
 
 
 class BestWeights:

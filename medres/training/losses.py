@@ -1,4 +1,4 @@
-"""What training minimises: binary cross-entropy over the targets that are known, and its declared variants."""
+"""What training minimises: cross-entropy over the targets that are known, and its declared variants."""
 
 from __future__ import annotations
 
@@ -47,17 +47,35 @@ def balancing_weights(targets: NDArray[np.float32]) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class MaskedLoss:
-    """Mean binary cross-entropy over known targets (NaN does not count).
+    """Mean cross-entropy over known targets (NaN does not count).
+
+    Every label is a yes or no of its own (binary cross-entropy), except the classes of one question: they share a
+    softmax, and an image whose class is known counts as one known target.
 
     Args:
+        classes: columns of labels of which exactly one is true, one slice per question.
         smoothing: targets move this part of the way to 0.5 (Szegedy et al. 2016).
         focusing: γ of the focal loss (Lin et al. 2017); 0 is plain cross-entropy.
         positive_weights: per label, the weight of positive targets; empty: 1.
     """
 
+    classes: tuple[slice, ...] = ()
     smoothing: float = 0.0
     focusing: float = 0.0
     positive_weights: tuple[float, ...] = ()
+
+    def count(self, targets: Tensor) -> Tensor:
+        """How many known targets a batch has: what its loss is a mean over."""
+        known = ~torch.isnan(targets)
+        shared = [known[:, columns].all(dim=1).sum() for columns in self.classes]
+        return known[:, self._alone(targets)].sum() + sum(shared, known.new_zeros((), dtype=torch.int64))
+
+    def _alone(self, targets: Tensor) -> Tensor:
+        """Which columns share no softmax, (labels,)."""
+        alone = torch.ones(targets.shape[1], dtype=torch.bool, device=targets.device)
+        for columns in self.classes:
+            alone[columns] = False
+        return alone
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits (N, labels) float32 against targets (N, labels) in [0, 1] or NaN; 0 if none is known."""
@@ -70,4 +88,34 @@ class MaskedLoss:
             probability = torch.sigmoid(logits)
             agreement = smooth * probability + (1 - smooth) * (1 - probability)
             losses = losses * (1 - agreement) ** self.focusing
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        total = (losses * known)[:, self._alone(targets)].sum()
+        for columns in self.classes:
+            sure = known[:, columns].all(dim=1)
+            total = total + (self._class_losses(logits[:, columns], asked[:, columns], weights, columns) * sure).sum()
+        return total / self.count(targets).clamp(min=1)
+
+    def _class_losses(self, logits: Tensor, truth: Tensor, weights: Tensor | None, columns: slice) -> Tensor:
+        """Per image (N,): cross-entropy of a softmax, weighted by the true class, focused on what is not yet known."""
+        smooth = truth + self.smoothing * (1 / truth.shape[1] - truth)
+        log_probabilities = functional.log_softmax(logits, dim=1)
+        losses = -(smooth * log_probabilities).sum(dim=1)
+        if weights is not None:
+            losses = losses * (truth * weights[columns]).sum(dim=1)
+        if self.focusing:
+            losses = losses * (1 - (truth * log_probabilities.exp()).sum(dim=1)) ** self.focusing
+        return losses
+
+
+def chance_loss(targets: Tensor, classes: tuple[slice, ...] = ()) -> float:
+    """The loss of saying each label's prevalence of every image: what a network must beat to know anything.
+
+    Args:
+        targets: (N, labels): 1, 0, NaN unknown.
+        classes: as for MaskedLoss.
+    """
+    known = ~torch.isnan(targets)
+    share = (torch.nan_to_num(targets).sum(dim=0) / known.sum(dim=0).clamp(min=1)).clamp(1e-6, 1 - 1e-6)
+    logits = torch.logit(share)
+    for columns in classes:
+        logits[columns] = torch.log(share[columns])
+    return float(MaskedLoss(classes)(logits.expand(targets.shape), targets))

@@ -34,26 +34,39 @@ def warmup_cosine(steps: int, warmup: float) -> Rate:
 
 
 def adamw(network: ResNetClassifier, training: Training) -> torch.optim.AdamW:
-    """AdamW; the head learns faster, biases and norms are not decayed."""
-    groups = []
-    for module, factor in ((network.backbone, 1.0), (network.head, training.head_learning_rate_factor)):
-        for decayed in (True, False):
-            chosen = [parameter for parameter in module.parameters() if (parameter.ndim > 1) is decayed]
-            groups.append(
-                {
-                    "params": chosen,
-                    "peak": training.learning_rate * factor,
-                    "lr": training.learning_rate * factor,
-                    "weight_decay": training.weight_decay if decayed else 0.0,
-                }
-            )
+    """AdamW; the head learns faster, early blocks slower (`layer_decay`), biases and norms are not decayed."""
+    factors = {id(parameter): training.head_learning_rate_factor for parameter in network.head.parameters()}
+    blocks = _blocks(network)
+    for depth, parameters in enumerate(blocks):
+        factors |= dict.fromkeys(map(id, parameters), training.layer_decay ** (len(blocks) - 1 - depth))
+    grouped: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        grouped.setdefault((factors[id(parameter)], parameter.ndim > 1), []).append(parameter)
+    groups = [
+        {
+            "params": chosen,
+            "peak": training.learning_rate * factor,
+            "lr": training.learning_rate * factor,
+            "weight_decay": training.weight_decay if decayed else 0.0,
+        }
+        for (factor, decayed), chosen in grouped.items()
+    ]
     return torch.optim.AdamW(groups, fused=True)
 
 
-def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
-    """A running average of a network's weights and statistics, `decay` of it kept at each step; None for decay 0.
+def _blocks(network: ResNetClassifier) -> list[list[nn.Parameter]]:
+    """The backbone's parameters from first to last: the stem, then the four blocks."""
+    names = ("layer1", "layer2", "layer3", "layer4")
+    blocks = [list(getattr(network.backbone, name).parameters()) for name in names]
+    inner = {id(parameter) for block in blocks for parameter in block}
+    return [[parameter for parameter in network.backbone.parameters() if id(parameter) not in inner], *blocks]
 
-    Early on less is kept, (1 + n) ÷ (10 + n) after n steps, so that the random start is soon forgotten.
+
+def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
+    """A running average of a network's weights, `decay` of it kept at each step; None for decay 0.
+
+    Early on less is kept, (1 + n) ÷ (10 + n) after n steps, so that the random start is soon forgotten. The statistics
+    of batch norms are not averaged but taken from the network: an average over many steps lags behind the weights.
     """
     if not decay:
         return None
@@ -61,10 +74,6 @@ def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
     def average(kept: Sequence[torch.Tensor], new: Sequence[torch.Tensor], steps: torch.Tensor | int) -> None:
         n = int(steps)
         part = 1 - min(decay, (1 + n) / (10 + n))
-        for old, value in zip(kept, new, strict=True):
-            if old.is_floating_point():
-                old.lerp_(value, part)
-            else:
-                old.copy_(value)
+        torch._foreach_lerp_(list(kept), list(new), part)
 
-    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    return AveragedModel(network, multi_avg_fn=average)

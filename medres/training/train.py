@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from medres import __version__
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.splits import METHOD, make_inner_split, splits_document, write_splits
+from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.model.card import ModelCard
 from medres.model.weights import BackboneWeights, load_backbone
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 def train_model(
     manifest: Path,
     *,
-    labels: Sequence[str],
+    labels: Sequence[str | Task],
     config: Config,
     out: Path,
     root: Path | None = None,
@@ -43,7 +45,7 @@ def train_model(
 
     Args:
         manifest: the cohort.
-        labels: names of `label_` columns.
+        labels: names of `label_` columns, or tasks: see `read_manifest`.
         config: the recipe.
         out: the new model folder.
         root: what the manifest's paths are relative to; its own folder by default.
@@ -57,7 +59,7 @@ def train_model(
     started = time.monotonic()
     checked = read_manifest(manifest, labels, root=root)
     weights = announced_weights(config)
-    identity = run_identity("train", checked, config)
+    identity = run_identity("train", checked, config, weights)
     with resumable_folder(out, identity=identity, resume=resume, force=force) as folder:
         checkpoints = Checkpoints(folder / "checkpoints")
         cohort = load_cohort(checked, config, progress=progress)
@@ -76,6 +78,7 @@ def train_model(
             training,
             validation,
             config,
+            classes=cohort.classes,
             learned=cohort.learned,
             weights=weights,
             seed=config.seed,
@@ -126,14 +129,15 @@ def announced_weights(config: Config) -> BackboneWeights | None:
     return weights
 
 
-def run_identity(kind: str, manifest: Manifest, config: Config) -> dict[str, Any]:
+def run_identity(kind: str, manifest: Manifest, config: Config, weights: BackboneWeights | None) -> dict[str, Any]:
     """What an interrupted run must share with the one that goes on with it."""
     return {
         "verb": kind,
         "version": __version__,
         "configuration": config.model_dump(mode="json"),
         "manifest": manifest.sha256,
-        "labels": list(manifest.labels),
+        "tasks": [asdict(task) for task in manifest.tasks],
+        "weights": weights.sha256 if weights else None,
     }
 
 
@@ -155,6 +159,7 @@ def run_record(
         "created": now(),
         "command": " ".join(["medres", *sys.argv[1:]]),
         "labels": list(manifest.labels),
+        "tasks": [asdict(task) for task in manifest.tasks],
         "recipe": config.name,
         "config": config.model_dump(mode="json"),
         "seed": config.seed,

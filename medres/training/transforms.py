@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Sampler
 
+from medres.cohort.tasks import read_tasks
 from medres.config import Gate, Limits, Preprocessing
 from medres.imaging.preprocessing import as_float, preprocess
 from medres.imaging.reading import read_radiograph
+from medres.model.calibration import probabilities
 
 
 class LoadRadiographd(MapTransform):
@@ -54,61 +53,53 @@ class LoadRadiographd(MapTransform):
         return item
 
 
-class CachedRadiographd(MapTransform):
-    """A place in the pixel cache becomes the network's input, a tensor float32 (1, size, size) in [0, 1]."""
+class Cache(Protocol):
+    """What gives images by their places: float32 (N, 1, size, size) in [0, 1]."""
 
-    def __init__(self, keys: KeysCollection, *, pixels: NDArray[np.uint16], size: int) -> None:
+    def __getitem__(self, places: Sequence[int], /) -> Tensor:
+        """The images."""
+
+
+class CachedRadiographd(MapTransform):
+    """Places in the pixel cache become the network's input, a tensor float32 (N, 1, size, size) in [0, 1]."""
+
+    def __init__(self, keys: KeysCollection, *, pixels: Cache, size: int) -> None:
         super().__init__(keys)
         self.pixels = pixels
         self.size = size
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each place by its tensor."""
+        """Replace places by a batch of images."""
         item = dict(data)
         for key in self.key_iterator(item):
-            item[key] = resized(torch.from_numpy(as_float(self.pixels[item[key]])[None]), self.size)
+            item[key] = resized(self.pixels[item[key]], self.size)
         return item
 
 
-def resized(image: Tensor, size: int) -> Tensor:
-    """An image (1, S, S) at another size, by area averaging; itself at its own size."""
-    return image if image.shape[-1] == size else functional.interpolate(image[None], (size, size), mode="area")[0]
-
-
-class EpochOrder(Sampler[int]):
-    """A new order of `count` images in each epoch, which depends on the seed and the epoch alone."""
-
-    def __init__(self, count: int, *, seed: int) -> None:
-        self.count = count
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        """How many places an epoch has."""
-        return self.count
-
-    def __iter__(self) -> Iterator[int]:
-        """The places of the next epoch."""
-        generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        self.epoch += 1
-        return iter(torch.randperm(self.count, generator=generator).tolist())
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images (N, 1, S, S) at another size, by area averaging; themselves at their own size."""
+    return images if images.shape[-1] == size else functional.interpolate(images, (size, size), mode="area")
 
 
 class CalibratedProbabilitiesd(MapTransform):
-    """Logits (labels,) become calibrated probabilities: sigmoid(logit / temperature)."""
+    """Logits (labels,) become calibrated probabilities: see `medres.model.calibration.probabilities`."""
 
-    def __init__(self, keys: KeysCollection, *, temperatures: Sequence[float]) -> None:
+    def __init__(
+        self, keys: KeysCollection, *, temperatures: Mapping[str, float], tasks: Sequence[Mapping[str, Any]]
+    ) -> None:
         super().__init__(keys)
-        self.temperatures = torch.tensor(temperatures, dtype=torch.float64)
+        self.temperatures = dict(temperatures)
+        self.tasks = read_tasks(tasks)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace each vector of logits."""
         item = dict(data)
         for key in self.key_iterator(item):
-            item[key] = torch.sigmoid(item[key].double().cpu() / self.temperatures)
+            logits = item[key].double().cpu().numpy()[None]
+            item[key] = torch.from_numpy(probabilities(logits, self.tasks, self.temperatures)[0])
         return item
 
 
-def cache_transforms(pixels: NDArray[np.uint16], *, size: int) -> Compose:
-    """From a place in the cache to the tensor that scoring sees; training changes it afterwards, batch by batch."""
+def cache_transforms(pixels: Cache, *, size: int) -> Compose:
+    """From places in the cache to the batch that scoring sees; training changes it afterwards."""
     return Compose([CachedRadiographd(["image"], pixels=pixels, size=size)])
