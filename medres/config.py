@@ -157,6 +157,11 @@ class Stage(_Frozen):
 class Training(_Frozen):
     """How the network is fitted."""
 
+    method: Literal["fine-tune", "linear-probe"] = Field(
+        default="fine-tune",
+        description="`fine-tune`: all weights learn; `linear-probe`: the pretrained backbone rests, its features are "
+        "computed once, and logistic regression is the head: the cheapest baseline.",
+    )
     stages: tuple[Stage, ...] = Field(
         default=(Stage(epochs=20),), min_length=1, description="Epochs and image sizes, in order."
     )
@@ -230,6 +235,14 @@ class Training(_Frozen):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: a GPU when there is one.")
 
 
+class Tracking(_Frozen):
+    """What is written about a training besides `history.jsonl` and `history.csv`."""
+
+    tensorboard: bool = Field(
+        default=False, description="Event files for TensorBoard in the model's folder (needs medres[tensorboard])."
+    )
+
+
 class CrossValidation(_Frozen):
     """How the cohort is divided."""
 
@@ -266,6 +279,7 @@ class Config(_Frozen):
     augmentation: Augmentation = Field(default=Augmentation(), description="Random changes in training.")
     network: Network = Field(default=Network(), description="Architecture and starting weights.")
     training: Training = Field(default=Training(), description="Optimisation.")
+    tracking: Tracking = Field(default=Tracking(), description="Trackers.")
     crossval: CrossValidation = Field(default=CrossValidation(), description="Folds.")
     evaluation: Evaluation = Field(default=Evaluation(), description="Intervals and operating points.")
 

@@ -58,6 +58,20 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """Read a file of one JSON value per line.
+
+    Raises:
+        UsageError: it is missing, or a line is not JSON.
+    """
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON lines: {error}") from None
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 

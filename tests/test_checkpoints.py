@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from medres.config import load_config
 from medres.training.checkpoints import Checkpoints
-from medres.training.engine import Fitted, fit
+from medres.training.engine import fit
+from medres.training.fitted import Fitted
 from tests.phantoms import blob
 
 STATE = {"network": {"w": torch.arange(5.0)}, "epoch": 3, "history": [{"loss": 0.5, "auroc": None}]}

@@ -54,7 +54,7 @@ def write_run(folder: Path, *, label: str = "effusion", table: pd.DataFrame | No
              "images_per_second": 33.0, "seconds": 12.3}
             for epoch in epochs.tolist()
         ]  # fmt: skip
-        write_json(home / "history.json", history)
+        (home / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
     return folder
 
 
@@ -278,7 +278,7 @@ OPTIONAL = [
 @pytest.mark.parametrize("value", ["absent", None])
 def test_what_was_not_recorded_is_said_and_stops_nothing(changed: Callable[..., Path], value: str | None) -> None:
     folder = changed(lambda record: [record.pop(key) if value else record.update({key: None}) for key in OPTIONAL])
-    for path in (folder / "splits.json", folder / "refused.csv", *folder.glob("models/*/history.json")):
+    for path in (folder / "splits.json", folder / "refused.csv", *folder.glob("models/*/history.jsonl")):
         path.unlink()
     words = visible(page_of(folder))
     assert words.count("not recorded") > 15

@@ -22,11 +22,14 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
     """The options that choose and change a recipe; the verb gets the `config` that they make."""
 
     @wraps(verb)
-    def configured(*, recipe: str, overrides: tuple[str, ...], weights: Path | None, **others: Any) -> None:
+    def configured(
+        *, recipe: str, overrides: tuple[str, ...], weights: Path | None, tensorboard: bool, **others: Any
+    ) -> None:
         from medres.config import load_config
 
         own = ("network.weights=file", f"network.weights_file={json.dumps(str(weights))}") if weights else ()
-        verb(config=load_config(recipe, (*own, *overrides)), **others)
+        tracked = ("tracking.tensorboard=true",) if tensorboard else ()
+        verb(config=load_config(recipe, (*own, *tracked, *overrides)), **others)
 
     config = click.option(
         "--config", "recipe", default="quick", show_default=True, metavar="NAME|FILE",
@@ -42,7 +45,10 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
     start = click.option(
         "--weights", type=FILE, metavar="PATH", help="Start from this checkpoint (torchvision, timm or MONAI names)."
     )
-    return config(start(change(configured)))
+    board = click.option(
+        "--tensorboard", is_flag=True, help="Write event files for TensorBoard beside each model (medres[tensorboard])."
+    )
+    return config(start(change(board(configured))))
 
 
 def with_cohort(verb: Verb) -> Verb:

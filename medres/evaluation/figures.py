@@ -261,11 +261,17 @@ def forest_figure(rows: Sequence[ForestRow], *, name: str) -> str | None:
 
 
 def learning_figures(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[tuple[str, str]]:
-    """Losses, and validation AUROC, over epochs, one line per fold: (caption, SVG), none without any history."""
+    """Losses, and validation AUROC, over epochs, one line per fold: (caption, SVG), none without any history.
+
+    A linear probe has candidates instead of epochs: regularisations, the strongest first.
+    """
     drawn = [history for history in histories.values() if history]
     if not drawn:
         return []
     lines = "one line per fold" if len(drawn) > 1 else "one fold"
+    probed = all("strength" in entry for history in drawn for entry in history)
+    steps = "Inverse regularisation, by its number" if probed else "Epoch"
+    over = "over regularisations" if probed else "over epochs"
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(*_WIDE)
         for history in drawn:
@@ -274,24 +280,24 @@ def learning_figures(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> li
         axes.set(ylabel="Log loss")
         for word, colour, place in (("training", MUTED, 0.97), ("validation", FIRST, 0.87)):
             axes.annotate(word, (0.97, place), xycoords="axes fraction", ha="right", va="top", color=colour)
-        _epochs(axes)
+        _steps(axes, steps)
         description = "Training and validation loss over epochs, one line per fold."
         losses = _svg(figure, name="learning-loss", title="Loss over epochs", description=description)
         figure, axes = _figure(*_WIDE)
         for history in drawn:
             _line(axes, history, "validation_auroc", FIRST)
         axes.set(ylabel="Validation AUROC")
-        _epochs(axes)
+        _steps(axes, steps)
         description = "AUROC of the inner validation patients over epochs, one line per fold."
         values = _svg(figure, name="learning-auroc", title="Validation AUROC over epochs", description=description)
     return [
-        (f"Loss over epochs; {lines}", losses),
-        (f"AUROC of the inner validation patients, who choose the epoch; {lines}", values),
+        (f"Loss {over}; {lines}", losses),
+        (f"AUROC of the inner validation patients {over}; {lines}", values),
     ]
 
 
-def _epochs(axes: Axes) -> None:
-    axes.set(xlabel="Epoch")
+def _steps(axes: Axes, label: str) -> None:
+    axes.set(xlabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(6))
 

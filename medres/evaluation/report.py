@@ -20,7 +20,7 @@ from medres.evaluation.figures import learning_figures
 from medres.evaluation.subgroups import SMALLEST
 from medres.evaluation.summary import judged, read_table
 from medres.records import Interval
-from medres.tables import read_csv, read_json, refuse_existing, write_text
+from medres.tables import read_csv, read_json, read_json_lines, refuse_existing, write_text
 
 _ABSENT = "not recorded"
 _MOST_REFUSALS = 100  # shown in the page; all of them stand in refused.csv
@@ -48,7 +48,7 @@ def write_report(run: Path, *, force: bool = True) -> Path:
     """Write RUN/report.html: one file, no script, no network.
 
     Reads `run.json`, `metrics.json` and `oof.csv`, and where they are there `splits.json`, `refused.csv` and
-    `models/fold-K/history.json`. The same files give the same page, byte for byte.
+    `models/fold-K/history.jsonl`. The same files give the same page, byte for byte.
 
     Args:
         run: folder of a cross-validation or an external validation.
@@ -80,10 +80,10 @@ def read_run(folder: Path) -> RunFiles:
         raise UsageError(f"{folder} is not a run of `medres crossval` or `medres evaluate`")
     refused = folder / "refused.csv"
     histories = {}
-    for path in folder.glob("models/fold-*/history.json"):
+    for path in folder.glob("models/fold-*/history.jsonl"):
         number = path.parent.name.removeprefix("fold-")
         if number.isdecimal():
-            histories[int(number)] = read_json(path)
+            histories[int(number)] = read_json_lines(path)
     table = read_table(folder / "oof.csv")
     if "path" not in table.columns:
         raise UsageError(f"{folder / 'oof.csv'} lacks the column path")

@@ -22,7 +22,7 @@ from medres.model.outliers import distances, fit_feature_space
 from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
 from medres.training.cohorts import TrainingCohort
-from medres.training.engine import Fitted
+from medres.training.fitted import Fitted
 from medres.training.provenance import environment, git_commit, now
 
 _BATCH = 64

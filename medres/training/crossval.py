@@ -27,10 +27,9 @@ from medres.model.classifier import Classifier
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
 from medres.tables import write_csv, write_json
-from medres.training.checkpoints import Checkpoints
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete
-from medres.training.engine import fit
+from medres.training.fitting import Fitter
 from medres.training.train import announced_weights, run_identity, run_record
 from medres.unfinished import resumable_folder
 
@@ -99,7 +98,8 @@ def cross_validate(
             document = splits_document(folds, labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         write_splits(folder / "splits.json", document)
         write_csv(folder / "refused.csv", cohort.refused_table())
-        fitting = _Folds(folder, len(folds), cohort, config, weights, document["sha256"])
+        fitter = Fitter(cohort, config, weights)
+        fitting = _Folds(folder, len(folds), cohort, config, weights, document["sha256"], fitter)
         results = [fitting.run(fold) for fold in folds]
         write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
         table = read_table(folder / "oof.csv")
@@ -132,6 +132,7 @@ class _Folds:
     config: Config
     weights: BackboneWeights | None
     splits_sha256: str
+    fitter: Fitter
 
     def run(self, fold: Fold) -> _FoldResult:
         """One fold's model, fitted unless that was done before, and what it says of held-out patients."""
@@ -153,20 +154,8 @@ class _Folds:
         training = cohort.places(fold.training, learning=True)
         validation = cohort.places(fold.validation)
         seed = config.seed + fold.index
-        checkpoints = Checkpoints(home / "checkpoints")
-        fitted = fit(
-            cohort.cache.pixels,
-            cohort.targets,
-            training,
-            validation,
-            config,
-            classes=cohort.classes,
-            learned=cohort.learned,
-            weights=self.weights,
-            seed=seed,
-            title=f"fold {fold.index + 1}/{self.count}",
-            checkpoints=checkpoints,
-        )
+        title = f"fold {fold.index + 1}/{self.count}"
+        fitted = self.fitter.fit(home, training, validation, seed=seed, title=title)
         card = complete(
             home,
             fitted,
@@ -179,7 +168,6 @@ class _Folds:
             fold=fold.index,
             seed=seed,
         )
-        write_json(home / "history.json", list(fitted.history))
         seconds = time.monotonic() - started
         log.info("fold %d/%d done in %.0f s", fold.index + 1, self.count, seconds)
         entry = {
@@ -197,7 +185,7 @@ class _Folds:
             "seconds": round(seconds, 1),
         }
         write_json(home / _FINISHED, entry)
-        checkpoints.remove()
+        self.fitter.forget(home)
 
 
 def held_out_rows(

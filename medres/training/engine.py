@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +27,7 @@ from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
 from medres.training.compute import AutocastInferer, Compute, choose_compute
+from medres.training.fitted import Fitted
 from medres.training.handlers import (
     BestWeights,
     ClipGradients,
@@ -38,20 +41,11 @@ from medres.training.loading import InOrder, Pixels, Shuffled, as_batch, loader,
 from medres.training.losses import MaskedLoss, balancing_weights
 from medres.training.optimisation import adamw, average_of, warmup_cosine
 from medres.training.steps import AccumulatedStep
+from medres.training.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A fitted network, on the CPU in evaluation mode, with the weights of its best epoch."""
-
-    network: ResNetClassifier
-    history: tuple[Mapping[str, Any], ...]  # one entry per epoch
-    best_epoch: int
-    device: str  # what it was trained on, in words
 
 
 def fit(
@@ -67,6 +61,7 @@ def fit(
     seed: int,
     title: str,
     checkpoints: Checkpoints | None = None,
+    tracker: Tracker | None = None,
 ) -> Fitted:
     """Fit one network, and keep the epoch that is best on the validation images.
 
@@ -83,6 +78,7 @@ def fit(
         title: what log lines call this fit ("fold 1/5").
         checkpoints: where each epoch's state is kept; a state that lies there is gone on from, and on a CPU the
             network becomes, bit for bit, what it would have become without the interruption.
+        tracker: writes the history after each epoch.
 
     Raises:
         TrainingError: the loss is not finite, or there are fewer images than one batch of two.
@@ -121,6 +117,7 @@ def fit(
         best=BestWeights(patience=config.training.patience, saturation=config.training.saturation),
         title=title,
         checkpoints=checkpoints,
+        tracker=tracker,
         step=AccumulatedStep(loss, config.training.micro_batch_size),
     )
     stages = config.training.stages
@@ -155,6 +152,7 @@ class _Fitting:
     best: BestWeights
     title: str
     checkpoints: Checkpoints | None
+    tracker: Tracker | None
     step: AccumulatedStep
     history: list[dict[str, Any]] = field(default_factory=list)
     resumed: dict[str, Any] | None = None  # of the stage in which training goes on
@@ -262,10 +260,14 @@ class _Fitting:
                 "seconds": loss.seconds,
             }
             self.history.append(entry)
+            if self.tracker:
+                self.tracker.write(self.history)
             shown = "undefined" if value is None else f"{value:.3f}"
             log.info(
-                "%s · epoch %d · %d px · loss %.3f · validation loss %.3f, AUROC %s · %.0f images/s",
-                self.title, epoch, size, loss.mean, validation_loss, shown, entry["images_per_second"],
+                "%s · epoch %d/%d · %d px · loss %.3f · validation loss %.3f, AUROC %s · %.0f images/s · ≤ %s left",
+                self.title, epoch, sum(stage.epochs for stage in stages), size, loss.mean, validation_loss, shown,
+                entry["images_per_second"],
+                self._time_left(number, int(engine.state.epoch), time.monotonic() - loss.started),
             )  # fmt: skip
             last = number == len(stages) - 1
             stop = self.best.judge(
@@ -289,6 +291,14 @@ class _Fitting:
             trainer.state.iteration = trainer.state.epoch * len(order)
             self.resumed = None
         trainer.run()
+
+    def _time_left(self, number: int, done: int, seconds: float) -> str:
+        """How long the epochs to come will take if they are like the last one, by the area of their images."""
+        stages, full = self.config.training.stages, self.config.preprocessing.size
+        areas = [(stage.size or full) ** 2 for stage in stages]
+        left = areas[number] * (stages[number].epochs - done)
+        left += sum(area * stage.epochs for area, stage in zip(areas[number + 1 :], stages[number + 1 :], strict=True))
+        return str(timedelta(seconds=round(seconds * left / areas[number])))
 
     def _step_handlers(self) -> list[Any]:
         """What is done at each step besides the step."""

@@ -100,11 +100,13 @@ class FiniteLoss:
 
     def __init__(self) -> None:
         self.total, self.images, self.started = 0.0, 0, 0.0
+        self.seconds = 0.0  # of training in the last epoch, without validation
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._stop)  # attached before validation, so called before it
 
     def _start(self, _: Engine) -> None:
         self.total, self.images, self.started = 0.0, 0, time.monotonic()
@@ -125,15 +127,13 @@ class FiniteLoss:
         self.total += loss * count
         self.images += count
 
+    def _stop(self, _: Engine) -> None:
+        self.seconds = time.monotonic() - self.started
+
     @property
     def mean(self) -> float:
         """The mean loss of the epoch so far."""
         return self.total / max(1, self.images)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the epoch started."""
-        return time.monotonic() - self.started
 
 
 class ValidationRecord:

@@ -19,11 +19,10 @@ from medres.config import Config
 from medres.model.card import ModelCard
 from medres.model.weights import BackboneWeights, load_backbone
 from medres.tables import write_csv, write_json
-from medres.training.checkpoints import Checkpoints
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete, origin
 from medres.training.compute import choose_compute
-from medres.training.engine import fit
+from medres.training.fitting import Fitter
 from medres.training.provenance import environment, git_commit, now
 from medres.unfinished import resumable_folder
 
@@ -61,7 +60,6 @@ def train_model(
     weights = announced_weights(config)
     identity = run_identity("train", checked, config, weights)
     with resumable_folder(out, identity=identity, resume=resume, force=force) as folder:
-        checkpoints = Checkpoints(folder / "checkpoints")
         cohort = load_cohort(checked, config, progress=progress)
         split = make_inner_split(
             cohort.rows,
@@ -72,19 +70,8 @@ def train_model(
         document = splits_document([split], labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         training = cohort.places(split.training, learning=True)
         validation = cohort.places(split.validation)
-        fitted = fit(
-            cohort.cache.pixels,
-            cohort.targets,
-            training,
-            validation,
-            config,
-            classes=cohort.classes,
-            learned=cohort.learned,
-            weights=weights,
-            seed=config.seed,
-            title="model",
-            checkpoints=checkpoints,
-        )
+        fitter = Fitter(cohort, config, weights)
+        fitted = fitter.fit(folder, training, validation, seed=config.seed, title="model")
         card = complete(
             folder,
             fitted,
@@ -98,13 +85,12 @@ def train_model(
             seed=config.seed,
         )
         write_splits(folder / "splits.json", document)
-        write_json(folder / "history.json", list(fitted.history))
         write_csv(folder / "refused.csv", cohort.refused_table())
         record = run_record(
             cohort, config, weights, splits=document, device=fitted.device, seconds=time.monotonic() - started
         )
         write_json(folder / "run.json", {**record, "model_id": card.model_id})
-        checkpoints.remove()
+        fitter.forget(folder)
     return card
 
 

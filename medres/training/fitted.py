@@ -1,0 +1,19 @@
+"""What fitting gives: a network, and how it came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medres.model.network import ResNetClassifier
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted network, on the CPU in evaluation mode, with the weights of its best epoch."""
+
+    network: ResNetClassifier
+    history: tuple[Mapping[str, Any], ...]  # one entry per epoch
+    best_epoch: int
+    device: str  # what it was trained on, in words

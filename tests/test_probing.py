@@ -1,0 +1,114 @@
+"""Linear probes: a head on resting features, through the command line and by the numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torchvision.models import resnet18
+
+from medres.config import Config, load_config
+from medres.errors import TrainingError
+from medres.model.classifier import Classifier
+from medres.model.weights import BackboneWeights, load_backbone
+from medres.tables import read_csv
+from medres.training.probing import STRENGTHS, LinearProbe
+from tests.conftest import TINY, Medres
+from tests.phantoms import blob
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(resnet18(weights=None).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(backbone: Path) -> Config:
+    named = f"network.weights_file={json.dumps(str(backbone))}"
+    return load_config("quick", ["network.weights=file", named, "training.precision=fp32"])
+
+
+@pytest.fixture(scope="module")
+def weights(config: Config) -> BackboneWeights:
+    found = load_backbone(config.network)
+    assert found is not None
+    return found
+
+
+def images(count: int = 60) -> np.ndarray:
+    found = [blob(seed, bright=seed % 2 == 0, rows=64, columns=64) for seed in range(count)]
+    return (np.stack(found) * 16).astype(np.uint16)
+
+
+def targets(*columns: list[float]) -> np.ndarray:
+    return np.array(columns, dtype=np.float32).T
+
+
+def probe(config: Config, weights: BackboneWeights | None, answers: np.ndarray, classes: Any = ()) -> LinearProbe:
+    return LinearProbe(images(len(answers)), answers, answers, classes, config, weights)
+
+
+def test_the_head_is_scikit_learn_s_regression_on_standardised_features(
+    config: Config, weights: BackboneWeights
+) -> None:
+    answers = targets([1.0 - n % 2 for n in range(60)])
+    fitter = probe(config, weights, answers)
+    training, validation = list(range(40)), list(range(40, 60))
+    fitted = fitter.fit(training, validation, title="test")
+    features = fitter.features()
+    center, spread = features[training].mean(axis=0), features[training].std(axis=0) + 1e-9
+    peer = LogisticRegression(C=STRENGTHS[fitted.best_epoch - 1], max_iter=500)
+    peer.fit((features[training] - center) / spread, answers[training, 0])
+    expected = peer.decision_function((features[validation] - center) / spread)
+    with torch.no_grad():
+        pixels = torch.from_numpy(images()[validation].astype(np.float32) / 65535)[:, None]
+        found = fitted.network(pixels)[:, 0].double().numpy()
+    assert np.allclose(found, expected, atol=1e-3)
+
+
+def test_the_backbone_is_the_one_that_was_given(config: Config, weights: BackboneWeights) -> None:
+    fitted = probe(config, weights, targets([1.0 - n % 2 for n in range(60)])).fit(range(40), range(40, 60), title="t")
+    for name, value in fitted.network.backbone.state_dict().items():
+        assert torch.equal(value, weights.tensors[name]), name
+
+
+def test_unknown_labels_single_classes_and_softmax_classes_are_fitted(config: Config, weights: BackboneWeights) -> None:
+    known = [NAN if n % 5 == 0 else 1.0 - n % 2 for n in range(60)]
+    never = [0.0] * 60
+    kinds = [[float(n % 3 == kind) for n in range(60)] for kind in range(3)]
+    fitted = probe(config, weights, targets(known, never, *kinds), (slice(2, 5),)).fit(
+        range(40), range(40, 60), title="t"
+    )
+    assert torch.isfinite(fitted.network.head.weight).all()
+    assert not fitted.network.head.weight[1].any()
+    assert torch.sigmoid(fitted.network.head.bias[1]) < 0.05
+
+
+def test_random_features_are_not_probed(config: Config) -> None:
+    with pytest.raises(TrainingError, match="random features say little"):
+        probe(config, None, targets([0.0, 1.0]))
+
+
+def test_a_linear_probe_goes_all_the_way(medres: Medres, backbone: Path, small_cohort: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    asked = ("--label", "disc", "--weights", backbone, "--set=training.method=linear-probe", "--tensorboard")
+    done = medres("crossval", small_cohort, *asked, "--out", run, *TINY)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("features of 80 images computed once") == 1
+    assert Classifier.load(run).labels == ("disc",)
+    history = read_csv(run / "models" / "fold-0" / "history.csv")
+    assert len(history) == len(STRENGTHS)
+    lines = (run / "models" / "fold-0" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(STRENGTHS) + 1))
+    assert list((run / "models" / "fold-0" / "tensorboard").glob("events*"))
+    assert "Inverse regularisation" in (run / "report.html").read_text()
