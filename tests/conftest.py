@@ -13,7 +13,8 @@ from hypothesis import settings
 
 from tests.phantoms import write_cohort
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 """Real data that a user's checkout does not have; tests that need it skip where it is absent."""
 
 settings.register_profile("fixed", deadline=None, derandomize=True)  # the same tree gets the same verdict

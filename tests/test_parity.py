@@ -22,8 +22,8 @@ from medres.errors import Refused
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import as_float, prepare, preprocess
 from medres.review.cases import Worklist
-from medres.training.loading import Pixels
-from medres.training.transforms import LoadRadiographd, cache_transforms
+from medres.training.loading import Pixels, cache_transforms
+from medres.training.transforms import LoadRadiographd
 from tests.conftest import Medres
 
 

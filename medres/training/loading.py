@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
+from monai.transforms import Compose, MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
-
-from medres.training.transforms import cache_transforms
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,32 @@ class Pixels:
             chosen = torch.as_tensor(places, device=self.resident.device)
             stored = self.resident.index_select(0, chosen).to(torch.int32) & 0xFFFF
         return (stored.to(torch.float32) / 65535)[:, None]
+
+
+class CachedRadiographd(MapTransform):
+    """Places in the pixel cache become the network's input, a tensor float32 (N, 1, size, size) in [0, 1]."""
+
+    def __init__(self, keys: KeysCollection, *, pixels: Pixels, size: int) -> None:
+        super().__init__(keys)
+        self.pixels = pixels
+        self.size = size
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace places by a batch of images."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            item[key] = resized(self.pixels[item[key]], self.size)
+        return item
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images (N, 1, S, S) at another size, by area averaging; themselves at their own size."""
+    return images if images.shape[-1] == size else functional.interpolate(images, (size, size), mode="area")
+
+
+def cache_transforms(pixels: Pixels, *, size: int) -> Compose:
+    """From places in the cache to the batch that scoring sees; training changes it afterwards."""
+    return Compose([CachedRadiographd(["image"], pixels=pixels, size=size)])
 
 
 class CachedBatches(Dataset[dict[str, Any]]):

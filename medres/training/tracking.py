@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from medres.errors import UsageError
 from medres.tables import write_csv, write_text
 
@@ -38,6 +36,8 @@ class Tracker:
     def write(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write all epochs so far, the last of them new (after an interruption: all that were kept)."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        import pandas as pd
+
         lines = (json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in history)
         write_text(self.folder / HISTORY, "".join(f"{line}\n" for line in lines))
         write_csv(self.folder / "history.csv", pd.DataFrame(list(history)))

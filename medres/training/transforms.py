@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, MapTransform
-from torch import Tensor
-from torch.nn import functional
+from monai.transforms import MapTransform
 
 from medres.cohort.tasks import read_tasks
 from medres.config import Gate, Limits, Preprocessing
@@ -53,34 +51,6 @@ class LoadRadiographd(MapTransform):
         return item
 
 
-class Cache(Protocol):
-    """What gives images by their places: float32 (N, 1, size, size) in [0, 1]."""
-
-    def __getitem__(self, places: Sequence[int], /) -> Tensor:
-        """The images."""
-
-
-class CachedRadiographd(MapTransform):
-    """Places in the pixel cache become the network's input, a tensor float32 (N, 1, size, size) in [0, 1]."""
-
-    def __init__(self, keys: KeysCollection, *, pixels: Cache, size: int) -> None:
-        super().__init__(keys)
-        self.pixels = pixels
-        self.size = size
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace places by a batch of images."""
-        item = dict(data)
-        for key in self.key_iterator(item):
-            item[key] = resized(self.pixels[item[key]], self.size)
-        return item
-
-
-def resized(images: Tensor, size: int) -> Tensor:
-    """Images (N, 1, S, S) at another size, by area averaging; themselves at their own size."""
-    return images if images.shape[-1] == size else functional.interpolate(images, (size, size), mode="area")
-
-
 class CalibratedProbabilitiesd(MapTransform):
     """Logits (labels,) become calibrated probabilities: see `medres.model.calibration.probabilities`."""
 
@@ -98,8 +68,3 @@ class CalibratedProbabilitiesd(MapTransform):
             logits = item[key].double().cpu().numpy()[None]
             item[key] = torch.from_numpy(probabilities(logits, self.tasks, self.temperatures)[0])
         return item
-
-
-def cache_transforms(pixels: Cache, *, size: int) -> Compose:
-    """From places in the cache to the batch that scoring sees; training changes it afterwards."""
-    return Compose([CachedRadiographd(["image"], pixels=pixels, size=size)])

@@ -30,11 +30,10 @@ from medres.imaging.preprocessing import as_float, prepare
 from medres.model.network import build_network
 from medres.model.weights import load_backbone
 from medres.records import Refusal
-from medres.training.compute import choose_compute
 from medres.training.crossval import cross_validate
 from medres.training.engine import fit
-from medres.training.optimisation import adamw
 from medres.training.probing import LinearProbe
+from tests.benchmarks.steps import bare_step
 from tests.benchmarks.timing import finish, versions
 from tests.dicom_files import JPEG, LOSSLESS, compress, picture, radiograph, write
 
@@ -50,7 +49,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     logging.disable(logging.WARNING)
     result: dict[str, Any] = {"versions": versions("torch", "monai", "medres"), "threads": torch.get_num_threads()}
-    result["step"] = bare_step(rounds)
+    result["step"] = whole_loop(rounds)
     result["probe"] = probe(rounds)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MEDRES_CACHE"] = str(Path(folder) / "cache")
@@ -58,7 +57,7 @@ def main() -> None:
     finish(result, [name for name, least in PROMISED.items() if result[name][f"{name}_ratio"] < least])
 
 
-def bare_step(rounds: int) -> dict[str, Any]:
+def whole_loop(rounds: int) -> dict[str, Any]:
     """images/s of medres's whole loop (cache, augmentation, handlers), and of the step alone on a fixed tensor."""
     config = load_config("quick", ["training.stages=[{epochs: 1}]", "training.patience=99", "training.saturation=1"])
     rng = np.random.default_rng(0)
@@ -71,34 +70,10 @@ def bare_step(rounds: int) -> dict[str, Any]:
 
     speeds: dict[str, list[float]] = {"medres": [], "bare step": []}
     for _ in range(rounds + 1):
-        for name, run in (("medres", medres), ("bare step", lambda: bare_images_per_second(config, steps=12))):
+        for name, run in (("medres", medres), ("bare step", lambda: bare_step(config, side=128, steps=12))):
             speeds[name].append(run())
     medians = {name: statistics.median(found[1:]) for name, found in speeds.items()}
     return {"images_per_second": medians, "step_ratio": medians["medres"] / medians["bare step"]}
-
-
-def bare_images_per_second(config: Config, *, steps: int) -> float:
-    """Forward, loss, backward and AdamW on one random batch that never changes."""
-    compute, size = choose_compute(config.training), config.training.batch_size
-    network = build_network(config.network.architecture, labels=1, rgb=False).train()
-    network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = adamw(network, config.training)
-    images = torch.rand(size, 1, 128, 128).to(compute.device, memory_format=torch.channels_last)
-    targets = torch.randint(0, 2, (size, 1)).float().to(compute.device)
-
-    def step() -> None:
-        with torch.autocast(compute.device.type, dtype=torch.bfloat16, enabled=compute.bf16):
-            logits = network(images)
-        loss = functional.binary_cross_entropy_with_logits(logits.float(), targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    step()
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return steps * size / (time.perf_counter() - started)
 
 
 def probe(rounds: int) -> dict[str, Any]:
