@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from tests.phantoms import write_cohort
@@ -36,6 +38,8 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MEDRES_CACHE"] = str(home / "cache")
     os.environ["MEDRES_PSEUDONYM_KEY"] = "0123456789abcdef-for-tests-only"
     os.environ["TORCH_HOME"] = str(home / "torch")
+    if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the processors; threads would wait for each other
+        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def run_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -73,28 +77,60 @@ TINY = (
 """Options that make a recipe learn a small cohort in seconds."""
 
 
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of several parallel test processes fills and all of them use."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with FileLock(f"{folder}.lock"):
+        if not (root / f"{name}.made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (root / f"{name}.made").touch()
+    return folder
+
+
+def _must(*arguments: object) -> None:
+    done = run_medres(*arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @pytest.fixture(scope="session")
 def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of a small cohort that can be learnt."""
-    return write_cohort(tmp_path_factory.mktemp("cohort"))
+    return _made_once(tmp_path_factory, "cohort", write_cohort) / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
     """A model trained on it through the command line."""
-    out = tmp_path_factory.mktemp("model") / "model"
-    done = run_medres("train", small_cohort, "--label", "disc", "--out", out, *TINY)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
+
+    def make(folder: Path) -> None:
+        _must("train", small_cohort, "--label", "disc", "--out", folder / "model", *TINY)
+
+    return _made_once(tmp_path_factory, "small-model", make) / "model"
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
     """A cross-validation run on it through the command line."""
-    out = tmp_path_factory.mktemp("run") / "run"
-    done = run_medres("crossval", small_cohort, "--label", "disc", "--out", out, *TINY)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
+
+    def make(folder: Path) -> None:
+        _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *TINY)
+
+    return _made_once(tmp_path_factory, "small-run", make) / "run"
+
+
+LONGEST = ("test_end_to_end", "test_cases", "test_unfinished", "test_checkpoints", "test_dicom_corpus")
+"""Test files that take minutes: they start first, so that parallel processes end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest files; the order is kept otherwise."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.hookimpl(tryfirst=True)

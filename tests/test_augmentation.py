@@ -89,3 +89,16 @@ def test_a_mere_shift_moves_by_whole_pixels_and_does_not_blur(seed: int) -> None
         inner = after[4:-4, 4:-4]
         windows = before.unfold(0, 32, 1).unfold(1, 32, 1)  # every place it may have come from, at most 4 pixels away
         assert torch.isclose(windows, inner, atol=1e-4).all(dim=(2, 3)).any()
+
+
+@given(st.integers(0, 2**31))
+def test_erasing_blanks_one_rectangle_of_some_size_and_nothing_else(seed: int) -> None:
+    images = pictures(size=60) + 1
+    erased = BatchAugmentation(STILL.model_copy(update={"erasing": 1.0}), seed=seed)(images)
+    for before, after in zip(images[:, 0], erased[:, 0], strict=True):
+        changed = (before - after).abs() > 1e-4
+        rows, columns = changed.any(1).nonzero()[:, 0], changed.any(0).nonzero()[:, 0]
+        height, width = int(rows.max() - rows.min()) + 1, int(columns.max() - columns.min()) + 1
+        assert 0.005 < height * width / 60**2 < 0.25
+        assert torch.isclose(after[changed], before.mean(), atol=1e-4).all()
+        assert changed.float().mean() > 0.9 * height * width / 60**2

@@ -1,0 +1,92 @@
+"""Which radiographs are read, and how they become the network's input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from medres.config.reading import Frozen, read_yaml, validated
+from medres.errors import ConfigError
+
+
+class Limits(Frozen):
+    """Budgets for one file; what exceeds them is refused before it is allocated."""
+
+    file_bytes: int = Field(default=512 * 2**20, gt=0, description="Largest file that is opened, bytes.")
+    pixels: int = Field(default=100_000_000, gt=0, description="Most pixels (Rows × Columns) of an image.")
+    inflated_bytes: int = Field(
+        default=400 * 2**20, gt=0, description="Largest size of a deflated data set once inflated, bytes."
+    )
+    inflation_ratio: float = Field(
+        default=250.0, gt=1, description="Most times its own size a deflated data set may inflate to."
+    )
+    sequence_depth: int = Field(default=50, ge=1, description="Deepest nesting of sequences.")
+    smallest_side: int = Field(default=16, ge=2, description="Fewest rows or columns of a radiograph.")
+    seconds: float = Field(default=8.0, gt=0, description="Longest time one file may take to decode, seconds.")
+    worker_bytes: int = Field(
+        default=4 * 2**30, gt=0, description="Most memory a decoding process may allocate, bytes (Linux)."
+    )
+
+
+class Gate(Frozen):
+    """Which radiographs a model accepts, decided on the header before any pixel is decoded.
+
+    An empty tuple admits everything. Values are compared in upper case.
+    """
+
+    name: str = Field(default="any", description="What the gate is called in tables and cards.")
+    modality: tuple[str, ...] = Field(default=(), description="Admitted Modality values; absent is refused.")
+    body_part: tuple[str, ...] = Field(
+        default=(), description="Admitted BodyPartExamined values; absent or doubtful goes to review."
+    )
+    view: tuple[str, ...] = Field(
+        default=(), description="Admitted ViewPosition values; absent goes to review, others are refused."
+    )
+    for_presentation: bool = Field(default=False, description="Refuse PresentationIntentType FOR PROCESSING.")
+
+
+GATES: Mapping[str, Gate] = {
+    "any": Gate(),
+    "frontal-chest": Gate(
+        name="frontal-chest",
+        modality=("CR", "DX", "RG"),
+        body_part=("CHEST", "THORAX"),
+        view=("PA", "AP"),
+        for_presentation=True,
+    ),
+}
+"""Named gates; a YAML file with the fields of Gate serves as well."""
+
+
+class Preprocessing(Frozen):
+    """How a radiograph becomes the network's input; its hash travels with the model."""
+
+    size: int = Field(default=320, ge=32, le=2048, description="Side of the square input, pixels.")
+    voi: Literal["header", "full", "percentile"] = Field(
+        default="header",
+        description="What spans black to white: the header's window or LUT, the full stored range, or percentiles.",
+    )
+    percentiles: tuple[float, float] = Field(
+        default=(0.5, 99.5), description="Lower and upper percentile of `voi: percentile`."
+    )
+    laterality: Literal["as-acquired", "mirror-left-limbs"] = Field(
+        default="as-acquired",
+        description="`mirror-left-limbs` shows left limbs (ImageLaterality L; never the chest) as right ones.",
+    )
+
+
+def load_gate(source: str | Path) -> Gate:
+    """A gate by name (`any`, `frontal-chest`), or a YAML file with the fields of Gate.
+
+    Raises:
+        ConfigError: neither a known name nor a readable file.
+    """
+    name = str(source)
+    if name in GATES:
+        return GATES[name]
+    if not Path(name).is_file():
+        raise ConfigError(f"no gate or file named {name!r}; built-in gates: {', '.join(GATES)}")
+    return validated(Gate, {"name": Path(name).stem} | read_yaml(Path(name).read_text(encoding="utf-8"), name), name)
