@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+from pathlib import Path
+
 import click
 
 from medres import __version__
@@ -21,3 +26,6 @@ def medres(debug: bool, log_format: str) -> None:
     Not a medical device: not for diagnostic use.
     """
     configure_logging(verbose=debug, as_json=log_format == "json")
+    if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) the first speaks for all
+        logging.disable(logging.WARNING)
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  it lives as long as the process

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medres.config import Augmentation
+from medres.training.distributed import ALONE, Processes
 
 
 class BatchAugmentation:
@@ -18,19 +19,27 @@ class BatchAugmentation:
     Each image gets changes of its own. A transform that is called image by image costs more than a small network's
     step; a batched one costs a few per cent of it. The numbers are drawn on the CPU from one generator, so that a seed
     gives the same changes on any device; noise alone is drawn where the images lie.
+
+    Args:
+        augmentation: what is changed how much.
+        seed: of all changes.
+        batch: images of a whole batch, where processes share it; else as many as there are.
+        processes: those that share a batch.
     """
 
-    def __init__(self, augmentation: Augmentation, *, seed: int) -> None:
+    def __init__(
+        self, augmentation: Augmentation, *, seed: int, batch: int | None = None, processes: Processes = ALONE
+    ) -> None:
         self.augmentation = augmentation
+        self.batch = batch
+        self.processes = processes
         self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images float32 (N, 1, S, S), changed."""
         wanted, device = self.augmentation, images.device
         # every number is drawn whether it is used or not: switching one change off leaves the others as they were
-        moved, turn, down, across, size, flip, contrast, brightness = (
-            torch.rand(8, len(images), generator=self.generator).to(device).unbind()
-        )
+        moved, turn, down, across, size, flip, contrast, brightness = self._draw(8, len(images)).to(device).unbind()
         apply = (moved < wanted.probability).float()
         theta = affine_matrices(
             _spread(turn) * math.radians(wanted.rotation) * apply,
@@ -44,12 +53,15 @@ class BatchAugmentation:
         images = images + torch.randn_like(images) * wanted.noise if wanted.noise else images
         return self._erased(images) if wanted.erasing else images
 
+    def _draw(self, numbers: int, images: int) -> Tensor:
+        """Random numbers in [0, 1) for the images of this process, (numbers, images): drawn for the whole batch."""
+        whole = images if self.batch is None else self.batch
+        return torch.rand(numbers, whole, generator=self.generator)[:, self.processes.rank :: self.processes.count]
+
     def _erased(self, images: Tensor) -> Tensor:
         """Some images with a rectangle, 2 to 20 % of the area, set to their mean (Zhong et al. 2020)."""
         side, device = images.shape[-1], images.device
-        chosen, area, shape, down, across = (
-            torch.rand(5, len(images), generator=self.generator).to(device)[:, :, None].unbind()
-        )
+        chosen, area, shape, down, across = self._draw(5, len(images)).to(device)[:, :, None].unbind()
         ratio = torch.exp(_spread(shape) * math.log(3))
         height, width = (torch.sqrt((0.02 + 0.18 * area) * part).clamp(max=1) for part in (ratio, 1 / ratio))
         at = (torch.arange(side, device=device)[None] + 0.5) / side

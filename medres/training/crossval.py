@@ -29,6 +29,7 @@ from medres.records import Fold
 from medres.tables import write_csv, write_json
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete
+from medres.training.distributed import Processes, joined
 from medres.training.fitting import Fitter
 from medres.training.train import announced_weights, run_identity, run_record
 from medres.unfinished import resumable_folder
@@ -59,7 +60,7 @@ def cross_validate(
     """Cross-validate a recipe on a cohort.
 
     Writes `splits.json`, `oof.csv`, `metrics.json`, `run.json`, `refused.csv`, `report.html` and
-    `models/fold-K/` into `out`; returns the content of `metrics.json`.
+    `models/fold-K/` into `out`.
 
     Args:
         manifest: the cohort.
@@ -73,6 +74,9 @@ def cross_validate(
         force: replace `out`.
         progress: told (done, total) while images are decoded.
 
+    Returns:
+        The content of `metrics.json`.
+
     Raises:
         UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
     """
@@ -81,8 +85,10 @@ def cross_validate(
     given = read_splits(splits) if splits else None
     weights = announced_weights(config)
     identity = run_identity("crossval", checked, config, weights) | {"splits": given[1]["sha256"] if given else None}
-    with resumable_folder(out, identity=identity, resume=resume, force=force) as folder:
-        cohort = load_cohort(checked, config, progress=progress)
+    output = resumable_folder(out, identity=identity, resume=resume, force=force)
+    with joined(config.training.device) as processes, processes.folder(output) as folder:
+        with processes.first_alone():
+            cohort = load_cohort(checked, config, progress=progress)
         if given:
             folds, document = given
             _same_patients(folds, cohort)
@@ -98,20 +104,35 @@ def cross_validate(
             document = splits_document(folds, labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         write_splits(folder / "splits.json", document)
         write_csv(folder / "refused.csv", cohort.refused_table())
-        fitter = Fitter(cohort, config, weights)
-        fitting = _Folds(folder, len(folds), cohort, config, weights, document["sha256"], fitter)
-        results = [fitting.run(fold) for fold in folds]
-        write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
-        table = read_table(folder / "oof.csv")
-        metrics = summarise(table, labels=checked.tasks, evaluation=config.evaluation, seed=config.seed)
-        write_json(folder / "metrics.json", metrics)
-        seconds = time.monotonic() - started
-        record = run_record(
-            cohort, config, weights, splits=document, device=results[0].card.provenance.device, seconds=seconds
-        )
-        record["network"]["parameters"] = results[0].card.parameters
-        write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
-        write_report(folder)
+        fitter = Fitter(cohort, config, weights, processes)
+        fitting = _Folds(folder, len(folds), cohort, config, weights, document["sha256"], fitter, processes)
+        results = [result for result in map(fitting.run, folds) if result]
+        metrics: dict[str, Any] = {}
+        if processes.first:
+            metrics = _conclude(folder, results, cohort, config, weights, document, seconds=time.monotonic() - started)
+        return processes.decide(metrics)
+
+
+def _conclude(
+    folder: Path,
+    results: Sequence[_FoldResult],
+    cohort: TrainingCohort,
+    config: Config,
+    weights: BackboneWeights | None,
+    document: dict[str, Any],
+    *,
+    seconds: float,
+) -> dict[str, Any]:
+    """Tables, figures and report of all folds; returns the content of `metrics.json`."""
+    write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
+    table = read_table(folder / "oof.csv")
+    metrics = summarise(table, labels=cohort.manifest.tasks, evaluation=config.evaluation, seed=config.seed)
+    write_json(folder / "metrics.json", metrics)
+    device = results[0].card.provenance.device
+    record = run_record(cohort, config, weights, splits=document, device=device, seconds=seconds)
+    record["network"]["parameters"] = results[0].card.parameters
+    write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
+    write_report(folder)
     return metrics
 
 
@@ -133,15 +154,21 @@ class _Folds:
     weights: BackboneWeights | None
     splits_sha256: str
     fitter: Fitter
+    processes: Processes
 
-    def run(self, fold: Fold) -> _FoldResult:
-        """One fold's model, fitted unless that was done before, and what it says of held-out patients."""
+    def run(self, fold: Fold) -> _FoldResult | None:
+        """One fold's model, fitted unless that was done before, and what it says of held-out patients.
+
+        None in all but the first process: they only help to fit.
+        """
         home = self.folder / "models" / f"fold-{fold.index}"
         held_out = self.cohort.places(fold.held_out)
-        if not (home / _FINISHED).is_file():
-            self._fit(home, fold)
-        else:
+        if self.processes.decide((home / _FINISHED).is_file()):
             log.info("fold %d/%d was finished before the interruption", fold.index + 1, self.count)
+        else:
+            self._fit(home, fold)
+        if not self.processes.first:
+            return None
         classifier = Classifier.load(home)
         rows = held_out_rows(classifier, self.cohort, held_out, fold=fold.index)
         entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
@@ -156,6 +183,8 @@ class _Folds:
         seed = config.seed + fold.index
         title = f"fold {fold.index + 1}/{self.count}"
         fitted = self.fitter.fit(home, training, validation, seed=seed, title=title)
+        if not self.processes.first:
+            return
         card = complete(
             home,
             fitted,

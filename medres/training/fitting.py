@@ -9,6 +9,7 @@ from medres.config import Config
 from medres.model.weights import BackboneWeights
 from medres.training.checkpoints import Checkpoints
 from medres.training.cohorts import TrainingCohort
+from medres.training.distributed import Processes
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from medres.training.probing import LinearProbe
@@ -23,8 +24,10 @@ class Fitter:
         UsageError: a tracker is asked for that is not installed.
     """
 
-    def __init__(self, cohort: TrainingCohort, config: Config, weights: BackboneWeights | None) -> None:
-        self.cohort, self.config, self.weights = cohort, config, weights
+    def __init__(
+        self, cohort: TrainingCohort, config: Config, weights: BackboneWeights | None, processes: Processes
+    ) -> None:
+        self.cohort, self.config, self.weights, self.processes = cohort, config, weights, processes
         self.probe = (
             LinearProbe(cohort.cache.pixels, cohort.targets, cohort.learned, cohort.classes, config, weights)
             if config.training.method == "linear-probe"
@@ -41,7 +44,7 @@ class Fitter:
             seed: of everything random.
             title: what log lines call this fit.
         """
-        tracker = Tracker(home, tensorboard=self.config.tracking.tensorboard)
+        tracker = Tracker(home, tensorboard=self.config.tracking.tensorboard) if self.processes.first else None
         if self.probe is not None:
             return self.probe.fit(training, validation, title=title, tracker=tracker)
         return fit(
@@ -55,8 +58,9 @@ class Fitter:
             weights=self.weights,
             seed=seed,
             title=title,
-            checkpoints=_checkpoints(home),
+            checkpoints=_checkpoints(home) if self.processes.first else None,
             tracker=tracker,
+            processes=self.processes,
         )
 
     def forget(self, home: Path) -> None:

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from medres.errors import TrainingError
 from medres.evaluation.metrics import auroc
 from medres.model.network import ResNetClassifier
+from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss, chance_loss
 from medres.training.optimisation import Rate
 
@@ -141,10 +142,11 @@ class ValidationRecord:
 
     Args:
         classes: as for MaskedLoss.
+        processes: those that take batches in turn; each ends with all of them.
     """
 
-    def __init__(self, classes: tuple[slice, ...] = ()) -> None:
-        self.classes = classes
+    def __init__(self, classes: tuple[slice, ...] = (), processes: Processes = ALONE) -> None:
+        self.classes, self.processes = classes, processes
         self.logits: list[torch.Tensor] = []
         self.targets: list[torch.Tensor] = []
 
@@ -152,15 +154,23 @@ class ValidationRecord:
         """Register with an evaluator."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._gather)
 
     def _start(self, _: Engine) -> None:
-        self.logits.clear()
-        self.targets.clear()
+        self.logits, self.targets = [], []
 
     def __call__(self, engine: Engine) -> None:
         """Keep one batch."""
         self.logits.append(_output(engine)["pred"].detach().double().cpu())
         self.targets.append(_output(engine)["label"].double().cpu())
+
+    def _gather(self, _: Engine) -> None:
+        """Put the batches of all processes into their order."""
+        everyone = self.processes.gather((self.logits, self.targets))
+        count = sum(len(logits) for logits, _ in everyone)
+        turns = [divmod(number, self.processes.count) for number in range(count)]
+        self.logits = [everyone[rank][0][turn] for turn, rank in turns]
+        self.targets = [everyone[rank][1][turn] for turn, rank in turns]
 
     def mean_auroc(self) -> float | None:
         """The mean AUROC over labels where it is defined; None where it is for none."""

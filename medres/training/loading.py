@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from medres.errors import TrainingError
+from medres.training.distributed import ALONE, Processes
+
 log = logging.getLogger(__name__)
 
 _GPU_SHARE = 0.5  # of the free memory of a GPU that pixels may take: the network needs the rest
@@ -91,10 +94,18 @@ class CachedBatches(Dataset[dict[str, Any]]):
 
 
 class InOrder(Sampler[list[int]]):
-    """Some images in their order, in batches; the last may be smaller."""
+    """Some images in their order, in batches; the last may be smaller. Processes take batches in turn.
 
-    def __init__(self, places: Sequence[int], *, batch_size: int) -> None:
-        self.batches = [list(places[start : start + batch_size]) for start in range(0, len(places), batch_size)]
+    Raises:
+        TrainingError: fewer images than processes.
+    """
+
+    def __init__(self, places: Sequence[int], batch_size: int, processes: Processes = ALONE) -> None:
+        if len(places) < processes.count:
+            raise TrainingError(f"{len(places)} images cannot be shared by {processes.count} processes")
+        batch_size = min(batch_size, len(places) // processes.count)  # each process has at least one batch
+        batches = [list(places[start : start + batch_size]) for start in range(0, len(places), batch_size)]
+        self.batches = processes.part(batches)
 
     def __len__(self) -> int:
         """How many batches."""
@@ -115,11 +126,19 @@ class Shuffled(Sampler[list[int]]):
         batch_size: images per batch.
         seed: of the orders.
         weights: how often each image is drawn, relative to the others; without, each is drawn once.
+        processes: those that share every batch; this one yields its part.
     """
 
     def __init__(
-        self, places: Sequence[int], *, batch_size: int, seed: int, weights: NDArray[np.float64] | None = None
+        self,
+        places: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int,
+        weights: NDArray[np.float64] | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
         self.places = list(places)
         self.batch_size = min(batch_size, len(self.places))
         self.seed = seed
@@ -139,7 +158,8 @@ class Shuffled(Sampler[list[int]]):
         else:
             order = torch.multinomial(self.weights, len(self.places), replacement=True, generator=generator)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield [self.places[at] for at in order[start : start + self.batch_size].tolist()]
+            batch = [self.places[at] for at in order[start : start + self.batch_size].tolist()]
+            yield list(self.processes.part(batch))
 
 
 def loader(

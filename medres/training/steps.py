@@ -12,6 +12,7 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor
 
 from medres.errors import TrainingError
+from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,11 @@ class AccumulatedStep:
     Args:
         loss_function: what is minimised.
         part: most images in one forward pass; 0: the whole batch.
+        processes: those that share the batch; each adds its gradient.
     """
 
-    def __init__(self, loss_function: MaskedLoss, part: int = 0) -> None:
+    def __init__(self, loss_function: MaskedLoss, part: int = 0, processes: Processes = ALONE) -> None:
+        self.processes = processes
         self.loss_function = loss_function
         self.part = part
 
@@ -58,7 +61,7 @@ class AccumulatedStep:
 
     def _step(self, engine: Any, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         engine.optimizer.zero_grad(set_to_none=True)
-        known = self.loss_function.count(targets).clamp(min=1)
+        known = self.processes.sum(self.loss_function.count(targets)).clamp(min=1)
         predictions, total = [], images.new_zeros(())
         for start, stop in _parts(len(images), self.part or len(images)):
             part = targets[start:stop]
@@ -67,10 +70,11 @@ class AccumulatedStep:
             loss.backward()  # type: ignore[no-untyped-call]
             predictions.append(logits.detach())
             total = total + loss.detach()
+        self.processes.sum_gradients(engine.network.parameters())
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         engine.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return {"image": images, "label": targets, "pred": torch.cat(predictions), "loss": total}
+        return {"image": images, "label": targets, "pred": torch.cat(predictions), "loss": self.processes.sum(total)}
 
 
 def _parts(count: int, size: int) -> list[tuple[int, int]]:

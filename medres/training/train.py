@@ -22,6 +22,7 @@ from medres.tables import write_csv, write_json
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete, origin
 from medres.training.compute import choose_compute
+from medres.training.distributed import joined
 from medres.training.fitting import Fitter
 from medres.training.provenance import environment, git_commit, now
 from medres.unfinished import resumable_folder
@@ -59,8 +60,10 @@ def train_model(
     checked = read_manifest(manifest, labels, root=root)
     weights = announced_weights(config)
     identity = run_identity("train", checked, config, weights)
-    with resumable_folder(out, identity=identity, resume=resume, force=force) as folder:
-        cohort = load_cohort(checked, config, progress=progress)
+    output = resumable_folder(out, identity=identity, resume=resume, force=force)
+    with joined(config.training.device) as processes, processes.folder(output) as folder:
+        with processes.first_alone():
+            cohort = load_cohort(checked, config, progress=progress)
         split = make_inner_split(
             cohort.rows,
             checked.labels,
@@ -70,27 +73,31 @@ def train_model(
         document = splits_document([split], labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         training = cohort.places(split.training, learning=True)
         validation = cohort.places(split.validation)
-        fitter = Fitter(cohort, config, weights)
+        fitter = Fitter(cohort, config, weights, processes)
         fitted = fitter.fit(folder, training, validation, seed=config.seed, title="model")
-        card = complete(
-            folder,
-            fitted,
-            cohort,
-            training=training,
-            validation=validation,
-            config=config,
-            weights=weights,
-            splits_sha256=document["sha256"],
-            fold=None,
-            seed=config.seed,
-        )
-        write_splits(folder / "splits.json", document)
-        write_csv(folder / "refused.csv", cohort.refused_table())
-        record = run_record(
-            cohort, config, weights, splits=document, device=fitted.device, seconds=time.monotonic() - started
-        )
-        write_json(folder / "run.json", {**record, "model_id": card.model_id})
-        fitter.forget(folder)
+        card: ModelCard | None = None
+        if processes.first:
+            card = complete(
+                folder,
+                fitted,
+                cohort,
+                training=training,
+                validation=validation,
+                config=config,
+                weights=weights,
+                splits_sha256=document["sha256"],
+                fold=None,
+                seed=config.seed,
+            )
+            write_splits(folder / "splits.json", document)
+            write_csv(folder / "refused.csv", cohort.refused_table())
+            record = run_record(
+                cohort, config, weights, splits=document, device=fitted.device, seconds=time.monotonic() - started
+            )
+            write_json(folder / "run.json", {**record, "model_id": card.model_id})
+            fitter.forget(folder)
+        card = processes.decide(card)
+    assert card is not None
     return card
 
 

@@ -1,0 +1,196 @@
+"""Several processes as one training (torchrun): each sees a part of every batch, and they add up its gradient.
+
+What every process must do alike it draws from the same seeds; what must be decided once, the first process decides. The
+loss curve is that of one process with the same batches: batch norm's statistics are those of the whole batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+
+from medres.errors import TrainingError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The processes of one training, and which of them this is."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process decides, writes and speaks."""
+        return self.rank == 0
+
+    def part(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This process's share of the items: every `count`th.
+
+        >>> Processes(1, 2).part([10, 11, 12])
+        [11]
+        """
+        return items[self.rank :: self.count]
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all processes, without a gradient."""
+        if self.count == 1:
+            return value
+        total = value.detach().clone()
+        distributed.all_reduce(total)
+        return total
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its sum over all processes, in one exchange."""
+        if self.count == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        distributed.all_reduce(flat)
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, whole in zip(gradients, torch.split(flat, sizes), strict=True):
+            gradient.copy_(whole.view_as(gradient))
+
+    def decide(self, value: Item) -> Item:
+        """The first process's value, for all of them."""
+        if self.count == 1:
+            return value
+        shared = [value]
+        distributed.broadcast_object_list(shared)
+        return shared[0]
+
+    def gather(self, value: Item) -> list[Item]:
+        """Every process's value, in their order."""
+        if self.count == 1:
+            return [value]
+        found: list[Any] = [None] * self.count
+        distributed.all_gather_object(found, value)
+        return found
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The first process does the block, the others after it: they find what it left (a cache)."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    @contextmanager
+    def folder(self, output: AbstractContextManager[Path]) -> Iterator[Path]:
+        """The output for the first process; a folder that is thrown away for the others."""
+        with output if self.first else TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+ALONE = Processes()
+_PATIENCE = timedelta(hours=12)  # for the first process: it decodes the whole cohort while the others wait
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """The processes that torchrun started, or this one alone where it did not.
+
+    Args:
+        device: `cpu`, or anything else for a GPU where there is one; each process takes one of its own.
+
+    Raises:
+        TrainingError: more processes than GPUs on this machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    if gpus:
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= gpus:
+            raise TrainingError(f"{int(os.environ['LOCAL_WORLD_SIZE'])} processes, but {gpus} GPUs: start one for each")
+        torch.cuda.set_device(local)
+    distributed.init_process_group("nccl" if gpus else "gloo", timeout=_PATIENCE)
+    try:
+        yield Processes(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+def synchronised(network: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
+    """The network with batch norms whose statistics are those of all processes' images; itself for one process."""
+    if processes.count == 1:
+        return network
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return, no-untyped-call]
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                setattr(parent, name, _GlobalBatchNorm2d.like(child))
+    return network
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over all processes: what any of them does with it, each of them has a part in."""
+
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def _summed(value: Tensor) -> Tensor:
+    found: Tensor = _Sum.apply(value)
+    return found
+
+
+class _GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the images of all processes, on a CPU (torch's SyncBatchNorm is for GPUs)."""
+
+    @classmethod
+    def like(cls, norm: nn.BatchNorm2d) -> _GlobalBatchNorm2d:
+        """The same norm, sharing weights and statistics."""
+        made = cls(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+        made.__dict__.update(norm.__dict__)
+        return made
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise (N, C, H, W)."""
+        if not self.training:
+            return super().forward(images)
+        values, axes = images.to(self.weight.dtype), (0, 2, 3)  # full precision, also under autocast
+        count = values.new_tensor(float(values.numel() / values.shape[1]))
+        distributed.all_reduce(count)
+        mean = _summed(values.sum(axes)) / count
+        centered = values - mean[:, None, None]
+        variance = _summed((centered**2).sum(axes)) / count
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        with torch.no_grad():
+            momentum = self.momentum or 0.1
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * count / (count - 1), momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        found: Tensor = centered * scale[:, None, None] + self.bias[:, None, None]
+        return found.to(images.dtype)

@@ -1,0 +1,233 @@
+"""The stages of one fit, epoch by epoch: MONAI's SupervisedTrainer and SupervisedEvaluator over the pixel cache."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.handlers import ValidationHandler
+from monai.inferers import SimpleInferer
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from medres.config import Config
+from medres.model.network import ResNetClassifier
+from medres.training.augmentation import BatchAugmentation
+from medres.training.checkpoints import Checkpoints
+from medres.training.compute import AutocastInferer, Compute
+from medres.training.distributed import Processes
+from medres.training.handlers import (
+    BestWeights,
+    ClipGradients,
+    FiniteLoss,
+    FollowAverage,
+    FrozenStart,
+    LearningRate,
+    ValidationRecord,
+)
+from medres.training.loading import InOrder, Pixels, Shuffled, as_batch, loader, sampling_weights
+from medres.training.losses import MaskedLoss
+from medres.training.steps import AccumulatedStep
+from medres.training.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+_EVALUATION_BATCH = 64
+
+
+@dataclass(slots=True)
+class Fitting:
+    """One fit from its first step to its last: what its stages share."""
+
+    pixels: Pixels
+    targets: NDArray[np.float32]
+    learned: NDArray[np.float32]
+    config: Config
+    compute: Compute
+    network: ResNetClassifier
+    run_network: nn.Module  # the same network, compiled where that was asked for
+    average: AveragedModel | None
+    loss: MaskedLoss
+    optimizer: torch.optim.Optimizer
+    best: BestWeights
+    title: str
+    checkpoints: Checkpoints | None
+    tracker: Tracker | None
+    step: AccumulatedStep
+    processes: Processes
+    history: list[dict[str, Any]] = field(default_factory=list)
+    resumed: dict[str, Any] | None = None  # of the stage in which training goes on
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that validation sees and that is kept: the running average where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    def resume(self) -> int:
+        """Go on from the newest sound checkpoint; returns the stage to go on with, 0 where there is none."""
+        saved = self.processes.decide(self.checkpoints.load() if self.checkpoints else None)
+        if saved is None:
+            return 0
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        self.best.load_state_dict(saved["best"])
+        self.history.extend(saved["history"])
+        torch.set_rng_state(saved["random"])
+        log.info("%s · going on after epoch %d", self.title, len(self.history))
+        if saved["stage_over"]:
+            self.best.next_stage()
+            return int(saved["stage"]) + 1
+        self.resumed = saved
+        return int(saved["stage"])
+
+    def save(self, number: int, *, epoch: int, over: bool, augmentation: torch.Generator) -> None:
+        """Keep the state after an epoch of a stage."""
+        if self.checkpoints is None:
+            return
+        self.checkpoints.save(
+            {
+                "stage": number,
+                "stage_epoch": epoch,
+                "stage_over": over,
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "best": self.best.state_dict(),
+                "history": self.history,
+                "random": torch.get_rng_state(),
+                "augmentation": augmentation.get_state(),
+            }
+        )
+
+    def run(
+        self,
+        number: int,
+        training: Sequence[int],
+        validation: Sequence[int],
+        *,
+        schedule: LearningRate,
+        seed: int,
+    ) -> None:
+        """Train the epochs of one stage, or what is left of them."""
+        stages = self.config.training.stages
+        stage = stages[number]
+        size = stage.size or self.config.preprocessing.size
+        record, loss = ValidationRecord(self.loss.classes, self.processes), FiniteLoss()
+        evaluator = SupervisedEvaluator(
+            device=self.compute.device,
+            val_data_loader=loader(
+                self.pixels, self.targets, InOrder(validation, _EVALUATION_BATCH, self.processes), size=size
+            ),
+            network=self.judged,
+            inferer=SimpleInferer(),
+            prepare_batch=as_batch,
+            val_handlers=[record],
+            decollate=False,
+        )
+        order = self._order(training, seed)
+        augment = BatchAugmentation(
+            self.config.augmentation, seed=seed, batch=order.batch_size, processes=self.processes
+        )
+
+        def prepare_training_batch(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+            images, targets = as_batch(*arguments, **options)
+            return augment(images), targets
+
+        trainer = SupervisedTrainer(
+            device=self.compute.device,
+            max_epochs=stage.epochs,
+            train_data_loader=loader(self.pixels, self.learned, order, size=size),
+            network=self.run_network,
+            optimizer=self.optimizer,
+            loss_function=self.loss,
+            inferer=AutocastInferer(self.compute),
+            prepare_batch=prepare_training_batch,
+            iteration_update=self.step,
+            train_handlers=[*self._step_handlers(), schedule, loss, ValidationHandler(interval=1, validator=evaluator)],
+            decollate=False,
+        )
+
+        def finish_epoch(engine: Engine) -> None:
+            epoch = len(self.history) + 1
+            value, validation_loss = record.mean_auroc(), record.loss()
+            entry = {
+                "epoch": epoch,
+                "size": size,
+                "loss": loss.mean,
+                "validation_loss": validation_loss,
+                "validation_auroc": value,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "images_per_second": self.processes.count * loss.images / loss.seconds,
+                "seconds": loss.seconds,
+            }
+            self.history.append(entry)
+            if self.tracker:
+                self.tracker.write(self.history)
+            shown = "undefined" if value is None else f"{value:.3f}"
+            log.info(
+                "%s · epoch %d/%d · %d px · loss %.3f · validation loss %.3f, AUROC %s · %.0f images/s · ≤ %s left",
+                self.title, epoch, sum(stage.epochs for stage in stages), size, loss.mean, validation_loss, shown,
+                entry["images_per_second"],
+                self._time_left(number, int(engine.state.epoch), time.monotonic() - loss.started),
+            )  # fmt: skip
+            last = number == len(stages) - 1
+            stop = self.best.judge(
+                self.judged,
+                epoch=epoch,
+                value=value,
+                loss=validation_loss,
+                last_stage=last,
+                chance=record.chance_loss(),
+            )
+            done = int(engine.state.epoch)
+            self.save(number, epoch=done, over=stop or done == stage.epochs, augmentation=augment.generator)
+            if stop:
+                engine.terminate()
+
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, finish_epoch)
+        if self.resumed is not None:
+            augment.generator.set_state(self.resumed["augmentation"])
+            torch.set_rng_state(self.resumed["random"])  # building loader and trainer has drawn numbers
+            order.epoch = trainer.state.epoch = self.resumed["stage_epoch"]
+            trainer.state.iteration = trainer.state.epoch * len(order)
+            self.resumed = None
+        trainer.run()
+
+    def _time_left(self, number: int, done: int, seconds: float) -> str:
+        """How long the epochs to come will take if they are like the last one, by the area of their images."""
+        stages, full = self.config.training.stages, self.config.preprocessing.size
+        areas = [(stage.size or full) ** 2 for stage in stages]
+        left = areas[number] * (stages[number].epochs - done)
+        left += sum(area * stage.epochs for area, stage in zip(areas[number + 1 :], stages[number + 1 :], strict=True))
+        return str(timedelta(seconds=round(seconds * left / areas[number])))
+
+    def _step_handlers(self) -> list[Any]:
+        """What is done at each step besides the step."""
+        handlers: list[Any] = []
+        if self.config.training.frozen_epochs:
+            done = len(self.history) - (self.resumed["stage_epoch"] if self.resumed else 0)
+            handlers.append(FrozenStart(self.network, epochs=self.config.training.frozen_epochs, done=done))
+        if self.config.training.clip_norm:
+            handlers.append(ClipGradients(self.network, self.config.training.clip_norm))
+        if self.average is not None:
+            handlers.append(FollowAverage(self.average, self.network))
+        return handlers
+
+    def _order(self, training: Sequence[int], seed: int) -> Shuffled:
+        """The batches of each epoch."""
+        balanced = self.config.training.sampler == "balanced"
+        weights = sampling_weights(self.learned[list(training)]) if balanced else None
+        return Shuffled(
+            training, batch_size=self.config.training.batch_size, seed=seed, weights=weights, processes=self.processes
+        )
