@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
+from medres.cohort.tasks import Task
 from medres.config import Evaluation
-from medres.model.calibration import calibrated, choose_operating_point, fit_temperature
+from medres.model.calibration import choose_operating_point, fit_temperature
+from medres.model.calibration import probabilities as calibrated
 
 
 def sample(n: int, seed: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +45,7 @@ def test_an_operating_point_reaches_what_its_rule_says(n: int, seed: int, rule: 
     labels, logits = sample(n, seed)
     if len(np.unique(labels)) < 2:
         return
-    probabilities = calibrated(logits, 1.0)
+    probabilities = calibrated(logits[:, None], [Task("finding")], {"finding": 1.0})[:, 0]
     point = choose_operating_point(labels, probabilities, Evaluation(operating_point=rule, operating_target=0.9))
     positive = probabilities >= point.threshold
     sensitivity, specificity = positive[labels == 1].mean(), (~positive[labels == 0]).mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.nn import functional
 from medres.cohort.manifest import read_manifest
 from medres.cohort.tasks import Task, read_tasks, true_answers
 from medres.config import Evaluation
-from medres.errors import ManifestError
+from medres.errors import ManifestError, ModelError
 from medres.evaluation.grades import summarise_task
 from medres.model.calibration import fit_temperatures, probabilities
 from medres.model.classifier import Classifier
@@ -92,6 +93,15 @@ def test_probabilities_are_sigmoid_softmax_and_never_say_a_higher_grade_is_likel
     assert (np.diff(found[:, 1:4], axis=1) <= 0).all()
     coherent = (np.diff(logits[:, 1:4], axis=1) <= 0).all(axis=1)
     assert np.allclose(found[coherent, 1:4], expit(logits[coherent, 1:4] / temperature))
+
+
+def test_a_card_whose_labels_are_not_those_of_its_tasks_is_refused(small_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(small_model, folder)
+    card = json.loads((folder / "medres.json").read_text())
+    (folder / "medres.json").write_text(json.dumps({**card, "labels": ["other"]}))
+    with pytest.raises(ModelError):
+        Classifier.load(folder)
 
 
 def test_the_temperature_of_classes_is_that_of_the_softmax() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing
@@ -74,6 +74,7 @@ class ModelCard(_Frozen):
     architecture: Architecture
     rgb: bool
     tasks: tuple[Task, ...] = Field(min_length=1)  # what is asked of an image
+    labels: tuple[str, ...]  # what answers it: the labels of all tasks, in the network's order
     parameters: int
     preprocessing: Preprocessing
     preprocessing_sha256: str
@@ -91,10 +92,11 @@ class ModelCard(_Frozen):
     limits: tuple[str, ...] = ()
     members: int = 1  # networks whose calibrated probabilities are averaged
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of all tasks, in the network's order."""
-        return tuple(label for task in self.tasks for label in task.labels)
+    @model_validator(mode="after")
+    def _labels_of_tasks(self) -> ModelCard:
+        if self.labels != tuple(label for task in self.tasks for label in task.labels):
+            raise ValueError("labels are not those of the tasks")
+        return self
 
     @property
     def weights(self) -> str:

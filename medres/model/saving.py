@@ -53,7 +53,6 @@ def save_model(
     arrays = {name: np.ascontiguousarray(getattr(space, name)) for name in FeatureSpace.__dataclass_fields__}
     save_arrays(arrays, folder / OUTLIERS_FILE)
     spec = card["preprocessing"]
-    labels = [label for task in card["tasks"] for label in task.labels]
     expected = reference_logits(network, spec, torch.device("cpu"))
     unnamed = ModelCard(
         **card,
@@ -62,7 +61,7 @@ def save_model(
         outliers=Outliers(sha256=sha256_file(folder / OUTLIERS_FILE), cut=outlier_cut, quantile=outlier_quantile),
         weights_sha256=sha256_file(folder / WEIGHTS_FILE),
         self_check=SelfCheck(
-            logits=dict(zip(labels, map(float, expected), strict=True)),
+            logits=dict(zip(card["labels"], map(float, expected), strict=True)),
             tolerance=_SELF_CHECK_TOLERANCE,
         ),
     )

@@ -123,6 +123,7 @@ def complete(
             "architecture": config.network.architecture,
             "rgb": weights is not None and weights.rgb,
             "tasks": cohort.manifest.tasks,
+            "labels": labels,
             "preprocessing": config.preprocessing,
             "gate": config.gate,
             "temperatures": temperatures,
