@@ -52,6 +52,12 @@ def test_a_grade_is_every_at_least_and_a_class_is_each_is(tmp_path: Path) -> Non
     assert targets[3][:2] == targets[4][:2] == (None, None)
 
 
+def test_another_cohort_may_lack_grades_that_a_model_knows(tmp_path: Path) -> None:
+    found = read_manifest(manifest(tmp_path, ["0", "1", "1", "0"]), [GRADE])
+    assert found.tasks == (GRADE,)
+    assert [row.targets["kl_grade_ge_3"] for row in found.rows] == [0, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("task", "complaint"),
     [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +20,17 @@ from platformdirs import user_cache_path
 
 from medres.cohort.indexing import Progress
 from medres.config import Gate, Limits, Preprocessing
+from medres.errors import OutputExists
 from medres.imaging import decoders
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import prepare, specification_hash
 from medres.records import ManifestRow, Refusal
 from medres.tables import read_json, sha256_file, sha256_json, write_json
+from medres.unfinished import lock, unlock
+
+log = logging.getLogger(__name__)
+
+_KEPT_TOGETHER = 64  # rows after which a build is brought to disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +78,32 @@ def cached_pixels(
     home = (folder or cache_folder()) / "pixels" / key[:32]
     if not (home / "index.json").is_file():
         home.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=home.parent, prefix=".building-"))
-        try:
+        with _workplace(home) as building:
             _build(building, rows, spec, gate=gate, limits=limits, progress=progress)
             if not home.exists():  # another run may have built the same in the meantime
                 building.replace(home)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
     return _open(home, rows)
+
+
+@contextmanager
+def _workplace(home: Path) -> Iterator[Path]:
+    """The folder in which a cache is built: one for all runs in turn, so that an interruption costs nothing.
+
+    Where another process is building the same cache right now, a folder of one's own.
+    """
+    building = home.with_name(f"{home.name}.building")
+    building.mkdir(exist_ok=True)
+    try:
+        lock(building)
+    except OutputExists:
+        with tempfile.TemporaryDirectory(dir=home.parent, prefix=".building-", ignore_cleanup_errors=True) as own:
+            yield Path(own)
+        return
+    try:
+        yield building
+    finally:
+        unlock(building if building.exists() else home)
+    shutil.rmtree(building, ignore_errors=True)  # only where `home` was there already
 
 
 def _build(
@@ -88,19 +115,22 @@ def _build(
     limits: Limits,
     progress: Progress | None,
 ) -> None:
-    stored = np.lib.format.open_memmap(
-        building / "pixels.npy", mode="w+", dtype=np.uint16, shape=(len(rows), spec.size, spec.size)
-    )
-    images: list[dict[str, Any]] = []
-    refusals: list[dict[str, Any]] = []
+    """Decode every row in order; what an interrupted build left is kept."""
+    stored, journal = _Pixels(building, len(rows), spec.size), _Journal(building / "done.jsonl")
+    size = len(rows) * spec.size**2 * 2
+    log.info("decoding %d of %d images into a cache of %.0f MB", len(rows) - len(journal.done), len(rows), size / 1e6)
+    images = sum("code" not in entry for entry in journal.done)
     job = partial(prepare, spec=spec, gate=gate, limits=limits)
     with Workers(limits=limits) as pool:
-        for number, (_, result) in enumerate(pool.map(job, (os.fspath(row.path) for row in rows))):
+        start = len(journal.done)
+        results = pool.map(job, (os.fspath(row.path) for row in rows[start:]))
+        for number, (_, result) in enumerate(results, start=start):
             if isinstance(result, Refusal):
-                refusals.append({"row": number, "code": result.code, "detail": result.detail})
+                journal.add({"row": number, "code": result.code, "detail": result.detail})
             else:
-                stored[len(images)] = result.pixels
-                images.append(
+                stored.put(images, result.pixels)
+                images += 1
+                journal.add(
                     {
                         "row": number,
                         "sop_instance_uid": result.sop_instance_uid,
@@ -110,11 +140,70 @@ def _build(
                         "attributes": {**result.attributes, "ViewPosition": result.view_position},
                     }
                 )
+            if journal.waiting == _KEPT_TOGETHER:
+                stored.flush()
+                journal.write()
             if progress:
                 progress(number + 1, len(rows))
-    stored.flush()
-    del stored  # Windows cannot rename a mapped file
-    write_json(building / "index.json", {"images": images, "refusals": refusals})
+    stored.close()
+    journal.write()
+    index = {
+        "images": [entry for entry in journal.done if "code" not in entry],
+        "refusals": [entry for entry in journal.done if "code" in entry],
+    }
+    write_json(building / "index.json", index)
+    journal.path.unlink(missing_ok=True)
+
+
+class _Pixels:
+    """The array of a cache that is being built: uint16 (images, size, size)."""
+
+    def __init__(self, folder: Path, count: int, size: int) -> None:
+        path = folder / "pixels.npy"
+        self.array: np.memmap[Any, Any] | None = np.lib.format.open_memmap(
+            path, mode="r+" if path.exists() else "w+", dtype=np.uint16, shape=(count, size, size)
+        )
+
+    def put(self, place: int, pixels: NDArray[np.uint16]) -> None:
+        """Store one image."""
+        assert self.array is not None
+        self.array[place] = pixels
+
+    def flush(self) -> None:
+        """Bring everything to disk."""
+        assert self.array is not None
+        self.array.flush()
+
+    def close(self) -> None:
+        """Flush and let go: Windows cannot rename a mapped file."""
+        self.flush()
+        self.array = None
+
+
+class _Journal:
+    """What became of each row so far: written after the pixels it tells of, so that it never promises too much."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.done: list[dict[str, Any]] = []
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        whole, _, torn = text.rpartition("\n")  # the last line may have been cut off
+        self.done = [json.loads(line) for line in whole.splitlines()]
+        if torn:
+            path.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
+        self.waiting = 0
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Note what became of the next row."""
+        self.done.append(entry)
+        self.waiting += 1
+
+    def write(self) -> None:
+        """Append the rows noted since the last time."""
+        if self.waiting:
+            with self.path.open("a", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{json.dumps(entry)}\n" for entry in self.done[-self.waiting :])
+        self.waiting = 0
 
 
 def _open(home: Path, rows: Sequence[ManifestRow]) -> PixelCache:

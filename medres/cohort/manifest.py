@@ -65,7 +65,7 @@ def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path |
     names = [label for task in tasks for label in task.labels]
     found = [problem for _, problems in resolved for problem in problems]
     found += [f"label {name!r} is asked for twice" for name, count in Counter(names).items() if count > 1]
-    found += _problems(table, [label for task, problems in resolved if not problems for label in task.labels])
+    found += _problems(table, [task.name for task in tasks if task.kind == "binary"])
     if found:
         raise ManifestError(f"{path}: " + "; ".join(found))
     if "status" in table:
