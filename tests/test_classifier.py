@@ -10,7 +10,6 @@ import pytest
 from medres import Classifier, read_radiograph
 from medres.errors import ModelError, UsageError
 from medres.imaging.preprocessing import preprocess
-from medres.model.classifier import native_heatmap
 from medres.tables import sha256_file
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
@@ -138,7 +137,7 @@ def test_a_heatmap_is_the_class_activation_map_put_back_on_native_pixels(small_m
     maps = model.score(prepared.pixels[None], maps=True).maps
     assert maps is not None
     explained = model.explain(radiograph, label="disc")
-    np.testing.assert_array_equal(explained.heatmap, native_heatmap(prepared.placement, maps[0, 0]))
+    np.testing.assert_array_equal(explained.heatmap, model.native_heatmap(prepared.placement, maps[0, 0]))
     assert explained.heatmap.shape == (210, 160)
     assert explained.strength == maps[0, 0].max()
 

@@ -6,17 +6,19 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+from medres.config import Architecture
 from medres.evaluation.heatmaps import peak
 from medres.imaging.preprocessing import place
-from medres.model.classifier import native_heatmap
 from medres.model.explain import evidence
-from medres.model.network import FIRST_CELL, STRIDE, build_network
+from medres.model.network import STRIDE, build_network, family
+
+ARCHITECTURES: tuple[Architecture, ...] = ("resnet18", "resnet50", "densenet121")
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
-def test_the_exact_map_is_grad_cam_of_the_logit_before_its_stretching(architecture: str) -> None:
+def test_the_exact_map_is_grad_cam_of_the_logit_before_its_stretching(architecture: Architecture) -> None:
     torch.manual_seed(0)
-    network = build_network(architecture, labels=3, rgb=True).eval()  # type: ignore[arg-type]
+    network = build_network(architecture, labels=3, rgb=True).eval()
     images = torch.rand(1, 1, 128, 128)
     with torch.inference_mode():
         maps = evidence(network, network.feature_maps(images))
@@ -43,15 +45,26 @@ def test_the_mean_of_unclipped_evidence_is_the_logit_without_its_bias() -> None:
         torch.testing.assert_close(positive - negative + network.head.bias, network(images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
-def test_cells_of_the_last_map_are_centred_where_heatmaps_are_drawn(architecture: str) -> None:
-    network = build_network(architecture, labels=1, rgb=False).eval()  # type: ignore[arg-type]
+def test_the_mean_of_densenet_s_evidence_is_its_logit() -> None:
+    torch.manual_seed(0)
+    network = build_network("densenet121", labels=2, rgb=True).eval()
+    torch.nn.init.uniform_(network.head.weight)  # all evidence speaks for the label: nothing is clipped
+    images = torch.rand(2, 1, 96, 96)
+    with torch.inference_mode():
+        found = evidence(network, network.feature_maps(images)).mean(dim=(2, 3)) + network.head.bias
+        torch.testing.assert_close(found, network(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_cells_of_the_last_map_are_centred_where_heatmaps_are_drawn(architecture: Architecture) -> None:
+    network = build_network(architecture, labels=1, rgb=False).eval()
     for name, value in network.named_parameters():
         if value.ndim == 4:
             torch.nn.init.constant_(value, 1 / value[0].numel())  # every kernel a plain average: centred by symmetry
-        elif "bn" in name or "downsample" in name:
+        elif "bn" in name or "norm" in name or "downsample" in name:
             torch.nn.init.constant_(value, float("weight" in name))
-    network.backbone.maxpool = torch.nn.AvgPool2d(3, stride=2, padding=1)  # a maximum has no centre
+    pool = "maxpool" if "resnet" in architecture else "features.pool0"
+    network.backbone.set_submodule(pool, torch.nn.AvgPool2d(3, stride=2, padding=1))  # a maximum has no centre
     network.mean.zero_()
     network.std.fill_(1)
     images = torch.full((1, 1, 1024, 1024), 1.0, requires_grad=True)
@@ -61,14 +74,18 @@ def test_cells_of_the_last_map_are_centred_where_heatmaps_are_drawn(architecture
     seen = images.grad[0, 0].double()
     places = torch.arange(1024, dtype=torch.float64)
     centre = [float((seen.sum(dim=1 - axis) * places).sum() / seen.sum()) for axis in (0, 1)]
-    assert centre == pytest.approx([FIRST_CELL + STRIDE * row, FIRST_CELL + STRIDE * column], abs=1.0)
+    first = family(architecture).first_cell
+    assert centre == pytest.approx([first + STRIDE * row, first + STRIDE * column], abs=1.0)
 
 
-def test_a_cell_is_drawn_at_its_centre_in_native_pixels() -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_cell_is_drawn_at_its_centre_in_native_pixels(architecture: Architecture) -> None:
+    first = family(architecture).first_cell
     placement = place(1024, 768, size=128)
     for row, column in ((1, 2), (2, 1)):
         cells = np.zeros((4, 4), np.float32)
         cells[row, column] = 1
-        found = np.array(peak(native_heatmap(placement, cells)))
-        expected = placement.to_native(np.array([[STRIDE * row, STRIDE * column]], dtype=np.float64))[0]
+        found = np.array(peak(placement.restore(cells, first_center=first)))
+        centre = np.array([[first + STRIDE * row, first + STRIDE * column]], dtype=np.float64)
+        expected = placement.to_native(centre)[0]
         assert np.abs(found - expected).max() <= 8  # one native pixel block

@@ -8,7 +8,7 @@ from medres.config import Architecture
 from medres.model.network import IMAGENET_MEAN, IMAGENET_STD, build_network, parameter_count
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+@pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121"])
 def test_every_depth_gives_one_logit_per_label(architecture: Architecture) -> None:
     network = build_network(architecture, labels=3, rgb=False).eval()
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -240,3 +241,23 @@ def test_training_starts_from_a_checkpoint_of_ones_own(
     shown = medres("inspect", tmp_path / "m").stdout
     assert "my: weights.pth" in shown
     assert digest[:12] in shown
+
+
+def test_densenet_loads_from_files_old_and_new(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    trained = torchvision.models.densenet121(weights=None)
+    tensors = trained.state_dict()
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", name): value for name, value in tensors.items()}
+    assert old.keys() != tensors.keys()
+    for number, named in enumerate((tensors, old, {f"module.{name}": value for name, value in tensors.items()})):
+        path = tmp_path / f"{number}.pth"
+        torch.save(named, path)
+        weights = load_backbone(Network(architecture="densenet121", weights="file", weights_file=path))
+        assert weights is not None
+        assert weights.rgb
+        network = build_network("densenet121", labels=2, rgb=True)
+        fill_backbone(network, weights)
+        for name, value in network.backbone.state_dict().items():
+            assert torch.equal(value, tensors[name])
+    with pytest.raises(WeightsError, match="not a resnet18"):
+        load_backbone(own(tmp_path / "0.pth"))

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from medres.config.reading import Frozen
 
-Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121"]
 
 
 class Augmentation(Frozen):
@@ -36,7 +36,7 @@ class Augmentation(Frozen):
 class Network(Frozen):
     """Which network, and from which weights it starts."""
 
-    architecture: Architecture = Field(default="resnet50", description="Depth of the ResNet.")
+    architecture: Architecture = Field(default="resnet50", description="Which network, by torchvision's name.")
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_V2", "file", "none"] = Field(
         default="IMAGENET1K_V2",
         description="torchvision's ImageNet weights; `file`: any checkpoint of the architecture, in weights_file; "

@@ -30,6 +30,7 @@ _NETWORKS = {
     "resnet50": "ResNet-50",
     "resnet101": "ResNet-101",
     "resnet152": "ResNet-152",
+    "densenet121": "DenseNet-121",
 }
 
 

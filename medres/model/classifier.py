@@ -23,7 +23,7 @@ from medres.imaging.synthesis import reference_radiograph
 from medres.model.calibration import probabilities
 from medres.model.card import FORMAT, ModelCard
 from medres.model.explain import evidence
-from medres.model.network import FIRST_CELL, ResNetClassifier, build_network
+from medres.model.network import RadiographNetwork, build_network, family
 from medres.model.outliers import FeatureSpace, distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 from medres.tables import sha256_file, sha256_json
@@ -48,7 +48,7 @@ class Scores:
 class Member:
     """One network with its card and feature space."""
 
-    network: ResNetClassifier
+    network: RadiographNetwork
     card: ModelCard
     space: FeatureSpace
 
@@ -192,18 +192,17 @@ class Classifier:
         prepared = preprocess(radiograph, self.preprocessing)
         maps = self.score(prepared.pixels[None], maps=True).maps
         assert maps is not None
-        heatmap = native_heatmap(prepared.placement, maps[0, place])
+        heatmap = self.native_heatmap(prepared.placement, maps[0, place])
         return Explanation(radiograph.sop_instance_uid, self.model_id, label, heatmap, float(maps[0, place].max()))
+
+    def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
+        return placement.restore(cells, first_center=family(self.card.architecture).first_cell)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:
             raise UsageError(f"the model has no label {label!r}; it has {', '.join(self.labels)}")
         return self.labels.index(label)
-
-
-def native_heatmap(placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-    return placement.restore(cells, first_center=FIRST_CELL)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -247,7 +246,7 @@ def _load_member(folder: Path) -> Member:
     return Member(network, card, space)
 
 
-def reference_logits(network: ResNetClassifier, spec: Preprocessing, device: torch.device) -> NDArray[np.float64]:
+def reference_logits(network: RadiographNetwork, spec: Preprocessing, device: torch.device) -> NDArray[np.float64]:
     """Logits (labels,) of the reference radiograph: what the self-check compares."""
     pixels = preprocess(reference_radiograph(), spec).pixels
     images = torch.from_numpy(as_float(pixels)[None, None]).to(device, memory_format=torch.channels_last)

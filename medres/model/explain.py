@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medres.model.network import ResNetClassifier
+from medres.model.network import RadiographNetwork
 
 
-def evidence(network: ResNetClassifier, feature_maps: Tensor) -> Tensor:
+def evidence(network: RadiographNetwork, feature_maps: Tensor) -> Tensor:
     """Every label's class-activation map of given feature maps.
 
     With global average pooling before one linear layer, logit_c = bias_c + mean over cells of w_c · A: the map

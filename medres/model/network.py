@@ -1,7 +1,8 @@
-"""The network: a torchvision ResNet, one-channel input, one linear layer per label set, normalisation inside."""
+"""The network: a torchvision ResNet or DenseNet, one-channel input, one linear layer, normalisation inside."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,16 +17,38 @@ RADIOGRAPH_MEAN = (0.5,)
 RADIOGRAPH_STD = (0.25,)
 STRIDE = 32
 """Distance between neighbouring cells of the last feature map, input pixels."""
-FIRST_CELL = 0.0
-"""The input pixel on which the first cell of the last feature map is centred, rows and columns.
-
-Every strided layer of a ResNet has an odd kernel and symmetric padding, so its output i is centred on its input
-2 i, and cell i of the last map on pixel 32 i: half a cell before the place that a plain resize would give it.
-"""
 
 
-class ResNetClassifier(nn.Module):
-    """ResNet → global average pooling → one linear layer.
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Where torchvision keeps the parts of a kind of network, and where its feature maps lie in the image."""
+
+    first: str  # the first convolution
+    head: str  # what medres replaces: the linear layer of 1,000 ImageNet classes
+    blocks: tuple[str, ...]  # from first to last; what precedes the first is the stem
+    first_cell: float
+    """The input pixel on which the first cell of the last feature map is centred, rows and columns.
+
+    A strided layer with an odd kernel and symmetric padding centres its output i on its input 2 i; one that averages
+    two pixels, between them, at 2 i + 1/2. Every ResNet has only the former: cell i lies on pixel 32 i, half a cell
+    before the place that a plain resize would give it. DenseNet averages three times, where a pixel is 4, 8 and 16
+    input pixels.
+    """
+
+
+_RESNET = Family("conv1", "fc", ("layer1", "layer2", "layer3", "layer4"), 0.0)
+_DENSENET = Family(
+    "features.conv0", "classifier", tuple(f"features.denseblock{number}" for number in (1, 2, 3, 4)), 2.0 + 4.0 + 8.0
+)
+
+
+def family(architecture: Architecture) -> Family:
+    """The kind of network that an architecture is."""
+    return _DENSENET if architecture.startswith("densenet") else _RESNET
+
+
+class RadiographNetwork(nn.Module):
+    """Convolutions → global average pooling → one linear layer.
 
     Input: float32 (N, 1, S, S) in [0, 1], higher = brighter. Output: logits (N, labels).
 
@@ -43,11 +66,13 @@ class ResNetClassifier(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
         backbone: Any = torchvision.models.get_model(architecture, weights=None)
-        features = backbone.fc.in_features
-        backbone.fc = nn.Identity()
+        self.family = family(architecture)
+        features = backbone.get_submodule(self.family.head).in_features
+        backbone.set_submodule(self.family.head, nn.Identity())
         if not rgb:
-            backbone.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+            first = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+            backbone.set_submodule(self.family.first, first)
         self.backbone = backbone
         self.frozen = False
         self.dropout = nn.Dropout(dropout)
@@ -59,7 +84,7 @@ class ResNetClassifier(nn.Module):
         self.backbone.requires_grad_(not frozen)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> ResNetClassifier:
+    def train(self, mode: bool = True) -> RadiographNetwork:
         """Training or evaluation mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
@@ -70,6 +95,8 @@ class ResNetClassifier(nn.Module):
         """The last convolutional feature maps A, (N, channels, S/32, S/32)."""
         net = self.backbone
         x = (images - self.mean) / self.std
+        if self.family == _DENSENET:
+            return torch.relu(net.features(x))
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
         return net.layer4(net.layer3(net.layer2(net.layer1(x))))  # type: ignore[no-any-return]  # torchvision is untyped
 
@@ -87,13 +114,13 @@ class ResNetClassifier(nn.Module):
         return self.head(self.dropout(features)), features
 
 
-def build_network(architecture: Architecture, *, labels: int, rgb: bool, dropout: float = 0.0) -> ResNetClassifier:
+def build_network(architecture: Architecture, *, labels: int, rgb: bool, dropout: float = 0.0) -> RadiographNetwork:
     """A network with random weights, for `weights.load_backbone` or a saved model to fill.
 
     >>> build_network("resnet18", labels=2, rgb=False).head.out_features
     2
     """
-    return ResNetClassifier(architecture, labels=labels, rgb=rgb, dropout=dropout)
+    return RadiographNetwork(architecture, labels=labels, rgb=rgb, dropout=dropout)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -14,7 +14,7 @@ from medres.imaging.preprocessing import specification_hash
 from medres.model import bundle
 from medres.model.card import ModelCard, Outliers, SelfCheck
 from medres.model.classifier import CARD_FILE, OUTLIERS_FILE, WEIGHTS_FILE, reference_logits
-from medres.model.network import ResNetClassifier, parameter_count
+from medres.model.network import RadiographNetwork, parameter_count
 from medres.model.outliers import FeatureSpace
 from medres.tables import sha256_file, write_json, write_text
 
@@ -29,7 +29,7 @@ _LICENCE = (
 def save_model(
     folder: Path,
     *,
-    network: ResNetClassifier,
+    network: RadiographNetwork,
     space: FeatureSpace,
     outlier_cut: float,
     outlier_quantile: float,

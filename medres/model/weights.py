@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,15 @@ import torch
 import torchvision
 from torch import Tensor
 
-from medres.config import Network
+from medres.config import Architecture, Network
 from medres.errors import WeightsError
-from medres.model.network import ResNetClassifier
+from medres.model.network import RadiographNetwork, family
 from medres.tables import sha256_file
 
 _HEADS = ("fc.", "head.", "classifier.", "op_threshs")  # not the backbone's: a new task gets a new head
-_OWN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
+_OWN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "features")
 _CONTAINERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the tensors
+_FIRST = ("conv1.weight", "features.conv0.weight")
 _SHOWN = 5
 
 
@@ -47,7 +49,8 @@ class BackboneWeights:
     @property
     def rgb(self) -> bool:
         """Whether the first layer takes three channels."""
-        return self.tensors["conv1.weight"].shape[1] == 3
+        first = next(self.tensors[name] for name in _FIRST if name in self.tensors)
+        return first.shape[1] == 3
 
 
 def named_source(network: Network) -> WeightsSource:
@@ -145,9 +148,18 @@ def load_backbone(config: Network, *, source: WeightsSource | None = None) -> Ba
     else:
         source = source or named_source(config)
         path, name = find_weights(source, file=config.weights_file, allow_download=config.allow_download), source.name
-    tensors = {name: value for name, value in read_tensors(path).items() if not name.startswith(_HEADS)}
+    tensors = {_modern(name): value for name, value in read_tensors(path).items() if not name.startswith(_HEADS)}
     _refuse_misfits(tensors, config.architecture, path)
     return BackboneWeights(name, sha256_file(path), tensors, config.input_range)
+
+
+def _modern(name: str) -> str:
+    """torchvision's files of DenseNet keep the names of an older torch.
+
+    >>> _modern("features.denseblock1.denselayer2.norm.1.weight")
+    'features.denseblock1.denselayer2.norm1.weight'
+    """
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
 
 
 def _own_file(config: Network) -> Path:
@@ -167,7 +179,7 @@ def _own_file(config: Network) -> Path:
     return path
 
 
-def _refuse_misfits(tensors: dict[str, Tensor], architecture: str, path: Path) -> None:
+def _refuse_misfits(tensors: dict[str, Tensor], architecture: Architecture, path: Path) -> None:
     """Every tensor must be the backbone's, and every one of the backbone's must be there; conv1 may have one channel.
 
     Raises:
@@ -178,8 +190,9 @@ def _refuse_misfits(tensors: dict[str, Tensor], architecture: str, path: Path) -
         for name, value in torchvision.models.get_model(architecture, weights=None).state_dict().items()
         if not name.startswith(_HEADS)
     }
-    if "conv1.weight" in tensors and tensors["conv1.weight"].ndim == 4 and tensors["conv1.weight"].shape[1] == 1:
-        expected["conv1.weight"] = torch.Size((64, 1, 7, 7))
+    first = f"{family(architecture).first}.weight"
+    if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] == 1:
+        expected[first] = torch.Size((64, 1, 7, 7))
     for name in [name for name in expected if name.endswith("num_batches_tracked")]:
         tensors.setdefault(name, torch.tensor(0))  # older checkpoints lack it; only cumulative averages would use it
     missing = [name for name in expected if name not in tensors]
@@ -194,7 +207,7 @@ def _refuse_misfits(tensors: dict[str, Tensor], architecture: str, path: Path) -
         raise WeightsError(f"{path} is not a {architecture}: its tensors are {', '.join(said)}")
 
 
-def fill_backbone(network: ResNetClassifier, weights: BackboneWeights) -> None:
+def fill_backbone(network: RadiographNetwork, weights: BackboneWeights) -> None:
     """Copy verified weights into a network's backbone, every tensor of it, and normalise input as they expect."""
     network.backbone.load_state_dict(weights.tensors, strict=True)
     if weights.input_range is not None:

@@ -11,7 +11,7 @@ from medres.errors import Refused
 from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import Prepared
-from medres.model.classifier import Classifier, Scores, native_heatmap
+from medres.model.classifier import Classifier, Scores
 from medres.records import Prediction
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class HeatmapWriter:
         assert scores.maps is not None
         self.out.mkdir(exist_ok=True)
         for label in positive:
-            heatmap = native_heatmap(item.placement, scores.maps[place, self.classifier.labels.index(label)])
+            cells = scores.maps[place, self.classifier.labels.index(label)]
+            heatmap = self.classifier.native_heatmap(item.placement, cells)
             picture = overlay(radiograph.pixels, heatmap, scale=self.classifier.heatmap_scale(label))
             write_png(self.out / f"{item.sha256[:16]}-{label}.png", picture)
         return Drawn(written=len(positive))

@@ -17,7 +17,7 @@ from medres.imaging.preprocessing import as_float
 from medres.model.calibration import choose_operating_point, fit_temperatures, probabilities
 from medres.model.card import BackboneOrigin, ModelCard, Provenance
 from medres.model.explain import evidence
-from medres.model.network import ResNetClassifier
+from medres.model.network import RadiographNetwork
 from medres.model.outliers import distances, fit_feature_space
 from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
@@ -42,7 +42,7 @@ class Outputs:
 
 @torch.inference_mode()
 def outputs(
-    network: ResNetClassifier, pixels: NDArray[np.uint16], places: Sequence[int], *, device: torch.device
+    network: RadiographNetwork, pixels: NDArray[np.uint16], places: Sequence[int], *, device: torch.device
 ) -> Outputs:
     """Logits, pooled features and map maxima of cached images."""
     network.to(device)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medres.model.network import ResNetClassifier
+from medres.model.network import RadiographNetwork
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A fitted network, on the CPU in evaluation mode, with the weights of its best epoch."""
 
-    network: ResNetClassifier
+    network: RadiographNetwork
     history: tuple[Mapping[str, Any], ...]  # one entry per epoch
     best_epoch: int
     device: str  # what it was trained on, in words

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
 from medres.evaluation.metrics import auroc
-from medres.model.network import ResNetClassifier
+from medres.model.network import RadiographNetwork
 from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss, chance_loss
 from medres.training.optimisation import Rate
@@ -54,7 +54,7 @@ class LearningRate:
 class FrozenStart:
     """Lets only the head learn in the first epochs of a training, then the whole network."""
 
-    def __init__(self, network: ResNetClassifier, *, epochs: int, done: int) -> None:
+    def __init__(self, network: RadiographNetwork, *, epochs: int, done: int) -> None:
         self.network, self.epochs, self.done = network, epochs, done
 
     def attach(self, engine: Engine) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from medres.config import Training
-from medres.model.network import ResNetClassifier
+from medres.model.network import RadiographNetwork
 
 Rate = Callable[[int], float]
 """The learning rates' factor at an absolute step."""
@@ -33,7 +33,7 @@ def warmup_cosine(steps: int, warmup: float) -> Rate:
     return factor
 
 
-def adamw(network: ResNetClassifier, training: Training) -> torch.optim.AdamW:
+def adamw(network: RadiographNetwork, training: Training) -> torch.optim.AdamW:
     """AdamW; the head learns faster, early blocks slower (`layer_decay`), biases and norms are not decayed."""
     factors = {id(parameter): training.head_learning_rate_factor for parameter in network.head.parameters()}
     blocks = _blocks(network)
@@ -54,12 +54,15 @@ def adamw(network: ResNetClassifier, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, fused=True)
 
 
-def _blocks(network: ResNetClassifier) -> list[list[nn.Parameter]]:
-    """The backbone's parameters from first to last: the stem, then the four blocks."""
-    names = ("layer1", "layer2", "layer3", "layer4")
-    blocks = [list(getattr(network.backbone, name).parameters()) for name in names]
-    inner = {id(parameter) for block in blocks for parameter in block}
-    return [[parameter for parameter in network.backbone.parameters() if id(parameter) not in inner], *blocks]
+def _blocks(network: RadiographNetwork) -> list[list[nn.Parameter]]:
+    """The backbone's parameters from first to last: the stem, then its blocks, each with what leads to the next."""
+    blocks: list[list[nn.Parameter]] = [[]]
+    names = [f"{name}." for name in network.family.blocks]
+    for name, parameter in network.backbone.named_parameters():
+        if len(blocks) <= len(names) and name.startswith(names[len(blocks) - 1]):
+            blocks.append([])
+        blocks[-1].append(parameter)
+    return blocks
 
 
 def average_of(network: nn.Module, decay: float) -> AveragedModel | None:

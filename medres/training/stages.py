@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from medres.config import Config
-from medres.model.network import ResNetClassifier
+from medres.model.network import RadiographNetwork
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
 from medres.training.compute import AutocastInferer, Compute
@@ -53,7 +53,7 @@ class Fitting:
     learned: NDArray[np.float32]
     config: Config
     compute: Compute
-    network: ResNetClassifier
+    network: RadiographNetwork
     run_network: nn.Module  # the same network, compiled where that was asked for
     average: AveragedModel | None
     loss: MaskedLoss
