@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medres.config import load_config
+from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
@@ -62,20 +64,63 @@ def uninterrupted() -> Fitted:
     return trained(None)
 
 
+def assert_same(one: Fitted, other: Fitted) -> None:
+    for name, value in other.network.state_dict().items():
+        assert torch.equal(one.network.state_dict()[name], value), name
+    keys = ("epoch", "size", "loss", "validation_loss", "validation_auroc", "learning_rate")
+    assert [[entry[key] for key in keys] for entry in one.history] == [
+        [entry[key] for key in keys] for entry in other.history
+    ]
+    assert one.best_epoch == other.best_epoch
+
+
 @pytest.mark.parametrize(("epoch", "before"), [(1, False), (2, False), (3, True), (4, False), (5, True), (7, False)])
 def test_an_interrupted_training_becomes_bit_for_bit_what_it_would_have_become(
     uninterrupted: Fitted, tmp_path: Path, epoch: int, before: bool
 ) -> None:
     with pytest.raises(InterruptedTrainingError):
         trained(Killed(tmp_path, epoch, before=before))
-    resumed = trained(Checkpoints(tmp_path))
-    for name, value in uninterrupted.network.state_dict().items():
-        assert torch.equal(resumed.network.state_dict()[name], value), name
-    keys = ("epoch", "size", "loss", "validation_loss", "validation_auroc", "learning_rate")
-    assert [[entry[key] for key in keys] for entry in resumed.history] == [
-        [entry[key] for key in keys] for entry in uninterrupted.history
-    ]
-    assert resumed.best_epoch == uninterrupted.best_epoch
+    assert_same(trained(Checkpoints(tmp_path)), uninterrupted)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_step_that_was_being_done(
+    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
+) -> None:
+    drawn, change = 0, BatchAugmentation.__call__
+
+    def signalled(self: BatchAugmentation, images: torch.Tensor) -> torch.Tensor:
+        nonlocal drawn
+        drawn += 1
+        if drawn in (2, 9, 10, 15):  # within an epoch of three steps, in its first, its last
+            signal.raise_signal(kind)
+        return change(self, images)
+
+    monkeypatch.setattr(BatchAugmentation, "__call__", signalled)
+    handler = signal.getsignal(kind)
+    steps = []
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            trained(Checkpoints(tmp_path))
+        assert signal.getsignal(kind) is handler
+        saved = Checkpoints(tmp_path).load()
+        assert saved is not None
+        steps.append((len(saved["history"]), saved["stage_step"]))
+    assert steps == [(0, 2), (3, 0), (3, 1), (5, 0)]
+    assert_same(trained(Checkpoints(tmp_path)), uninterrupted)
+    assert drawn == 21  # no step was done twice
+
+
+def test_a_second_signal_ends_a_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def signalled(self: BatchAugmentation, images: torch.Tensor) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        return images
+
+    monkeypatch.setattr(BatchAugmentation, "__call__", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        trained(Checkpoints(tmp_path))
+    assert Checkpoints(tmp_path).load() is None
 
 
 def test_a_training_that_is_interrupted_again_and_again_still_ends_the_same(
@@ -84,11 +129,7 @@ def test_a_training_that_is_interrupted_again_and_again_still_ends_the_same(
     for _ in range(6):
         with pytest.raises(InterruptedTrainingError):
             trained(Killed(tmp_path, 1))
-    last = trained(Checkpoints(tmp_path))
-    assert all(
-        torch.equal(last.network.state_dict()[name], value)
-        for name, value in uninterrupted.network.state_dict().items()
-    )
+    assert_same(trained(Checkpoints(tmp_path)), uninterrupted)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:

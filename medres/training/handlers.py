@@ -102,6 +102,7 @@ class FiniteLoss:
     def __init__(self) -> None:
         self.total, self.images, self.started = 0.0, 0, 0.0
         self.seconds = 0.0  # of training in the last epoch, without validation
+        self._before: tuple[float, int, float] = (0.0, 0, 0.0)  # what an interruption left of the coming epoch
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
@@ -110,7 +111,8 @@ class FiniteLoss:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._stop)  # attached before validation, so called before it
 
     def _start(self, _: Engine) -> None:
-        self.total, self.images, self.started = 0.0, 0, time.monotonic()
+        self.total, self.images, seconds = self._before
+        self._before, self.started = (0.0, 0, 0.0), time.monotonic() - seconds
 
     def __call__(self, engine: Engine) -> None:
         """Add one step's loss.
@@ -135,6 +137,14 @@ class FiniteLoss:
     def mean(self) -> float:
         """The mean loss of the epoch so far."""
         return self.total / max(1, self.images)
+
+    def state(self) -> tuple[float, int, float]:
+        """What `resume` needs to go on within an epoch."""
+        return self.total, self.images, time.monotonic() - self.started
+
+    def resume(self, state: tuple[float, int, float]) -> None:
+        """Let the coming epoch begin with what was done of it before an interruption."""
+        self._before = state
 
 
 class ValidationRecord:

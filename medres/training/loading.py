@@ -119,7 +119,8 @@ class InOrder(Sampler[list[int]]):
 class Shuffled(Sampler[list[int]]):
     """Some images in a new order in each epoch, in batches of one size; what is left over waits for another epoch.
 
-    The order depends on the seed and the epoch alone, so that an interrupted training can go on.
+    The order depends on the seed and the epoch alone, so that an interrupted training can go on: at `epoch`, after the
+    first `done` batches of it.
 
     Args:
         places: the images.
@@ -143,6 +144,7 @@ class Shuffled(Sampler[list[int]]):
         self.batch_size = min(batch_size, len(self.places))
         self.seed = seed
         self.epoch = 0
+        self.done = 0
         self.weights = None if weights is None else torch.from_numpy(weights)
 
     def __len__(self) -> int:
@@ -150,14 +152,15 @@ class Shuffled(Sampler[list[int]]):
         return len(self.places) // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches of the next epoch."""
+        """The batches of the next epoch, or what is left of them."""
         generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
         self.epoch += 1
         if self.weights is None:
             order = torch.randperm(len(self.places), generator=generator)
         else:
             order = torch.multinomial(self.weights, len(self.places), replacement=True, generator=generator)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        first, self.done = self.done * self.batch_size, 0
+        for start in range(first, len(self) * self.batch_size, self.batch_size):
             batch = [self.places[at] for at in order[start : start + self.batch_size].tolist()]
             yield list(self.processes.part(batch))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -34,6 +35,7 @@ from medres.training.handlers import (
     LearningRate,
     ValidationRecord,
 )
+from medres.training.interruption import Interruption
 from medres.training.loading import InOrder, Pixels, Shuffled, as_batch, loader, sampling_weights
 from medres.training.losses import MaskedLoss
 from medres.training.steps import AccumulatedStep
@@ -84,21 +86,26 @@ class Fitting:
         self.best.load_state_dict(saved["best"])
         self.history.extend(saved["history"])
         torch.set_rng_state(saved["random"])
-        log.info("%s · going on after epoch %d", self.title, len(self.history))
+        steps = f" and {saved['stage_step']} steps" if saved["stage_step"] else ""
+        log.info("%s · going on after epoch %d%s", self.title, len(self.history), steps)
         if saved["stage_over"]:
             self.best.next_stage()
             return int(saved["stage"]) + 1
         self.resumed = saved
         return int(saved["stage"])
 
-    def save(self, number: int, *, epoch: int, over: bool, augmentation: torch.Generator) -> None:
-        """Keep the state after an epoch of a stage."""
+    def save(
+        self, number: int, *, epoch: int, over: bool, augmentation: torch.Generator, step: int = 0, loss: FiniteLoss
+    ) -> None:
+        """Keep the state after so many whole epochs, and so many steps of the next, of a stage."""
         if self.checkpoints is None:
             return
         self.checkpoints.save(
             {
                 "stage": number,
                 "stage_epoch": epoch,
+                "stage_step": step,
+                "stage_loss": loss.state() if step else (0.0, 0, 0.0),
                 "stage_over": over,
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -191,18 +198,32 @@ class Fitting:
                 chance=record.chance_loss(),
             )
             done = int(engine.state.epoch)
-            self.save(number, epoch=done, over=stop or done == stage.epochs, augmentation=augment.generator)
+            self.save(number, epoch=done, over=stop or done == stage.epochs, augmentation=augment.generator, loss=loss)
+            if interruption.asked:
+                raise KeyboardInterrupt
             if stop:
                 engine.terminate()
 
+        def finish_step(engine: Engine) -> None:
+            done, step = divmod(int(engine.state.iteration), len(order))
+            if interruption.asked and step:  # after the last step of an epoch, the epoch is finished first
+                self.save(number, epoch=done, over=False, augmentation=augment.generator, step=step, loss=loss)
+                raise KeyboardInterrupt
+
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, finish_step)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, finish_epoch)
         if self.resumed is not None:
             augment.generator.set_state(self.resumed["augmentation"])
             torch.set_rng_state(self.resumed["random"])  # building loader and trainer has drawn numbers
             order.epoch = trainer.state.epoch = self.resumed["stage_epoch"]
-            trainer.state.iteration = trainer.state.epoch * len(order)
+            order.done = self.resumed["stage_step"]
+            loss.resume(self.resumed["stage_loss"])
+            trainer.state.iteration = trainer.state.epoch * len(order) + order.done
             self.resumed = None
-        trainer.run()
+        # processes that share a batch must end at the same step: they end at once, and go on from the last epoch
+        interruption = Interruption()
+        with interruption if self.processes.count == 1 and self.checkpoints else nullcontext():
+            trainer.run()
 
     def _time_left(self, number: int, done: int, seconds: float) -> str:
         """How long the epochs to come will take if they are like the last one, by the area of their images."""
