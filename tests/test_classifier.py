@@ -88,7 +88,16 @@ def test_a_folder_without_a_model_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_everything_on_the_card_is_filled(small_model: Path) -> None:
     card = json.loads((small_model / "medres.json").read_text())
-    optional = {"git_commit", "fold", "weights_file", "size", "sha256", "weights_sha256", "input_range"}
+    optional = {
+        "git_commit",
+        "fold",
+        "weights_file",
+        "size",
+        "sha256",
+        "weights_sha256",
+        "input_range",
+        "negative_focusing",
+    }
     assert card["weights_sha256"]  # of the model's own tensors; that of a checkpoint to start from is optional
 
     def empty(value: object, name: str = "") -> list[str]:

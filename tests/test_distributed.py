@@ -40,7 +40,7 @@ from medres.training.losses import MaskedLoss
 
 with joined("cpu") as processes:
     torch.manual_seed(0)
-    network = build_network("resnet18", labels=2, rgb=False).double()
+    network = build_network("resnet18", labels=2).double()
     network = synchronised(network, processes, torch.device("cpu")).train()
     images, targets = torch.rand(10, 1, 64, 64).double(), torch.randint(0, 2, (10, 2)).double()
     targets[:5, 0] = float("nan")  # the processes have different numbers of known targets

@@ -18,7 +18,7 @@ ARCHITECTURES: tuple[Architecture, ...] = ("resnet18", "resnet50", "densenet121"
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet50"])
 def test_the_exact_map_is_grad_cam_of_the_logit_before_its_stretching(architecture: Architecture) -> None:
     torch.manual_seed(0)
-    network = build_network(architecture, labels=3, rgb=True).eval()
+    network = build_network(architecture, labels=3, folded=True).eval()
     images = torch.rand(1, 1, 128, 128)
     with torch.inference_mode():
         maps = evidence(network, network.feature_maps(images))
@@ -34,7 +34,7 @@ def test_the_exact_map_is_grad_cam_of_the_logit_before_its_stretching(architectu
 
 def test_the_mean_of_unclipped_evidence_is_the_logit_without_its_bias() -> None:
     torch.manual_seed(0)
-    network = build_network("resnet18", labels=2, rgb=False).eval()
+    network = build_network("resnet18", labels=2).eval()
     images = torch.rand(4, 1, 96, 96)
     with torch.inference_mode():
         features = network.feature_maps(images)
@@ -47,7 +47,7 @@ def test_the_mean_of_unclipped_evidence_is_the_logit_without_its_bias() -> None:
 
 def test_the_mean_of_densenet_s_evidence_is_its_logit() -> None:
     torch.manual_seed(0)
-    network = build_network("densenet121", labels=2, rgb=True).eval()
+    network = build_network("densenet121", labels=2, folded=True).eval()
     torch.nn.init.uniform_(network.head.weight)  # all evidence speaks for the label: nothing is clipped
     images = torch.rand(2, 1, 96, 96)
     with torch.inference_mode():
@@ -57,7 +57,7 @@ def test_the_mean_of_densenet_s_evidence_is_its_logit() -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_cells_of_the_last_map_are_centred_where_heatmaps_are_drawn(architecture: Architecture) -> None:
-    network = build_network(architecture, labels=1, rgb=False).eval()
+    network = build_network(architecture, labels=1).eval()
     for name, value in network.named_parameters():
         if value.ndim == 4:
             torch.nn.init.constant_(value, 1 / value[0].numel())  # every kernel a plain average: centred by symmetry

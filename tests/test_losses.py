@@ -54,6 +54,27 @@ def test_the_focal_loss_is_torchvisions() -> None:
     assert torch.allclose(MaskedLoss(focusing=2.0)(LOGITS, TARGETS), expected)
 
 
+@given(st.floats(-20, 20), st.booleans(), st.floats(0, 4), st.floats(0, 4), st.floats(0, 0.4))
+def test_the_asymmetric_loss_is_the_papers(
+    logit: float, positive: bool, gamma: float, other: float, margin: float
+) -> None:
+    found = MaskedLoss(focusing=gamma, negative_focusing=other, negative_margin=margin)(
+        torch.tensor([[logit]], dtype=torch.float64), torch.tensor([[float(positive)]], dtype=torch.float64)
+    )
+    chance = 1 / (1 + math.exp(-logit))
+    lowered = max(chance - margin, 0.0)
+    expected = -((1 - chance) ** gamma) * math.log(chance) if positive else -(lowered**other) * math.log1p(-lowered)
+    assert float(found) == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_a_negative_below_the_margin_teaches_nothing() -> None:
+    logits = torch.tensor([[-3.0], [0.5]], requires_grad=True)
+    MaskedLoss(negative_margin=0.1)(logits, torch.zeros(2, 1)).backward()
+    assert logits.grad is not None
+    assert logits.grad[0] == 0
+    assert logits.grad[1] > 0
+
+
 def test_positive_weights_count_positives_more() -> None:
     weights = torch.tensor([3.0, 0.5])
     each = functional.binary_cross_entropy_with_logits(

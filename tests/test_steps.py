@@ -102,7 +102,7 @@ def test_a_frozen_backbone_rests_and_the_head_learns() -> None:
 
 
 def test_early_blocks_learn_slower_and_every_weight_is_in_one_group() -> None:
-    network = build_network("resnet18", labels=1, rgb=False)
+    network = build_network("resnet18", labels=1)
     groups = adamw(network, Training(learning_rate=1e-3, layer_decay=0.5, head_learning_rate_factor=10)).param_groups
     rates = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
     assert len(rates) == len(list(network.parameters()))

@@ -18,11 +18,19 @@ from safetensors.torch import save_file
 
 from medres.config import Network
 from medres.errors import WeightsError
-from medres.model.network import build_network
-from medres.model.weights import WeightsSource, fill_backbone, find_weights, load_backbone, named_source
+from medres.model.network import IMAGENET_MEAN, IMAGENET_STD, RadiographNetwork, build_network
+from medres.model.weights import (
+    WeightsSource,
+    fill_backbone,
+    find_weights,
+    folded_filters,
+    load_backbone,
+    named_source,
+)
 from tests.conftest import TINY, Medres
 
 FIFTY = Network(architecture="resnet50", weights="IMAGENET1K_V2")
+MADE = {name: getattr(torchvision.models, name) for name in ("resnet50", "resnet101")}
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -30,13 +38,23 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Tests read the result, not the log."""
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=MADE)
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A full-size network's checkpoint, its batch norms at home with images."""
     torch.manual_seed(1)
+    network = MADE[request.param](weights=None)
+    with torch.no_grad():
+        for _ in range(8):  # a trained network's running statistics are those of its images
+            network((torch.rand(4, 1, 96, 96).repeat(1, 3, 1, 1) - 0.449) / 0.226)
     draft = tmp_path_factory.mktemp("weights") / "draft.pth"
-    torch.save(torchvision.models.resnet50(weights=None).state_dict(), draft)
+    torch.save(network.state_dict(), draft)
     digest = hashlib.sha256(draft.read_bytes()).hexdigest()
-    return draft.rename(draft.with_name(f"resnet50-{digest[:8]}.pth"))
+    return draft.rename(draft.with_name(f"{request.param}-{digest[:8]}.pth"))
+
+
+def named(checkpoint: Path) -> Network:
+    """What a configuration says to start from it."""
+    return Network.model_validate({**FIFTY.model_dump(), "architecture": checkpoint.stem.split("-")[0]})
 
 
 @pytest.fixture
@@ -45,7 +63,7 @@ def source(checkpoint: Path) -> Iterator[WeightsSource]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/{checkpoint.name}"
-    yield WeightsSource("resnet50 IMAGENET1K_V2", url, checkpoint.stem.rsplit("-", 1)[-1])
+    yield WeightsSource(f"{checkpoint.stem.split('-')[0]} IMAGENET1K_V2", url, checkpoint.stem.rsplit("-", 1)[-1])
     server.shutdown()
     server.server_close()
     thread.join()
@@ -78,14 +96,58 @@ def test_nothing_is_fetched_unasked_and_the_message_names_file_hash_and_folder(e
 
 
 def test_a_local_file_fills_every_tensor_of_the_backbone(checkpoint: Path, source: WeightsSource) -> None:
-    weights = load_backbone(FIFTY.model_copy(update={"weights_file": checkpoint}), source=source)
+    config = named(checkpoint)
+    weights = load_backbone(config.model_copy(update={"weights_file": checkpoint}), source=source)
     assert weights is not None
     assert weights.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    network = build_network("resnet50", labels=2, rgb=True)
+    network = build_network(config.architecture, labels=2, folded=True)
     fill_backbone(network, weights)
-    original = torch.load(checkpoint, weights_only=True)
+    assert_filled(network, torch.load(checkpoint, weights_only=True))
+
+
+def assert_filled(network: RadiographNetwork, original: dict[str, torch.Tensor]) -> None:
+    """Every tensor of the backbone is the original's, but for the first layer, which is folded."""
+    first = f"{network.family.first}.weight"
     for name, value in network.backbone.state_dict().items():
-        torch.testing.assert_close(value, original[name])
+        expected = folded_filters(original[name], IMAGENET_MEAN, IMAGENET_STD) if name == first else original[name]
+        assert torch.equal(value, expected), name
+
+
+def test_one_channel_gives_what_three_equal_channels_give(checkpoint: Path, source: WeightsSource) -> None:
+    config = named(checkpoint)
+    reference = MADE[config.architecture](weights=None).eval()
+    tensors = torch.load(checkpoint, weights_only=True)
+    reference.load_state_dict(tensors)
+    weights = load_backbone(config.model_copy(update={"weights_file": checkpoint}), source=source)
+    assert weights is not None
+    network = build_network(config.architecture, labels=1000, folded=True).eval()
+    fill_backbone(network, weights)
+    network.head.load_state_dict({name: tensors[f"fc.{name}"] for name in ("weight", "bias")})
+    images = torch.rand(2, 1, 96, 96)
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    colour = (images.repeat(1, 3, 1, 1) - mean) / std
+    grey = torch.cat([(images - network.mean) / network.std, torch.ones_like(images)], dim=1)
+    with torch.inference_mode():
+        responses = network.backbone.conv1(grey)  # its border, too, where a folded mean without ones would be wrong
+        torch.testing.assert_close(responses, reference.conv1(colour), rtol=0, atol=1e-5)
+        torch.testing.assert_close(network(images), reference(colour), rtol=0, atol=1e-5)
+
+
+def test_three_channels_that_saw_another_range_are_folded_for_it(
+    trained: torchvision.models.ResNet, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.pth"
+    torch.save(trained.state_dict(), path)
+    weights = load_backbone(own(path, input_range=(0.0, 255.0)))
+    assert weights is not None
+    network = build_network("resnet18", labels=1, folded=True).eval()
+    fill_backbone(network, weights)
+    images = torch.rand(2, 1, 64, 64)
+    seen = []
+    trained.eval().avgpool.register_forward_hook(lambda *given: seen.append(given[2].flatten(1)))
+    with torch.inference_mode():
+        trained(images.repeat(1, 3, 1, 1) * 255)
+        torch.testing.assert_close(network.features(images), seen[0], rtol=1e-4, atol=1e-4)
 
 
 def test_an_allowed_download_lands_in_the_hub_cache_and_is_used_offline_after(
@@ -176,10 +238,9 @@ def test_a_checkpoint_of_ones_own_loads_whatever_wraps_its_names(
     assert weights is not None
     assert weights.rgb
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    network = build_network("resnet18", labels=1, rgb=True)
+    network = build_network("resnet18", labels=1, folded=True)
     fill_backbone(network, weights)
-    for name, value in network.backbone.state_dict().items():
-        assert torch.equal(value, trained.state_dict()[name])
+    assert_filled(network, trained.state_dict())
 
 
 def test_a_radiograph_network_of_one_channel_gets_the_range_it_was_trained_on(tmp_path: Path) -> None:
@@ -195,7 +256,7 @@ def test_a_radiograph_network_of_one_channel_gets_the_range_it_was_trained_on(tm
     weights = load_backbone(own(path, input_range=(-1024.0, 1024.0)))
     assert weights is not None
     assert not weights.rgb
-    network = build_network("resnet18", labels=1, rgb=False)
+    network = build_network("resnet18", labels=1)
     fill_backbone(network, weights)
     images = torch.rand(2, 1, 64, 64)
     foreign.fc = torch.nn.Identity()
@@ -255,9 +316,8 @@ def test_densenet_loads_from_files_old_and_new(tmp_path: Path) -> None:
         weights = load_backbone(Network(architecture="densenet121", weights="file", weights_file=path))
         assert weights is not None
         assert weights.rgb
-        network = build_network("densenet121", labels=2, rgb=True)
+        network = build_network("densenet121", labels=2, folded=True)
         fill_backbone(network, weights)
-        for name, value in network.backbone.state_dict().items():
-            assert torch.equal(value, tensors[name])
+        assert_filled(network, tensors)
     with pytest.raises(WeightsError, match="not a resnet18"):
         load_backbone(own(tmp_path / "0.pth"))

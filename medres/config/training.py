@@ -127,6 +127,14 @@ class Training(Frozen):
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="How far targets move towards 0.5.")
     focusing: float = Field(default=0.0, ge=0, description="Gamma of the focal loss; 0: cross-entropy.")
+    negative_focusing: float | None = Field(
+        default=None,
+        ge=0,
+        description="Gamma of negative targets where it is another (asymmetric loss); empty: focusing.",
+    )
+    negative_margin: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Negatives with a probability below this cost nothing (asymmetric loss)."
+    )
     balance: Literal["none", "positives"] = Field(
         default="none",
         description="`positives`: positive targets weigh as much as all negatives; calibration undoes it.",

@@ -87,7 +87,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "_target_": "medres.model.network.build_network",
             "architecture": card.architecture,
             "labels": len(card.labels),
-            "rgb": card.rgb,
+            "folded": card.folded,
         },
         "network": "$@network_def.to(@device)",
         "datalist": "$[{'image': str(path)} for path in sorted(Path(@input).rglob('*')) if path.is_file()]",

@@ -11,7 +11,7 @@ from medres.config import Architecture, Gate, Preprocessing
 from medres.model.calibration import OperatingPoint
 from medres.tables import sha256_json
 
-FORMAT = 2
+FORMAT = 3
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
     "diagnosis, triage or treatment of patients."
@@ -72,7 +72,7 @@ class ModelCard(_Frozen):
     format: int = FORMAT
     model_id: str = ""
     architecture: Architecture
-    rgb: bool
+    folded: bool  # the first layer holds filters of three channels, and takes a channel of ones
     tasks: tuple[Task, ...] = Field(min_length=1)  # what is asked of an image
     labels: tuple[str, ...]  # what answers it: the labels of all tasks, in the network's order
     parameters: int

@@ -237,7 +237,7 @@ def _load_member(folder: Path) -> Member:
             raise ModelError(f"{folder / name} is missing")
         if sha256_file(folder / name) != expected:
             raise ModelError(f"{folder / name} was altered or damaged: its SHA-256 is not the one in {CARD_FILE}")
-    network = build_network(card.architecture, labels=len(card.labels), rgb=card.rgb)
+    network = build_network(card.architecture, labels=len(card.labels), folded=card.folded)
     try:
         network.load_state_dict(load_tensors(folder / WEIGHTS_FILE))
         space = FeatureSpace(**load_arrays(folder / OUTLIERS_FILE))

@@ -13,8 +13,8 @@ from medres.config import Architecture
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-RADIOGRAPH_MEAN = (0.5,)
-RADIOGRAPH_STD = (0.25,)
+RADIOGRAPH_MEAN = 0.5
+RADIOGRAPH_STD = 0.25
 STRIDE = 32
 """Distance between neighbouring cells of the last feature map, input pixels."""
 
@@ -52,27 +52,26 @@ class RadiographNetwork(nn.Module):
 
     Input: float32 (N, 1, S, S) in [0, 1], higher = brighter. Output: logits (N, labels).
 
-    With ImageNet weights the one channel is normalised with ImageNet's three means and deviations and so
-    becomes three: exactly what an RGB copy of the radiograph would have given. Without them the network has
-    a one-channel first layer.
+    The first layer has one channel. `folded` adds a second, of ones, which lets it hold the filters of a network that
+    took three (`weights.folded_filters`): each of those normalises with a mean of its own, and what the means add to
+    the filters' sum ends where the zero padding begins, as the ones do. A plain bias would be wrong at the border.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, architecture: Architecture, *, labels: int, rgb: bool, dropout: float = 0.0) -> None:
+    def __init__(self, architecture: Architecture, *, labels: int, folded: bool, dropout: float = 0.0) -> None:
         super().__init__()
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if rgb else (RADIOGRAPH_MEAN, RADIOGRAPH_STD)
-        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
+        self.register_buffer("mean", torch.tensor(RADIOGRAPH_MEAN))
+        self.register_buffer("std", torch.tensor(RADIOGRAPH_STD))
+        self.folded = folded
         backbone: Any = torchvision.models.get_model(architecture, weights=None)
         self.family = family(architecture)
         features = backbone.get_submodule(self.family.head).in_features
         backbone.set_submodule(self.family.head, nn.Identity())
-        if not rgb:
-            first = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
-            backbone.set_submodule(self.family.first, first)
+        first = nn.Conv2d(2 if folded else 1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+        backbone.set_submodule(self.family.first, first)
         self.backbone = backbone
         self.frozen = False
         self.dropout = nn.Dropout(dropout)
@@ -95,6 +94,8 @@ class RadiographNetwork(nn.Module):
         """The last convolutional feature maps A, (N, channels, S/32, S/32)."""
         net = self.backbone
         x = (images - self.mean) / self.std
+        if self.folded:
+            x = torch.cat([x, torch.ones_like(x)], dim=1)
         if self.family == _DENSENET:
             return torch.relu(net.features(x))
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
@@ -114,13 +115,15 @@ class RadiographNetwork(nn.Module):
         return self.head(self.dropout(features)), features
 
 
-def build_network(architecture: Architecture, *, labels: int, rgb: bool, dropout: float = 0.0) -> RadiographNetwork:
+def build_network(
+    architecture: Architecture, *, labels: int, folded: bool = False, dropout: float = 0.0
+) -> RadiographNetwork:
     """A network with random weights, for `weights.load_backbone` or a saved model to fill.
 
-    >>> build_network("resnet18", labels=2, rgb=False).head.out_features
+    >>> build_network("resnet18", labels=2).head.out_features
     2
     """
-    return RadiographNetwork(architecture, labels=labels, rgb=rgb, dropout=dropout)
+    return RadiographNetwork(architecture, labels=labels, folded=folded, dropout=dropout)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 import torchvision
@@ -13,7 +14,14 @@ from torch import Tensor
 
 from medres.config import Architecture, Network
 from medres.errors import WeightsError
-from medres.model.network import RadiographNetwork, family
+from medres.model.network import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    RADIOGRAPH_MEAN,
+    RADIOGRAPH_STD,
+    RadiographNetwork,
+    family,
+)
 from medres.tables import sha256_file
 
 _HEADS = ("fc.", "head.", "classifier.", "op_threshs")  # not the backbone's: a new task gets a new head
@@ -48,7 +56,7 @@ class BackboneWeights:
 
     @property
     def rgb(self) -> bool:
-        """Whether the first layer takes three channels."""
+        """Whether the first layer takes three channels, which a network of one then folds."""
         first = next(self.tensors[name] for name in _FIRST if name in self.tensors)
         return first.shape[1] == 3
 
@@ -209,8 +217,36 @@ def _refuse_misfits(tensors: dict[str, Tensor], architecture: Architecture, path
 
 def fill_backbone(network: RadiographNetwork, weights: BackboneWeights) -> None:
     """Copy verified weights into a network's backbone, every tensor of it, and normalise input as they expect."""
-    network.backbone.load_state_dict(weights.tensors, strict=True)
+    tensors = dict(weights.tensors)
+    means: tuple[float, ...] = IMAGENET_MEAN if weights.rgb else (RADIOGRAPH_MEAN,)
+    deviations: tuple[float, ...] = IMAGENET_STD if weights.rgb else (RADIOGRAPH_STD,)
     if weights.input_range is not None:
         black, white = weights.input_range
-        network.mean.fill_(-black / (white - black))
-        network.std.fill_(1 / (white - black))
+        means, deviations = ((value / (white - black),) * len(means) for value in (-black, 1.0))
+    if weights.rgb:
+        first = f"{network.family.first}.weight"
+        tensors[first] = folded_filters(tensors[first], means, deviations)
+    network.backbone.load_state_dict(tensors, strict=True)
+    network.mean.fill_(fmean(means))
+    network.std.fill_(fmean(deviations))
+
+
+def folded_filters(filters: Tensor, means: Sequence[float], deviations: Sequence[float]) -> Tensor:
+    """Filters of a colour image as filters of a grey image and a constant, with the same response to a grey image.
+
+    Channel c of the three sees (x − mean_c) / std_c; the one sees u = (x − mean) / std, with the average mean and std.
+    So channel c is u · std / std_c + (mean − mean_c) / std_c: a filter of u, and one of a channel of ones.
+
+    Args:
+        filters: (64, 3, 7, 7).
+        means: of the three channels.
+        deviations: of the three channels.
+
+    Returns:
+        (64, 2, 7, 7).
+    """
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (means, deviations))
+    exact = filters.double()
+    grey = torch.einsum("ocij,c->oij", exact, std.mean() / std)
+    constant = torch.einsum("ocij,c->oij", exact, (mean.mean() - mean) / std)
+    return torch.stack([grey, constant], dim=1).to(filters.dtype)

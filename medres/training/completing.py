@@ -121,7 +121,7 @@ def complete(
         outlier_quantile=quantile,
         card={
             "architecture": config.network.architecture,
-            "rgb": weights is not None and weights.rgb,
+            "folded": weights is not None and weights.rgb,
             "tasks": cohort.manifest.tasks,
             "labels": labels,
             "preprocessing": config.preprocessing,

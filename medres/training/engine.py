@@ -75,7 +75,7 @@ def fit(
     network = build_network(
         config.network.architecture,
         labels=targets.shape[1],
-        rgb=weights is not None and weights.rgb,
+        folded=weights is not None and weights.rgb,
         dropout=config.network.dropout,
     )
     if weights is not None:
@@ -87,6 +87,8 @@ def fit(
         classes,
         config.training.label_smoothing,
         config.training.focusing,
+        config.training.negative_focusing,
+        config.training.negative_margin,
         balancing_weights(learned[list(training)]) if config.training.balance == "positives" else (),
     )
     fitting = Fitting(

@@ -56,12 +56,16 @@ class MaskedLoss:
         classes: columns of labels of which exactly one is true, one slice per question.
         smoothing: targets move this part of the way to 0.5 (Szegedy et al. 2016).
         focusing: γ of the focal loss (Lin et al. 2017); 0 is plain cross-entropy.
+        negative_focusing: γ of negative targets, where it is another (asymmetric loss, Ridnik et al. 2021).
+        negative_margin: probabilities of negatives are lowered by this much, so that those below it cost nothing.
         positive_weights: per label, the weight of positive targets; empty: 1.
     """
 
     classes: tuple[slice, ...] = ()
     smoothing: float = 0.0
     focusing: float = 0.0
+    negative_focusing: float | None = None
+    negative_margin: float = 0.0
     positive_weights: tuple[float, ...] = ()
 
     def count(self, targets: Tensor) -> Tensor:
@@ -83,16 +87,28 @@ class MaskedLoss:
         asked = torch.nan_to_num(targets)
         smooth = asked + self.smoothing * (0.5 - asked)
         weights = logits.new_tensor(self.positive_weights) if self.positive_weights else None
-        losses = functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights, reduction="none")
-        if self.focusing:
-            probability = torch.sigmoid(logits)
-            agreement = smooth * probability + (1 - smooth) * (1 - probability)
-            losses = losses * (1 - agreement) ** self.focusing
+        if self.focusing or self.negative_focusing or self.negative_margin:
+            losses = self._focused(logits, smooth, weights)
+        else:
+            losses = functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights, reduction="none")
         total = (losses * known)[:, self._alone(targets)].sum()
         for columns in self.classes:
             sure = known[:, columns].all(dim=1)
             total = total + (self._class_losses(logits[:, columns], asked[:, columns], weights, columns) * sure).sum()
         return total / self.count(targets).clamp(min=1)
+
+    def _focused(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Binary cross-entropy (N, labels) in which what is known already counts less."""
+        gamma = self.focusing if self.negative_focusing is None else self.negative_focusing
+        positive = -functional.logsigmoid(logits) * torch.sigmoid(-logits) ** self.focusing
+        if weights is not None:
+            positive = positive * weights
+        if self.negative_margin:
+            lowered = (torch.sigmoid(logits) - self.negative_margin).clamp(min=0)
+            negative = -torch.log1p(-lowered) * lowered**gamma
+        else:
+            negative = -functional.logsigmoid(-logits) * torch.sigmoid(logits) ** gamma
+        return targets * positive + (1 - targets) * negative
 
     def _class_losses(self, logits: Tensor, truth: Tensor, weights: Tensor | None, columns: slice) -> Tensor:
         """Per image (N,): cross-entropy of a softmax, weighted by the true class, focused on what is not yet known."""

@@ -129,7 +129,7 @@ class LinearProbe:
         return Fitted(network, tuple(history), chosen, str(self.compute))
 
     def _network(self) -> Any:
-        network = build_network(self.config.network.architecture, labels=self.targets.shape[1], rgb=self.weights.rgb)
+        network = build_network(self.config.network.architecture, labels=self.targets.shape[1], folded=self.weights.rgb)
         fill_backbone(network, self.weights)
         return network
 

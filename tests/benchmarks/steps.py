@@ -16,7 +16,7 @@ from medres.training.optimisation import adamw
 def bare_step(config: Config, *, side: int, steps: int) -> float:
     """Forward, loss, backward and AdamW on one batch that never changes: images/s."""
     compute, batch = choose_compute(config.training), config.training.batch_size
-    network = build_network(config.network.architecture, labels=1, rgb=False).train()
+    network = build_network(config.network.architecture, labels=1).train()
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = adamw(network, config.training)
     images = torch.rand(batch, 1, side, side).to(compute.device, memory_format=torch.channels_last)

@@ -160,7 +160,7 @@ def decoding_epoch(manifest: Path, config: Config) -> float:
     """Seconds of one epoch of a plain loop over MONAI's DataLoader that reads every file."""
     rows = read_manifest(manifest, ["half"]).rows
     items = [{"image": os.fspath(row.path), "label": float(row.targets["half"] or 0)} for row in rows]
-    network = build_network("resnet18", labels=1, rgb=False).train()
+    network = build_network("resnet18", labels=1).train()
     optimizer = torch.optim.AdamW(network.parameters())
     files = DataLoader(Dataset(items, script_transforms(config.preprocessing.size)), batch_size=32, shuffle=True)
     started = time.perf_counter()
