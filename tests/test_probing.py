@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 from torchvision.models import resnet18
 
 from medres.config import Config, load_config
 from medres.errors import TrainingError
 from medres.model.classifier import Classifier
-from medres.model.weights import BackboneWeights, load_backbone
+from medres.model.network import IMAGENET_MEAN, IMAGENET_STD
+from medres.model.weights import BackboneWeights, folded_filters, load_backbone
 from medres.tables import read_csv
 from medres.training.probing import STRENGTHS, LinearProbe
+from medres.training.tracking import Tracker
 from tests.conftest import TINY, Medres
 from tests.phantoms import blob
 
@@ -79,7 +82,9 @@ def test_the_head_is_scikit_learn_s_regression_on_standardised_features(
 def test_the_backbone_is_the_one_that_was_given(config: Config, weights: BackboneWeights) -> None:
     fitted = probe(config, weights, targets([1.0 - n % 2 for n in range(60)])).fit(range(40), range(40, 60), title="t")
     for name, value in fitted.network.backbone.state_dict().items():
-        assert torch.equal(value, weights.tensors[name]), name
+        given = weights.tensors[name]
+        expected = folded_filters(given, IMAGENET_MEAN, IMAGENET_STD) if name == "conv1.weight" else given
+        assert torch.equal(value, expected), name
 
 
 def test_unknown_labels_single_classes_and_softmax_classes_are_fitted(config: Config, weights: BackboneWeights) -> None:
@@ -102,6 +107,7 @@ def test_random_features_are_not_probed(config: Config) -> None:
 def test_a_linear_probe_goes_all_the_way(medres: Medres, backbone: Path, small_cohort: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     asked = ("--label", "disc", "--weights", backbone, "--set=training.method=linear-probe", "--tensorboard")
+    asked += ("--mlflow", f"sqlite:///{tmp_path / 'mlflow.db'}")
     done = medres("crossval", small_cohort, *asked, "--out", run, *TINY)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("features of 80 images computed once") == 1
@@ -112,3 +118,36 @@ def test_a_linear_probe_goes_all_the_way(medres: Medres, backbone: Path, small_c
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(STRENGTHS) + 1))
     assert list((run / "models" / "fold-0" / "tensorboard").glob("events*"))
     assert "Inverse regularisation" in (run / "report.html").read_text()
+    assert_tracked(f"sqlite:///{tmp_path / 'mlflow.db'}", run / "models" / "fold-0", epochs=len(STRENGTHS))
+
+
+def assert_tracked(uri: str, fold: Path, *, epochs: int) -> None:
+    """MLflow has every epoch of a fold once, and the configuration."""
+    client = MlflowClient(tracking_uri=uri)
+    run = client.get_run((fold / "mlflow-run.txt").read_text().strip())
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "quick fold 1/2"
+    assert run.data.params["training.method"] == "linear-probe"
+    losses = client.get_metric_history(run.info.run_id, "validation_loss")
+    assert [metric.step for metric in losses] == list(range(1, epochs + 1))
+    rows = read_csv(fold / "history.csv")
+    assert [metric.value for metric in losses] == [float(cell) for cell in rows["validation_loss"]]
+
+
+def test_a_tracker_sends_each_epoch_once_and_a_server_that_is_gone_costs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    history = [{"epoch": epoch, "loss": 1 / epoch, "validation_auroc": None} for epoch in (1, 2, 3)]
+    config = load_config("quick", [f"tracking.mlflow=sqlite:///{tmp_path / 'mlflow.db'}"])
+    Tracker(tmp_path, config, title="fold 1/2").write(history[:2])
+    Tracker(tmp_path, config, title="fold 1/2").write(history)  # after an interruption
+    client = MlflowClient(tracking_uri=config.tracking.mlflow)
+    kept = client.get_metric_history((tmp_path / "mlflow-run.txt").read_text().strip(), "loss")
+    assert [metric.step for metric in kept] == [1, 2, 3]
+    gone = Tracker(
+        tmp_path / "gone", load_config("quick", ["tracking.mlflow=http://127.0.0.1:9"]), title="x"
+    )
+    gone.write(history)
+    gone.close()
+    assert "MLflow did not take epoch 3" in caplog.text
+    assert len((tmp_path / "gone" / "history.jsonl").read_text().splitlines()) == 3

@@ -23,12 +23,19 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(verb)
     def configured(
-        *, recipe: str, overrides: tuple[str, ...], weights: Path | None, tensorboard: bool, **others: Any
+        *,
+        recipe: str,
+        overrides: tuple[str, ...],
+        weights: Path | None,
+        tensorboard: bool,
+        mlflow: str,
+        **others: Any,
     ) -> None:
         from medres.config import load_config
 
         own = ("network.weights=file", f"network.weights_file={json.dumps(str(weights))}") if weights else ()
-        tracked = ("tracking.tensorboard=true",) if tensorboard else ()
+        tracked: tuple[str, ...] = ("tracking.tensorboard=true",) if tensorboard else ()
+        tracked += (f"tracking.mlflow={json.dumps(mlflow)}",) if mlflow else ()
         verb(config=load_config(recipe, (*own, *tracked, *overrides)), **others)
 
     config = click.option(
@@ -48,7 +55,13 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
     board = click.option(
         "--tensorboard", is_flag=True, help="Write event files for TensorBoard beside each model (medres[tensorboard])."
     )
-    return config(start(change(board(configured))))
+    runs = click.option(
+        "--mlflow",
+        metavar="http://HOST:PORT|sqlite:///FILE",
+        default="",
+        help="Send epochs to this MLflow (medres[mlflow]).",
+    )
+    return config(start(change(board(runs(configured)))))
 
 
 def with_cohort(verb: Verb) -> Verb:

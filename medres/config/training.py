@@ -175,6 +175,11 @@ class Tracking(Frozen):
     tensorboard: bool = Field(
         default=False, description="Event files for TensorBoard in the model's folder (needs medres[tensorboard])."
     )
+    mlflow: str = Field(
+        default="",
+        description="Where MLflow keeps runs, e.g. http://server:5000 or sqlite:///mlflow.db (needs medres[mlflow]); "
+        "empty: nowhere. One run a fit, in the experiment `medres`; labels and paths of images are not sent.",
+    )
 
 
 class CrossValidation(Frozen):

@@ -44,7 +44,22 @@ class Fitter:
             seed: of everything random.
             title: what log lines call this fit.
         """
-        tracker = Tracker(home, tensorboard=self.config.tracking.tensorboard) if self.processes.first else None
+        tracker = Tracker(home, self.config, title=title) if self.processes.first else None
+        fitted = self._fit(home, training, validation, seed=seed, title=title, tracker=tracker)
+        if tracker:
+            tracker.close()
+        return fitted
+
+    def _fit(
+        self,
+        home: Path,
+        training: Sequence[int],
+        validation: Sequence[int],
+        *,
+        seed: int,
+        title: str,
+        tracker: Tracker | None,
+    ) -> Fitted:
         if self.probe is not None:
             return self.probe.fit(training, validation, title=title, tracker=tracker)
         return fit(

@@ -1,18 +1,27 @@
-"""What a training did, epoch by epoch, on disk while it goes on: JSON lines and CSV, TensorBoard when asked for."""
+"""What a training did, epoch by epoch, while it goes on: JSON lines and CSV, TensorBoard and MLflow when asked for."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from medres.config import Config
 from medres.errors import UsageError
 from medres.tables import write_csv, write_text
 
+log = logging.getLogger(__name__)
+
 HISTORY = "history.jsonl"
+_RUN = "mlflow-run.txt"  # the run that an interrupted fit goes on with
+_EXPERIMENT = "medres"
 _PLOTTED = ("loss", "validation_loss", "validation_auroc", "learning_rate", "images_per_second")
+_LONGEST_VALUE = 500  # characters of a parameter that every MLflow server takes
 
 
 class Tracker:
@@ -20,17 +29,18 @@ class Tracker:
 
     Args:
         folder: of one fit; made with the first epoch.
-        tensorboard: write event files into `tensorboard/` as well.
+        config: `tracking` says what else is written; all of it is what MLflow calls the run's parameters.
+        title: what MLflow calls the run.
 
     Raises:
-        UsageError: TensorBoard is asked for and not installed.
+        UsageError: TensorBoard or MLflow is asked for and not installed.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
-        if tensorboard and find_spec("tensorboard") is None:
-            raise UsageError("tracking.tensorboard needs the package tensorboard: pip install 'medres[tensorboard]'")
-        self.folder = folder
-        self.tensorboard = tensorboard
+    def __init__(self, folder: Path, config: Config, *, title: str) -> None:
+        self.folder, self.config, self.title = folder, config, title
+        for package, asked in (("tensorboard", config.tracking.tensorboard), ("mlflow", config.tracking.mlflow)):
+            if asked and find_spec(package) is None:
+                raise UsageError(f"tracking.{package} needs the package {package}: pip install 'medres[{package}]'")
         self._shown = 0
 
     def write(self, history: Sequence[Mapping[str, Any]]) -> None:
@@ -41,15 +51,66 @@ class Tracker:
         lines = (json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in history)
         write_text(self.folder / HISTORY, "".join(f"{line}\n" for line in lines))
         write_csv(self.folder / "history.csv", pd.DataFrame(list(history)))
-        if self.tensorboard:
+        if self.config.tracking.tensorboard:
             self._plot(history)
+        if self.config.tracking.mlflow:
+            try:
+                self._send(history)
+            except Exception as error:  # noqa: BLE001  whatever a server does, the training goes on
+                log.warning("MLflow did not take epoch %d (it stands in %s): %s", len(history), HISTORY, error)
+        self._shown = len(history)
 
     def _plot(self, history: Sequence[Mapping[str, Any]]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(self.folder / "tensorboard") as writer:
             for entry in history[self._shown :]:
-                for name in _PLOTTED:
-                    if entry.get(name) is not None:
-                        writer.add_scalar(name, entry[name], entry["epoch"])
-        self._shown = len(history)
+                for name, value in _values(entry):
+                    writer.add_scalar(name, value, entry["epoch"])
+
+    def _send(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Send the epochs that the MLflow run does not have."""
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else a server that is gone costs minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        from mlflow.entities import Metric
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.config.tracking.mlflow)
+        kept = self.folder / _RUN
+        run = kept.read_text(encoding="utf-8").strip() if kept.is_file() else self._begin(client)
+        known = {metric.step for metric in client.get_metric_history(run, "loss")}
+        now = round(time.time() * 1000)
+        new = [
+            Metric(name, value, now, entry["epoch"])
+            for entry in history
+            if entry["epoch"] not in known
+            for name, value in _values(entry)
+        ]
+        client.log_batch(run, metrics=new)
+
+    def _begin(self, client: Any) -> str:
+        """A new MLflow run, with the configuration as its parameters."""
+        experiment = client.get_experiment_by_name(_EXPERIMENT)
+        number = experiment.experiment_id if experiment else client.create_experiment(_EXPERIMENT)
+        run = client.create_run(number, run_name=f"{self.config.name} {self.title}").info.run_id
+        for part, values in self.config.model_dump(mode="json").items():
+            for name, value in values.items() if isinstance(values, dict) else [("", values)]:
+                client.log_param(run, f"{part}.{name}".rstrip("."), str(value)[:_LONGEST_VALUE])
+        write_text(self.folder / _RUN, f"{run}\n")
+        return str(run)
+
+    def close(self) -> None:
+        """Say that the fit is complete."""
+        kept = self.folder / _RUN
+        if not self.config.tracking.mlflow or not kept.is_file():
+            return
+        from mlflow.tracking import MlflowClient
+
+        try:
+            MlflowClient(tracking_uri=self.config.tracking.mlflow).set_terminated(kept.read_text().strip())
+        except Exception as error:  # noqa: BLE001  as above
+            log.warning("MLflow did not take the end of the training: %s", error)
+
+
+def _values(entry: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return [(name, float(entry[name])) for name in _PLOTTED if entry.get(name) is not None]
