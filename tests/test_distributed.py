@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,39 +56,72 @@ with joined("cpu") as processes:
 """
 
 
-def together(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
+def torchrun(*arguments: object, processes: int = 2) -> tuple[list[str], dict[str, str]]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += map(str, arguments)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return [*command, *map(str, arguments)], {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def together(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    command, environment = torchrun(*arguments, processes=processes)
     return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, check=False)
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_cohort(tmp_path_factory.mktemp("cohort"), patients=24)
+def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    cohort = write_cohort(tmp_path_factory.mktemp("cohort"), patients=24)
+    return ("crossval", cohort, "--label", "disc", *STEADY)
+
+
+@pytest.fixture(scope="module")
+def both(asked: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("both")
+    done = together("-m", "medres.cli", *asked, "--out", folder / "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("disc: AUROC") == 1  # one process speaks
+    assert [path.name for path in folder.iterdir()] == ["run"]
+    return folder / "run"
+
+
+def assert_same_curves(one: Path, other: Path, *, within: float) -> None:
+    for fold in ("fold-0", "fold-1"):
+        histories = [read_csv(run / "models" / fold / "history.csv") for run in (one, other)]
+        for column in ("loss", "validation_loss", "validation_auroc"):
+            left, right = (history[column].astype(float) for history in histories)
+            assert np.allclose(left, right, rtol=0, atol=within), (fold, column)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over a local store")
 def test_two_processes_have_the_loss_curve_of_one_with_the_same_batches(
-    medres: Medres, cohort: Path, tmp_path: Path
+    medres: Medres, asked: tuple[object, ...], both: Path, tmp_path: Path
 ) -> None:
-    asked = ("crossval", cohort, "--label", "disc", *STEADY)
-    alone = medres(*asked, "--out", tmp_path / "alone")
-    assert alone.returncode == 0, alone.stderr
-    both = together("-m", "medres.cli", *asked, "--out", tmp_path / "both")
-    assert both.returncode == 0, both.stderr
-    assert both.stdout.count("disc: AUROC") == 1  # one process speaks
+    alone = tmp_path / "alone"
+    done = medres(*asked, "--out", alone)
+    assert done.returncode == 0, done.stderr
+    assert_same_curves(alone, both, within=1e-4)
     for fold in ("fold-0", "fold-1"):
-        one, two = (read_csv(tmp_path / run / "models" / fold / "history.csv") for run in ("alone", "both"))
-        for column in ("loss", "validation_loss", "validation_auroc"):
-            assert np.allclose(one[column].astype(float), two[column].astype(float), atol=1e-4), (fold, column)
-        left, right = (
-            load_file(tmp_path / run / "models" / fold / "models" / "model.safetensors") for run in ("alone", "both")
-        )
+        left, right = (load_file(run / "models" / fold / "models" / "model.safetensors") for run in (alone, both))
         assert all(np.allclose(left[name], right[name], atol=1e-3) for name in left)
-    assert len(read_csv(tmp_path / "both" / "oof.csv")) == 48
-    assert read_json(tmp_path / "both" / "splits.json") == read_json(tmp_path / "alone" / "splits.json")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "both"]
+    assert len(read_csv(both / "oof.csv")) == 48
+    assert read_json(both / "splits.json") == read_json(alone / "splits.json")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_two_processes_that_were_ended_go_on_to_the_same_end(
+    asked: tuple[object, ...], both: Path, tmp_path: Path
+) -> None:
+    command, environment = torchrun("-m", "medres.cli", *asked, "--out", tmp_path / "run")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as running:
+        assert running.stderr is not None
+        next(line for line in running.stderr if "fold 1/2 · epoch 2/3" in line)
+        running.send_signal(signal.SIGTERM)  # torchrun ends its processes
+        running.stderr.read()
+        assert running.wait(timeout=120) != 0
+    assert not (tmp_path / "run").exists()
+    done = together("-m", "medres.cli", *asked, "--out", tmp_path / "run", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "fold 1/2 · going on after epoch" in done.stderr
+    assert_same_curves(tmp_path / "run", both, within=1e-6)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over a local store")

@@ -121,6 +121,20 @@ def test_monai_runs_the_saved_bundle_to_the_same_probabilities(
     np.testing.assert_allclose(bundle["prob_disc"], expected, atol=1e-5)
 
 
+def test_monai_runs_the_saved_recipe_to_the_same_network(small_model: Path, small_cohort: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "monai.bundle", "run",
+        "--config_file", str(small_model / "configs" / "train.json"),
+        "--manifest", str(small_cohort),
+        "--output", str(tmp_path / "again"),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cards = [json.loads((folder / "medres.json").read_text()) for folder in (small_model, tmp_path / "again")]
+    for fact in ("weights_sha256", "tasks", "temperatures", "operating_points"):
+        assert cards[0][fact] == cards[1][fact], fact
+
+
 def test_the_bundle_says_what_monai_asks_for(small_model: Path) -> None:
     metadata = json.loads((small_model / "configs" / "metadata.json").read_text())
     for field in ("version", "monai_version", "pytorch_version", "numpy_version", "task", "network_data_format"):

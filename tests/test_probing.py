@@ -144,9 +144,7 @@ def test_a_tracker_sends_each_epoch_once_and_a_server_that_is_gone_costs_nothing
     client = MlflowClient(tracking_uri=config.tracking.mlflow)
     kept = client.get_metric_history((tmp_path / "mlflow-run.txt").read_text().strip(), "loss")
     assert [metric.step for metric in kept] == [1, 2, 3]
-    gone = Tracker(
-        tmp_path / "gone", load_config("quick", ["tracking.mlflow=http://127.0.0.1:9"]), title="x"
-    )
+    gone = Tracker(tmp_path / "gone", load_config("quick", ["tracking.mlflow=http://127.0.0.1:9"]), title="x")
     gone.write(history)
     gone.close()
     assert "MLflow did not take epoch 3" in caplog.text

@@ -47,6 +47,22 @@ def test_the_same_seed_gives_the_same_network_bit_for_bit_and_another_seed_anoth
     assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
 
 
+def test_a_compiled_network_learns_the_same_and_is_saved_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+    original = torch.compile
+
+    def traced(network: torch.nn.Module) -> Any:
+        compiled.append(network)
+        return original(network, backend="eager")  # traced as ever; generating code would take a minute
+
+    monkeypatch.setattr(torch, "compile", traced)
+    plain, fast = _fit(0), _fit(0, compile=True)
+    assert len(compiled) == 1
+    states = [fitted.network.state_dict() for fitted in (plain, fast)]  # type: ignore[attr-defined]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.allclose(states[0][name], states[1][name], atol=1e-5) for name in states[0])
+
+
 def test_the_history_has_every_epoch_with_its_size_and_only_the_last_stage_gives_the_network() -> None:
     fitted = _fit(saturation=1.0, patience=9)
     sizes = [entry["size"] for entry in fitted.history]  # type: ignore[attr-defined]

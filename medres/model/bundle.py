@@ -151,14 +151,15 @@ def train(card: ModelCard) -> dict[str, Any]:
             "$from pathlib import Path",
             "$from medres.config import Config",
             "$from medres.cohort.tasks import read_tasks",
+            "$from medres.training.train import train_model",
         ],
         "manifest": "",
         "output": "",
         "tasks": [asdict(task) for task in card.tasks],
         "config": card.provenance.config,
         "run": [
-            "$__import__('medres.training.train', fromlist=['train_model']).train_model("
-            "Path(@manifest), labels=read_tasks(@tasks), config=Config.model_validate(@config), out=Path(@output))"
+            "$train_model(Path(@manifest), labels=read_tasks(@tasks), "
+            "config=Config.model_validate(@config), out=Path(@output))"
         ],
     }
 
