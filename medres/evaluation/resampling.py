@@ -66,7 +66,7 @@ def _runs(values: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
 
 
-def _tied_counts(
+def tied_counts(
     labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp], *, descending: bool
 ) -> Callable[[Counts], tuple[Counts, Counts]]:
     """How many positive and negative images have each distinct score: (replicates, distinct scores), twice."""
@@ -105,7 +105,7 @@ def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDAr
 
 def _partial_auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
     """The area left of a false positive rate, scaled so that chance is 0.5 and perfection 1 (McClish 1989)."""
-    tied = _tied_counts(labels, scores, patient, descending=True)
+    tied = tied_counts(labels, scores, patient, descending=True)
     most = FALSE_POSITIVE_RATES
     by_chance = most**2 / 2
 
@@ -124,7 +124,7 @@ def _partial_auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patie
 
 def _average_precision(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
     """Precision at every distinct score, weighted by the recall gained there."""
-    tied = _tied_counts(labels, scores, patient, descending=True)
+    tied = tied_counts(labels, scores, patient, descending=True)
 
     def values(counts: Counts) -> NDArray[np.float64]:
         positives, negatives = tied(counts)
