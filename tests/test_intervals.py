@@ -203,6 +203,8 @@ def test_a_perfect_result_in_a_small_cohort_is_not_called_certain() -> None:
     sensitivity = bootstrap(labels, np.round(scores), groups, statistic="sensitivity")
     assert (sensitivity.low, sensitivity.high) == exact_bounds(8, 8)
     assert bootstrap(labels, scores, groups, statistic="average_precision").low is None
+    tiny = bootstrap([1, 1, 0, 0, 0], [0.9, 0.8, 0.3, 0.2, 0.1], range(5))  # some resamples lack a class
+    assert (tiny.low, tiny.high) == exact_bounds(2, 2)
 
 
 def test_wrong_arguments_are_refused() -> None:

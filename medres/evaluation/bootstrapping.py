@@ -87,10 +87,7 @@ def bootstraps(
     parts = _parts(samples)
     unsettled = [place for place, part in enumerate(parts) if part.settled is None]
     drawn = dict(zip(unsettled, _draw([parts[place] for place in unsettled], replicates, seed), strict=True))
-    said = f"patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
-    return [
-        part.settled or _percentile_interval(part, drawn[place], confidence, said) for place, part in enumerate(parts)
-    ]
+    return [part.settled or _interval(part, drawn[place], confidence, seed) for place, part in enumerate(parts)]
 
 
 def replicate(
@@ -216,16 +213,32 @@ def _draw(parts: Sequence[_Part], replicates: int, seed: int) -> NDArray[np.floa
     return found
 
 
-def _percentile_interval(part: _Part, drawn: NDArray[np.float64], confidence: float, said: str) -> Interval:
+def _interval(part: _Part, drawn: NDArray[np.float64], confidence: float, seed: int) -> Interval:
     assert part.value is not None
     defined = drawn[~np.isnan(drawn)]
-    n, n_patients = int(part.base.sum()), len(np.unique(part.patient[part.base]))
-    if not len(defined):
-        return Interval(part.value, None, None, UNDEFINED, n, n_patients)
-    if np.ptp(defined) == 0 and defined[0] == part.value:
+    if len(defined) and (defined == part.value).all():
         return _unanimous(part.name, part.value, part.truth, part.patient, part.base, confidence)
+    n, n_patients = int(part.base.sum()), len(np.unique(part.patient[part.base]))
+    return percentile_interval(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
+
+
+def percentile_interval(
+    value: float, drawn: NDArray[np.float64], *, n: int, n_patients: int, confidence: float, seed: int
+) -> Interval:
+    """The interval of a defined value from its resampled values (replicates,), NaN where undefined.
+
+    No bounds where the resamples show no uncertainty.
+    """
+    if n_patients < 2:
+        return Interval(value, None, None, ONE_PATIENT, n, n_patients)
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return Interval(value, None, None, UNDEFINED, n, n_patients)
     low, high = percentiles(defined, confidence)
-    return Interval(part.value, low, high, said + undefined_replicates(drawn), n, n_patients)
+    if low == high == value:
+        return Interval(value, None, None, SAME_VALUE, n, n_patients)
+    method = f"patient-clustered bootstrap, percentile, {len(drawn)} replicates, seed {seed}"
+    return Interval(value, low, high, method + undefined_replicates(drawn), n, n_patients)
 
 
 def percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing
-from medres.model.calibration import OperatingPoint
+from medres.model.calibration import OperatingPoint, Rule
 from medres.tables import sha256_json
 
 FORMAT = 2
@@ -80,7 +80,8 @@ class ModelCard(_Frozen):
     preprocessing_sha256: str
     gate: Gate
     temperatures: dict[str, float]
-    operating_points: dict[str, OperatingPoint]
+    operating_points: dict[str, OperatingPoint]  # what the model decides by
+    points_by_rule: dict[str, dict[Rule, OperatingPoint]] = {}  # of every rule; {} on cards of before there were three
     heatmap_scale: dict[str, float]  # logit units drawn as full colour, the same for every image
     outliers: Outliers
     weights_sha256: str
@@ -106,5 +107,6 @@ class ModelCard(_Frozen):
 
     def identifier(self) -> str:
         """The model's name: its architecture and a hash of everything else on the card."""
-        content = self.model_dump(mode="json", exclude={"model_id"})
+        absent = set() if self.points_by_rule else {"points_by_rule"}  # else the names of older cards would change
+        content = self.model_dump(mode="json", exclude={"model_id"} | absent)
         return f"{self.architecture}-{sha256_json(content)[:12]}"
