@@ -227,16 +227,16 @@ def percentile_interval(
 ) -> Interval:
     """The interval of a defined value from its resampled values (replicates,), NaN where undefined.
 
-    No bounds where the resamples show no uncertainty.
+    No bounds where every resample gives the value itself: that is no certainty.
     """
     if n_patients < 2:
         return Interval(value, None, None, ONE_PATIENT, n, n_patients)
     defined = drawn[~np.isnan(drawn)]
     if not len(defined):
         return Interval(value, None, None, UNDEFINED, n, n_patients)
-    low, high = percentiles(defined, confidence)
-    if low == high == value:
+    if (defined == value).all():
         return Interval(value, None, None, SAME_VALUE, n, n_patients)
+    low, high = percentiles(defined, confidence)
     method = f"patient-clustered bootstrap, percentile, {len(drawn)} replicates, seed {seed}"
     return Interval(value, low, high, method + undefined_replicates(drawn), n, n_patients)
 

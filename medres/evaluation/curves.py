@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medres.evaluation.bootstrapping import ONE_PATIENT
 from medres.evaluation.metrics import checked
-from medres.evaluation.resampling import Counts, divide, patient_numbers, resamples, tied_counts
+from medres.evaluation.resampling import Counts, patient_numbers, resamples, tied_counts
 
 Kernel = Callable[[Counts], NDArray[np.float64]]
 """Counts of patients (replicates, patients) to a curve each (replicates, points); NaN where undefined."""
@@ -168,7 +168,8 @@ def decision_curve(
         per_patient = np.stack(gains, axis=1)
 
         def curves(counts: Counts) -> NDArray[np.float64]:
-            return divide(counts @ per_patient, np.broadcast_to(counts @ images, (len(places), len(counts))).T)
+            weights = counts.astype(np.float64)
+            return (weights @ per_patient) / (weights @ images)[:, None]  # every patient has an image
 
         return _band(places, curves, truth, patient, replicates, confidence, seed)
 

@@ -51,7 +51,7 @@ class _Images:
         if self.patient is not None:
             owners = [self.patient[places] for places in held]
             sums = [np.bincount(*pair, minlength=self.n_patients) for pair in zip(owners, sums, strict=True)]
-            holders = [np.count_nonzero(np.bincount(owner)) for owner in owners]
+            holders = [len(np.unique(owner)) for owner in owners]
             together = 2 * float(sums[0] @ sums[1])
         if min(holders) < 2:
             return None

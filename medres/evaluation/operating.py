@@ -45,7 +45,7 @@ def points_of_rules(
         `{RULE: {"sensitivity", "specificity", "ppv", "npv", "f1": {"value", "low", "high", "method", "n",
         "n_patients"}, "n_called", "at_prevalence": {PREVALENCE: {"ppv", "npv": {...}}}}}`.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for rule, called in decisions.items():
         samples = [Sample(truth, called, patients, name) for name in OF_DECISIONS]
         intervals = bootstraps(samples, replicates=evaluation.replicates, confidence=evaluation.confidence, seed=seed)
