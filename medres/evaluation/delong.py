@@ -50,7 +50,10 @@ class _Images:
         together = 0.0
         if self.patient is not None:
             owners = [self.patient[places] for places in held]
-            sums = [np.bincount(*pair, minlength=self.n_patients) for pair in zip(owners, sums, strict=True)]
+            sums = [
+                np.bincount(owner, weights=part, minlength=self.n_patients)
+                for owner, part in zip(owners, sums, strict=True)
+            ]
             holders = [len(np.unique(owner)) for owner in owners]
             together = 2 * float(sums[0] @ sums[1])
         if min(holders) < 2:

@@ -59,7 +59,7 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], ND
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise ValueError(f"one label and one score per image, got shapes {truth.shape} and {values.shape}")
-    if not np.isin(truth, (0, 1)).all():
+    if not ((truth == 0) | (truth == 1)).all():
         raise ValueError("labels must be 0 or 1; leave unknown and uncertain images out")
     if not np.isfinite(values).all():
         raise ValueError("scores must be finite numbers")
