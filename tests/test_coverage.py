@@ -1,16 +1,19 @@
-"""Where images of a patient resemble each other, clustered intervals hold the truth as often as they say; others do not.
+"""Where images of a patient resemble each other, clustered intervals hold the truth as often as they say.
 
-Patients have five images each. What makes a label and what makes a score belong mostly to the patient, in such a way that
-the distribution of one image is simple: its AUROC, sensitivity and specificity are known exactly.
+Patients have five images each. What makes a label and what makes a score belong mostly to the patient, in such a way
+that the distribution of one image is simple: its AUROC, sensitivity and specificity are known exactly.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.special import expit
 from scipy.stats import norm
 
+from medres.config import Evaluation
 from medres.evaluation.intervals import (
     Sample,
     bootstraps,
@@ -18,6 +21,7 @@ from medres.evaluation.intervals import (
     delong_difference,
     wilson,
 )
+from medres.evaluation.summary import summarise
 from medres.records import Difference, Interval
 
 PATIENTS, IMAGES = 200, 5
@@ -91,3 +95,29 @@ def test_clustered_intervals_cover_the_truth_95_times_of_100_and_plain_ones_far_
     assert len(plain) == 3
     assert all(0.93 <= share <= 0.97 for share in clustered.values()), coverage
     assert all(share < 0.85 for share in plain.values()), coverage
+
+
+def test_labels_permuted_among_patients_give_intervals_that_hold_a_half() -> None:
+    hits = {"pooled": 0, "clustered DeLong": 0, "plain DeLong": 0}
+    for seed in range(20):
+        labels, scores, _, groups = cohort(10_000 + seed)
+        order = np.random.default_rng(seed).permutation(PATIENTS)
+        permuted = labels.reshape(PATIENTS, IMAGES)[order].ravel()  # a patient's labels stay together
+        table = pd.DataFrame(
+            {
+                "PatientID": groups.astype(str),
+                "fold": groups % 5,
+                "label_permuted": permuted,
+                "prob_permuted": expit(scores),
+                "positive_permuted": (scores > CUT).astype(int),
+            }
+        )
+        found = summarise(table, labels=["permuted"], evaluation=Evaluation(), seed=seed)
+        pooled = found["labels"]["permuted"]["pooled"]["auroc"]
+        hits["pooled"] += pooled["low"] <= 0.5 <= pooled["high"]
+        hits["clustered DeLong"] += covers(delong(permuted, scores, groups), 0.5)
+        hits["plain DeLong"] += covers(delong(permuted, scores), 0.5)
+    print(hits)
+    assert hits["pooled"] >= 18, hits
+    assert hits["clustered DeLong"] >= 18, hits
+    assert hits["plain DeLong"] < 18, hits

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.evaluation.resampling import patient_numbers
+from medres.evaluation.resampling import patient_numbers, runs
 from medres.records import Difference, Interval
 
 _INDEPENDENT = "DeLong, images taken as independent, not clustered"
@@ -45,16 +45,15 @@ class _Images:
         Where every patient has one image, the clustered variance is DeLong's. Source: Obuchowski 1997.
         """
         held = [np.flatnonzero(self.truth == one) for one in (1, 0)]
-        sums = [influence[places] for places in held]
-        holders = [len(places) for places in held]
-        together = 0.0
+        holders, together = [len(places) for places in held], 0.0
+        sums: list[NDArray[np.float64]] = [influence[places] for places in held]
         if self.patient is not None:
             owners = [self.patient[places] for places in held]
+            holders = [len(np.unique(owner)) for owner in owners]
             sums = [
-                np.bincount(owner, weights=part, minlength=self.n_patients)
+                np.bincount(owner, part, self.n_patients).astype(np.float64)
                 for owner, part in zip(owners, sums, strict=True)
             ]
-            holders = [len(np.unique(owner)) for owner in owners]
             together = 2 * float(sums[0] @ sums[1])
         if min(holders) < 2:
             return None
@@ -147,18 +146,17 @@ def _area(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple[float,
 
     Source: Sun and Xu 2014.
     """
-    positives, negatives = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
-    positives, negatives = (places[np.argsort(scores[places])] for places in (positives, negatives))
-    m, n = len(positives), len(negatives)
-    below = _twice_below(scores[positives], scores[negatives])
-    above = 2 * m - _twice_below(scores[negatives], scores[positives])
-    value = float(below.sum() / (2 * m * n))
-    influence = np.empty(len(truth))
-    influence[positives] = (below / (2 * n) - value) / m
-    influence[negatives] = (above / (2 * m) - value) / n
+    order = np.argsort(scores)
+    positive = truth[order] == 1
+    m, n = int(positive.sum()), int((~positive).sum())
+    starts = runs(scores[order])
+    ends = np.append(starts[1:], len(order))
+    before = np.append(0, np.cumsum(positive))  # positives in front of each place
+    run = np.repeat(np.arange(len(starts)), ends - starts)
+    positives_twice = (before[starts] + before[ends])[run]  # below each image, ties half
+    negatives_twice = (starts + ends)[run] - positives_twice
+    value = float(negatives_twice[positive].sum() / (2 * m * n))
+    right = np.where(positive, negatives_twice / (2 * n), (2 * m - positives_twice) / (2 * m))
+    influence = np.empty(len(order))
+    influence[order] = (right - value) / np.where(positive, m, n)
     return value, influence
-
-
-def _twice_below(own: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Twice the number of others below each score, ties half; both are sorted."""
-    return np.searchsorted(other, own, side="left") + np.searchsorted(other, own, side="right")

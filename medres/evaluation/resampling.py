@@ -61,7 +61,7 @@ def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> 
     return result
 
 
-def _runs(values: NDArray[np.float64]) -> NDArray[np.intp]:
+def runs(values: NDArray[np.float64]) -> NDArray[np.intp]:
     """Where runs of equal values start in a sorted array."""
     return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
 
@@ -71,7 +71,7 @@ def tied_counts(
 ) -> Callable[[Counts], tuple[Counts, Counts]]:
     """How many positive and negative images have each distinct score: (replicates, distinct scores), twice."""
     order = np.argsort(-scores if descending else scores, kind="stable")
-    starts = _runs(scores[order])
+    starts = runs(scores[order])
     owner, positive = patient[order], labels[order] == 1
 
     def count(counts: Counts) -> tuple[Counts, Counts]:

@@ -12,6 +12,7 @@ from medres.model.calibration import OperatingPoint, Rule
 from medres.tables import sha256_json
 
 FORMAT = 2
+_ADDED_LATER = ("points_by_rule",)  # older cards lack them; absent, they are no part of a model's name
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
     "diagnosis, triage or treatment of patients."
@@ -107,6 +108,6 @@ class ModelCard(_Frozen):
 
     def identifier(self) -> str:
         """The model's name: its architecture and a hash of everything else on the card."""
-        absent = set() if self.points_by_rule else {"points_by_rule"}  # else the names of older cards would change
-        content = self.model_dump(mode="json", exclude={"model_id"} | absent)
+        absent = {name for name in _ADDED_LATER if not getattr(self, name)}
+        content = self.model_dump(mode="json", exclude={"model_id", *absent})
         return f"{self.architecture}-{sha256_json(content)[:12]}"
