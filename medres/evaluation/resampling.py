@@ -22,7 +22,7 @@ Prepare = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray[np.intp]], K
 """Labels, scores and patient numbers, one of each per image, to the kernel of a statistic."""
 
 BINS = 10
-FALSE_POSITIVE_RATES = 0.1  # those up to here make the partial AUROC: an alarm rate that a reader can bear
+MOST_FALSE_POSITIVES = 0.1  # the false positive rate up to which the partial AUROC looks
 _CELLS = 400_000  # of the largest temporary matrix: 3 MB, which a processor's cache holds
 
 
@@ -106,7 +106,7 @@ def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDAr
 def _partial_auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
     """The area left of a false positive rate, scaled so that chance is 0.5 and perfection 1 (McClish 1989)."""
     tied = tied_counts(labels, scores, patient, descending=True)
-    most = FALSE_POSITIVE_RATES
+    most = MOST_FALSE_POSITIVES
     by_chance = most**2 / 2
 
     def values(counts: Counts) -> NDArray[np.float64]:
