@@ -20,10 +20,12 @@ from medres.records import Interval
 _MEANINGS = {
     "auroc": ("AUROC", "chance that a positive image scores above a negative one"),
     "average_precision": ("Average precision", "precision averaged over recall; chance is the prevalence"),
+    "partial_auroc": ("Partial AUROC", "AUROC where at most 10 % of negatives are called; chance is 0.5, perfect 1"),
     "sensitivity": ("Sensitivity", "share of positives that were called, at the frozen thresholds"),
     "specificity": ("Specificity", "share of negatives that were not called"),
     "ppv": ("PPV", "share of positive calls that are right, at this prevalence"),
     "npv": ("NPV", "share of negative calls that are right, at this prevalence"),
+    "f1": ("F1", "harmonic mean of sensitivity and PPV, at this prevalence"),
     "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
     "expected_calibration_error": ("Calibration error", "mean gap of probability and truth in ten bins; 0 is perfect"),
     "calibration_slope": ("Calibration slope", "1 is perfect; below 1 too extreme, above 1 too timid"),
@@ -36,6 +38,7 @@ _TASK_MEANINGS = {
     ),
     "accuracy": ("Accuracy", "share of images whose answer is exactly right"),
     "mean_absolute_error": ("Mean absolute error", "mean distance from the true grade, in grades"),
+    "macro_auroc": ("Macro AUROC", "mean AUROC of the labels that answer it"),
     "balanced_accuracy": ("Balanced accuracy", "share that is right within each class, averaged over classes"),
 }
 _MOST_MISTAKES = 5
@@ -154,7 +157,7 @@ def label_section(
         evaluation: for the intervals of subgroups.
     """
     confusion = _confusion(images)
-    rows = [_row(name, content["pooled"][name], confusion) for name in METRICS]
+    rows = [_row(name, content["pooled"][name], confusion) for name in METRICS if name in content["pooled"]]
     values = {row.key: row.result.value for row in rows}
     thresholds = _thresholds(run, label)
     aurocs = [fold["auroc"] for fold in content["folds"] if fold["auroc"] is not None]
