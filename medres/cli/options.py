@@ -108,6 +108,27 @@ def with_resume(verb: Verb) -> Verb:
     return click.option("--resume", is_flag=True, help=text)(verb)
 
 
+def with_folds_column(verb: Verb) -> Verb:
+    """The option that takes folds from the manifest."""
+    return click.option(
+        "--folds-column",
+        metavar="NAME",
+        help="Column that gives the folds: each value is held out once (InstitutionName: one site left out at a time); "
+        "train, valid and test are one fold.",
+    )(verb)
+
+
+def with_gate(verb: Verb) -> Verb:
+    """The option that says which radiographs are admitted."""
+    return click.option(
+        "--gate",
+        default="any",
+        show_default=True,
+        metavar="any|frontal-chest|FILE",
+        help="Which radiographs to admit.",
+    )(verb)
+
+
 def with_burned_in(verb: Verb) -> Verb:
     """The option that lets pictures out although they may show a name."""
     text = "Write pictures although BurnedInAnnotation is not NO: pixels may hold a name."
