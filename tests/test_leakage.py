@@ -228,7 +228,7 @@ def test_the_page_of_leaks_shows_both_images_and_no_patient(medres: Medres, tmp_
 
 
 def test_no_model_is_made_from_one_image_of_two_patients(medres: Medres, tmp_path: Path) -> None:
-    manifest = write_cohort(tmp_path / "c", patients=6)
+    manifest = write_cohort(tmp_path / "c", patients=20)
     source = (tmp_path / "c" / "images" / "0000.dcm").read_bytes()
     (tmp_path / "c" / "images" / "0003.dcm").write_bytes(source)
     done = medres("crossval", manifest, "--label", "disc", "--out", tmp_path / "out")

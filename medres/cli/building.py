@@ -140,7 +140,7 @@ def crossval(
 ) -> None:
     """Cross-validate a recipe with patients kept apart; every figure can be recomputed from oof.csv."""
     refuse_early(out, force)
-    check_early(manifest, labels, root)
+    check_early(manifest, labels, root, folds_column)
     from medres.training.crossval import cross_validate
 
     with progress_bar("decoding") as progress:

@@ -153,8 +153,12 @@ def need_model(model: Path) -> None:
         raise UsageError(f"{model} holds no model (no medres.json) and no cross-validation run (no models/fold-*)")
 
 
-def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None) -> None:
-    """Before seconds are spent on imports: can the manifest be used?"""
+def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None, folds_column: str | None = None) -> None:
+    """Before seconds are spent on imports: can the manifest be used, and the folds that it gives?"""
     from medres.cohort.manifest import read_manifest
 
-    read_manifest(manifest, labels, root=root)
+    checked = read_manifest(manifest, labels, root=root)
+    if folds_column:
+        from medres.cohort.given_folds import folds_from_column
+
+        folds_from_column(checked, folds_column, validation_fraction=0.2, seed=0)
