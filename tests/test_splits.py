@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -100,6 +99,7 @@ def spread(cohort: list[ManifestRow], parts: list[set[str]], label: str) -> floa
     return float(np.std([np.mean([row.targets[label] for row in cohort if row.patient_id in part]) for part in parts]))
 
 
+@pytest.mark.filterwarnings("ignore:The least populated class")  # the peer's view of combinations of labels
 def test_every_label_is_spread_more_evenly_than_groups_alone_and_as_one_class_of_combinations() -> None:
     labels, found = ["l0", "l1", "l2"], {"ours": [], "groups": [], "combinations": []}
     for seed in range(6):
@@ -244,7 +244,7 @@ def test_training_and_test_in_a_column_are_one_fold(
     [
         (["x"], "has 1 different values"),
         (["x", ""], "is blank in 40 rows"),
-        (["even", "odd"], "label 'a' has 0 positive patients"),
+        (["even", "odd"], "without 'even': label 'a' has 0 negative patients"),
     ],
 )
 def test_a_column_that_cannot_give_folds_is_refused(tmp_path: Path, values: list[str], message: str) -> None:
@@ -321,14 +321,24 @@ def test_a_run_on_given_training_and_test_patients_judges_the_test_patients_alon
     assert run["splits"]["method"] == "given by the column part: one fold, patient-grouped"
 
 
+def gradients(image: np.ndarray, *, cell: int = 8, bins: int = 9) -> np.ndarray:
+    """Histograms of oriented gradients of 8 × 8 cells, blocks of 2 × 2 cells normalised (Dalal and Triggs 2005)."""
+    down, across = np.gradient(image.astype(np.float64))
+    angle = np.floor(np.arctan2(down, across) % np.pi / np.pi * bins).astype(int) % bins
+    weight = np.hypot(down, across)[:, :, None] * (angle[:, :, None] == np.arange(bins))
+    side = len(image) // cell
+    cells = weight.reshape(side, cell, side, cell, bins).sum(axis=(1, 3))
+    blocks = np.concatenate([cells[:-1, :-1], cells[1:, :-1], cells[:-1, 1:], cells[1:, 1:]], axis=2)
+    return (blocks / (np.linalg.norm(blocks, axis=2, keepdims=True) + 1e-9)).ravel()
+
+
 @needs_shared("chest64")
 def test_kept_apart_patients_are_why_a_noisy_label_looks_as_hard_as_it_is() -> None:
     """`label_abnormal` of chest64: HOG features know the patient, who is in both parts where images are divided."""
     manifest = read_manifest(SHARED / "chest64" / "manifest.csv", ["abnormal"])
     spec = Preprocessing(size=64)
     cache = cached_pixels(manifest.rows, spec, gate=GATES["any"], limits=Limits())
-    hog = cv2.HOGDescriptor((64, 64), (16, 16), (8, 8), (8, 8), 9)
-    features = np.stack([hog.compute((image >> 8).astype(np.uint8)).ravel() for image in cache.pixels])
+    features = np.stack([gradients(image) for image in cache.pixels])
     truth = np.array([row.targets["abnormal"] for row in manifest.rows])
 
     def pooled(cohort: list[ManifestRow], seed: int) -> float:
@@ -336,13 +346,13 @@ def test_kept_apart_patients_are_why_a_noisy_label_looks_as_hard_as_it_is() -> N
         patients = np.array([row.patient_id for row in cohort])
         for fold in make_folds(cohort, ["abnormal"], folds=5, validation_fraction=0.15, seed=seed):
             held_out = np.isin(patients, fold.held_out)
-            model = make_pipeline(StandardScaler(), PCA(60, random_state=0), LogisticRegression(C=0.05))
+            model = make_pipeline(StandardScaler(), PCA(100, random_state=0), LogisticRegression())
             scores[held_out] = model.fit(features[~held_out], truth[~held_out]).decision_function(features[held_out])
         return float(roc_auc_score(truth, scores))
 
     alone = [replace(row, patient_id=str(number)) for number, row in enumerate(manifest.rows)]
-    grouped = [pooled(list(manifest.rows), seed) for seed in range(3)]
-    ungrouped = [pooled(alone, seed) for seed in range(3)]
+    grouped = [pooled(list(manifest.rows), seed) for seed in range(2)]
+    ungrouped = [pooled(alone, seed) for seed in range(2)]
     assert 0.50 < np.mean(grouped) < 0.60
     assert np.mean(ungrouped) > 0.62
     assert max(grouped) < min(ungrouped)
