@@ -65,6 +65,8 @@ class Fold:
     training: tuple[str, ...]  # patient ids
     validation: tuple[str, ...]  # chooses epoch, temperature, thresholds
     held_out: tuple[str, ...]  # chooses nothing
+    repeat: int = 0  # of a repeated cross-validation: each repeat holds everybody out once
+    name: str = ""  # what the manifest calls it, where a column gives the folds
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,32 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from medres.cohort.splits import make_folds, make_inner_split, read_splits, splits_document, write_splits
-from medres.errors import ManifestError
+from medres.cohort.cache import cached_pixels
+from medres.cohort.given_folds import folds_from_column
+from medres.cohort.manifest import read_manifest
+from medres.cohort.splits import choose_repeat, make_folds, make_inner_split, read_splits, splits_document, write_splits
+from medres.cohort.tasks import Task
+from medres.config import GATES, Limits, Preprocessing
+from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
+from tests.conftest import SHARED, TINY, Medres, needs_shared
+from tests.phantoms import write_cohort
 
 
 def rows(patients: int, *, seed: int = 0, labels: tuple[str, ...] = ("a",)) -> list[ManifestRow]:
@@ -26,22 +42,101 @@ def rows(patients: int, *, seed: int = 0, labels: tuple[str, ...] = ("a",)) -> l
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(40, 120), st.integers(2, 6), st.integers(0, 1000), st.sampled_from([("a",), ("a", "b")]))
-def test_no_patient_has_two_roles_and_everybody_is_held_out_once(
-    patients: int, folds: int, seed: int, labels: tuple[str, ...]
+@given(
+    st.integers(40, 120),
+    st.integers(2, 6),
+    st.integers(1, 3),
+    st.integers(0, 1000),
+    st.sampled_from([("a",), ("a", "b")]),
+)
+def test_no_patient_has_two_roles_and_everybody_is_held_out_once_per_repeat(
+    patients: int, folds: int, repeats: int, seed: int, labels: tuple[str, ...]
 ) -> None:
     cohort = rows(patients, seed=seed, labels=labels)
-    for label in labels:  # fewer than two patients of a class per fold are refused: the next test but one
-        positive = len({row.patient_id for row in cohort if row.targets[label] == 1})
-        assume(2 * folds <= positive <= patients - 2 * folds)
+    for label in labels:  # fewer than two patients of a class per fold are refused: a test below
+        for value in (0, 1):
+            assume(len({row.patient_id for row in cohort if row.targets[label] == value}) >= 2 * folds)
     everybody = {row.patient_id for row in cohort}
-    made = make_folds(cohort, labels, folds=folds, validation_fraction=0.15, seed=seed)
+    options = {"folds": folds, "repeats": repeats, "validation_fraction": 0.15, "seed": seed}
+    made = make_folds(cohort, labels, **options)
+    assert [fold.index for fold in made] == list(range(folds * repeats))
     for fold in made:
         roles = [set(fold.training), set(fold.validation), set(fold.held_out)]
         assert sum(map(len, roles)) == len(set.union(*roles)) == len(everybody)
         assert all(roles)
-    assert sorted(name for fold in made for name in fold.held_out) == sorted(everybody)
-    assert made == make_folds(cohort, labels, folds=folds, validation_fraction=0.15, seed=seed)
+    for repeat in range(repeats):
+        own = [name for fold in made if fold.repeat == repeat for name in fold.held_out]
+        assert sorted(own) == sorted(everybody)
+    assert made == make_folds(cohort, labels, **options)
+    mixed = [cohort[place] for place in np.random.default_rng(seed).permutation(len(cohort))]
+    assert made == make_folds(mixed, labels, **options)
+
+
+def test_repeats_and_seeds_divide_patients_differently() -> None:
+    cohort = rows(100)
+    made = make_folds(cohort, ["a"], folds=2, repeats=3, validation_fraction=0.2, seed=0)
+    other = make_folds(cohort, ["a"], folds=2, validation_fraction=0.2, seed=1)
+    parts = {frozenset((frozenset(one.held_out), frozenset(two.held_out))) for one, two in
+             [made[0:2], made[2:4], made[4:6], other]}  # fmt: skip
+    assert len(parts) == 4
+
+
+def multilabel(seed: int, patients: int = 300, prevalences: tuple[float, ...] = (0.3, 0.1, 0.04)) -> list[ManifestRow]:
+    """Findings that one patient tends to have on many images, and some patients with very many images."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for patient in range(patients):
+        tendency = rng.normal(0, 1.5, len(prevalences)) + np.log(np.divide(prevalences, np.subtract(1, prevalences)))
+        for number in range(int(rng.geometric(0.35))):
+            drawn = rng.random(len(prevalences)) < 1 / (1 + np.exp(-tendency))
+            targets = {f"l{column}": int(value) for column, value in enumerate(drawn)}
+            made.append(ManifestRow(Path(f"{patient}-{number}"), f"P{patient:03d}", "", f"{patient}.{number}", targets))
+    return made
+
+
+def spread(cohort: list[ManifestRow], parts: list[set[str]], label: str) -> float:
+    """Standard deviation of the share of positive images over folds."""
+    return float(np.std([np.mean([row.targets[label] for row in cohort if row.patient_id in part]) for part in parts]))
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")  # the peer's view of combinations of labels
+def test_every_label_is_spread_more_evenly_than_groups_alone_and_as_one_class_of_combinations() -> None:
+    labels, found = ["l0", "l1", "l2"], {"ours": [], "groups": [], "combinations": []}
+    for seed in range(6):
+        cohort = multilabel(seed)
+        patients = np.array([row.patient_id for row in cohort])
+        combinations = np.array(["".join(str(row.targets[label]) for label in labels) for row in cohort])
+        ours = make_folds(cohort, labels, folds=5, validation_fraction=0.15, seed=seed)
+        peers = {
+            "groups": GroupKFold(5, shuffle=True, random_state=seed),
+            "combinations": StratifiedGroupKFold(5, shuffle=True, random_state=seed),
+        }
+        parts = {
+            name: [set(patients[held]) for _, held in peer.split(patients, combinations, patients)]
+            for name, peer in peers.items()
+        }
+        parts["ours"] = [set(fold.held_out) for fold in ours]
+        for name, divided in parts.items():
+            found[name].append([spread(cohort, divided, label) for label in labels])
+    mean = {name: np.mean(values, axis=0) for name, values in found.items()}
+    assert (mean["ours"] < mean["groups"] / 4).all()
+    assert (mean["ours"] <= 1.2 * mean["combinations"]).all()
+
+
+def test_grades_and_classes_are_spread_evenly(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["path,PatientID,grade,view"]
+    for patient in range(200):
+        (tmp_path / f"{patient}").touch()
+        lines.append(f"{patient},P{patient},{rng.choice(4, p=[0.5, 0.3, 0.15, 0.05])},{rng.choice(['AP', 'PA', 'LL'])}")
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n")
+    manifest = read_manifest(path, [Task("grade", "ordinal"), Task("view", "multiclass")])
+    for fold in make_folds(manifest.rows, manifest.labels, folds=5, validation_fraction=0.15, seed=0):
+        part = manifest.table[manifest.table["PatientID"].isin(fold.held_out)]
+        for column in ("grade", "view"):
+            expected = manifest.table[column].value_counts() / 5
+            assert (part[column].value_counts().reindex(expected.index) - expected).abs().max() <= 2
 
 
 def test_folds_have_about_the_same_share_of_positives() -> None:
@@ -92,3 +187,172 @@ def test_a_split_file_is_read_as_written_and_an_altered_one_is_refused(tmp_path:
 def test_an_overlap_of_patients_is_an_error(folds: list[Fold]) -> None:
     with pytest.raises(ManifestError):
         splits_document(folds, labels=["a"], seed=0, manifest_sha256="")
+
+
+def given_manifest(folder: Path, columns: dict[str, list[str]], *, patients: int = 40) -> Path:
+    """Two images a patient, label `a` of every other patient; columns hold one value a patient."""
+    lines = [",".join(["path", "PatientID", "label_a", *columns])]
+    for patient in range(patients):
+        for number in range(2):
+            (folder / f"{patient}-{number}").touch()
+            cells = (values[patient % len(values)] for values in columns.values())
+            lines.append(",".join([f"{patient}-{number}", f"P{patient:02d}", str(patient % 2), *cells]))
+    path = folder / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_one_site_is_left_out_at_a_time(tmp_path: Path) -> None:
+    sites = ["North", "North", "South", "West", "West"]
+    manifest = read_manifest(given_manifest(tmp_path, {"InstitutionName": sites}), ["a"])
+    folds, method = folds_from_column(manifest, "InstitutionName", validation_fraction=0.2, seed=0)
+    assert "InstitutionName" in method
+    assert [(fold.index, fold.name, len(fold.held_out)) for fold in folds] == [
+        (0, "North", 16), (1, "South", 8), (2, "West", 16)
+    ]  # fmt: skip
+    owner = dict(zip(manifest.table["PatientID"], manifest.table["InstitutionName"], strict=True))
+    for fold in folds:
+        assert {owner[patient] for patient in fold.held_out} == {fold.name}
+        assert fold.name not in {owner[patient] for patient in (*fold.training, *fold.validation)}
+        for part in (fold.training, fold.validation):
+            assert {int(patient[1:]) % 2 for patient in part} == {0, 1}
+    document = splits_document(folds, labels=["a"], seed=0, manifest_sha256="", method=method)
+    write_splits(tmp_path / "splits.json", document)
+    assert read_splits(tmp_path / "splits.json")[0] == folds
+
+
+@pytest.mark.parametrize(
+    ("values", "validation", "held_out"),
+    [
+        (["train", "train", "train", "test"], None, 10),
+        (["Training", "Training", "valid", "valid", "TEST"], 16, 8),
+        (["train", "train", "train", "val"], None, 10),
+    ],
+)
+def test_training_and_test_in_a_column_are_one_fold(
+    tmp_path: Path, values: list[str], validation: int | None, held_out: int
+) -> None:
+    manifest = read_manifest(given_manifest(tmp_path, {"part": values}), ["a"])
+    (fold,) = folds_from_column(manifest, "part", validation_fraction=0.2, seed=0)[0]
+    assert len(fold.held_out) == held_out
+    assert len(fold.validation) == (validation or len(fold.validation)) > 0
+    assert len({*fold.training, *fold.validation, *fold.held_out}) == 40
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["x"], "has 1 different values"),
+        (["x", ""], "is blank in 40 rows"),
+        (["even", "odd"], "without 'even': label 'a' has 0 negative patients"),
+    ],
+)
+def test_a_column_that_cannot_give_folds_is_refused(tmp_path: Path, values: list[str], message: str) -> None:
+    manifest = read_manifest(given_manifest(tmp_path, {"part": values}), ["a"])
+    with pytest.raises(ManifestError, match=message):
+        folds_from_column(manifest, "part", validation_fraction=0.2, seed=0)
+    with pytest.raises(ManifestError, match="no column fold "):
+        folds_from_column(manifest, "fold", validation_fraction=0.2, seed=0)
+
+
+@needs_shared("chest64")
+@pytest.mark.parametrize("verb", ["split", "crossval"])
+def test_a_given_split_in_which_patients_leak_is_refused_and_names_all_thirty(
+    medres: Medres, tmp_path: Path, verb: str
+) -> None:
+    source = SHARED / "chest64" / "manifest.csv"
+    out = tmp_path / "out"
+    done = medres(verb, source, "--label", "abnormal", "--folds-column", "given_split", "--out", out)
+    assert done.returncode == 2
+    assert not out.exists()
+    table = pd.read_csv(source, dtype=str)
+    shared = table.groupby("PatientID")["given_split"].nunique()
+    leaking = set(shared[shared > 1].index)
+    assert len(leaking) == 30
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("medres:")]
+    assert "30 patients" in line
+    assert set(re.findall(r"CHEST-\w+", line)) == leaking
+
+
+def test_a_run_goes_through_one_repeat_of_a_split_file(medres: Medres, small_cohort: Path, tmp_path: Path) -> None:
+    splits = tmp_path / "splits.json"
+    done = medres("split", small_cohort, "--label", "disc", "--folds", 2, "--repeats", 3, "--out", splits)
+    assert done.returncode == 0, done.stderr
+    assert "fold 5 of repeat 2: " in done.stdout
+    command = ("crossval", small_cohort, "--label", "disc", "--splits", splits, *TINY)
+    done = medres(*command, "--repeat", 1, "--set", "training.stages=[{epochs: 1}]", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    whole = [fold for fold in read_splits(splits)[0] if fold.repeat == 1]
+    mine, document = read_splits(tmp_path / "run" / "splits.json")
+    assert [fold.held_out for fold in mine] == [fold.held_out for fold in whole]
+    assert [fold.index for fold in mine] == [0, 1]
+    assert "repeat 1 of split file" in document["method"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["splits"]["method"] == document["method"]
+
+
+def test_only_one_repeat_can_be_chosen() -> None:
+    made = make_folds(rows(60), ["a"], folds=2, repeats=2, validation_fraction=0.2, seed=0)
+    with pytest.raises(UsageError, match="holds 2 repeats"):
+        choose_repeat(made, None)
+    with pytest.raises(UsageError, match="no repeat 2; it has 0, 1"):
+        choose_repeat(made, 2)
+    with pytest.raises(ManifestError, match="held out in two folds"):
+        splits_document(
+            [*made[:2], made[2].__class__(5, (), (), made[0].held_out)], labels=[], seed=0, manifest_sha256=""
+        )
+
+
+def test_a_run_on_given_training_and_test_patients_judges_the_test_patients_alone(
+    medres: Medres, tmp_path: Path
+) -> None:
+    manifest = write_cohort(tmp_path / "c", patients=20)
+    table = pd.read_csv(manifest, dtype=str)
+    table["part"] = ["test" if int(patient) >= 14 else "train" for patient in table["PatientID"]]
+    table.to_csv(manifest, index=False)
+    done = medres(
+        "crossval", manifest, "--label", "disc", "--folds-column", "part", "--out", tmp_path / "run", *TINY,
+        "--set", "training.stages=[{epochs: 1}]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    oof = pd.read_csv(tmp_path / "run" / "oof.csv", dtype=str)
+    assert sorted(set(oof["PatientID"])) == [f"{patient:04d}" for patient in range(14, 20)]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["flow"] == {"rows": 40, "used": 12, "refused": {"never held out": 28}}
+    assert run["splits"]["method"] == "given by the column part: one fold, patient-grouped"
+
+
+def gradients(image: np.ndarray, *, cell: int = 8, bins: int = 9) -> np.ndarray:
+    """Histograms of oriented gradients of 8 × 8 cells, blocks of 2 × 2 cells normalised (Dalal and Triggs 2005)."""
+    down, across = np.gradient(image.astype(np.float64))
+    angle = np.floor(np.arctan2(down, across) % np.pi / np.pi * bins).astype(int) % bins
+    weight = np.hypot(down, across)[:, :, None] * (angle[:, :, None] == np.arange(bins))
+    side = len(image) // cell
+    cells = weight.reshape(side, cell, side, cell, bins).sum(axis=(1, 3))
+    blocks = np.concatenate([cells[:-1, :-1], cells[1:, :-1], cells[:-1, 1:], cells[1:, 1:]], axis=2)
+    return (blocks / (np.linalg.norm(blocks, axis=2, keepdims=True) + 1e-9)).ravel()
+
+
+@needs_shared("chest64")
+def test_kept_apart_patients_are_why_a_noisy_label_looks_as_hard_as_it_is() -> None:
+    """`label_abnormal` of chest64: HOG features know the patient, who is in both parts where images are divided."""
+    manifest = read_manifest(SHARED / "chest64" / "manifest.csv", ["abnormal"])
+    spec = Preprocessing(size=64)
+    cache = cached_pixels(manifest.rows, spec, gate=GATES["any"], limits=Limits())
+    features = np.stack([gradients(image) for image in cache.pixels])
+    truth = np.array([row.targets["abnormal"] for row in manifest.rows])
+
+    def pooled(cohort: list[ManifestRow], seed: int) -> float:
+        scores = np.empty(len(truth))
+        patients = np.array([row.patient_id for row in cohort])
+        for fold in make_folds(cohort, ["abnormal"], folds=5, validation_fraction=0.15, seed=seed):
+            held_out = np.isin(patients, fold.held_out)
+            model = make_pipeline(StandardScaler(), PCA(100, random_state=0), LogisticRegression())
+            scores[held_out] = model.fit(features[~held_out], truth[~held_out]).decision_function(features[held_out])
+        return float(roc_auc_score(truth, scores))
+
+    alone = [replace(row, patient_id=str(number)) for number, row in enumerate(manifest.rows)]
+    grouped = [pooled(list(manifest.rows), seed) for seed in range(2)]
+    ungrouped = [pooled(alone, seed) for seed in range(2)]
+    assert 0.50 < np.mean(grouped) < 0.60
+    assert np.mean(ungrouped) > 0.62
+    assert max(grouped) < min(ungrouped)

@@ -1,4 +1,4 @@
-"""Verbs that build: manifests, splits, models, runs and their reports."""
+"""Verbs that build: manifests, models, runs and their reports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from medres.cli.options import (
     refuse_early,
     with_cohort,
     with_config,
+    with_folds_column,
     with_force,
     with_resume,
     with_root,
@@ -80,57 +81,6 @@ def index(
 
 @medres.command()
 @click.argument("manifest", type=FILE)
-@click.option(
-    "--gate",
-    default="any",
-    show_default=True,
-    metavar="any|frontal-chest|FILE",
-    help="Which radiographs to admit.",
-)
-@with_root
-def check(manifest: Path, gate: str, root: Path | None) -> None:
-    """Name every problem of a manifest: form, files, and one patient under two names. Exit 3 if there is any."""
-    from medres.cohort.checking import check_manifest
-    from medres.config import Limits, load_gate
-
-    with progress_bar("checking files") as progress:
-        found = check_manifest(manifest, root=root, gate=load_gate(gate), limits=Limits(), progress=progress)
-    for line in found:
-        click.echo(line)
-    click.echo(f"{manifest}: {len(found)} problems" if found else f"{manifest}: no problems found")
-    sys.exit(EXIT_SOME_REFUSED if found else 0)
-
-
-@medres.command()
-@click.argument("manifest", type=FILE)
-@out_option("The split file (JSON).")
-@click.option("--folds", type=click.IntRange(2, 50), default=5, show_default=True, help="Number of folds.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same folds.")
-@with_cohort
-@with_force
-def split(
-    manifest: Path, out: Path, folds: int, seed: int, labels: tuple[Any, ...], root: Path | None, force: bool
-) -> None:
-    """Divide patients into stratified folds, as a file that crossval --splits takes."""
-    from medres.cohort.manifest import read_manifest
-    from medres.cohort.splits import make_folds, splits_document, write_splits
-    from medres.config import Training
-    from medres.tables import refuse_existing
-
-    refuse_existing(out, force=force)
-    checked = read_manifest(manifest, labels, root=root)
-    fraction = Training().validation_fraction
-    made = make_folds(checked.rows, checked.labels, folds=folds, validation_fraction=fraction, seed=seed)
-    write_splits(out, splits_document(made, labels=checked.labels, seed=seed, manifest_sha256=checked.sha256))
-    for fold in made:
-        click.echo(
-            f"fold {fold.index}: {len(fold.training)} training, {len(fold.validation)} validation, "
-            f"{len(fold.held_out)} held-out patients"
-        )
-
-
-@medres.command()
-@click.argument("manifest", type=FILE)
 @out_option("The new model folder.")
 @with_cohort
 @with_config
@@ -170,6 +120,8 @@ def train(
 @click.argument("manifest", type=FILE)
 @out_option("The new run folder.")
 @click.option("--splits", type=FILE, help="A split file of `medres split` instead of making one.")
+@click.option("--repeat", type=click.IntRange(0), help="Which repeat of a repeated split file to go through, from 0.")
+@with_folds_column
 @with_cohort
 @with_config
 @with_resume
@@ -178,6 +130,8 @@ def crossval(
     manifest: Path,
     out: Path,
     splits: Path | None,
+    repeat: int | None,
+    folds_column: str | None,
     labels: tuple[Any, ...],
     root: Path | None,
     config: Config,
@@ -186,7 +140,7 @@ def crossval(
 ) -> None:
     """Cross-validate a recipe with patients kept apart; every figure can be recomputed from oof.csv."""
     refuse_early(out, force)
-    check_early(manifest, labels, root)
+    check_early(manifest, labels, root, folds_column)
     from medres.training.crossval import cross_validate
 
     with progress_bar("decoding") as progress:
@@ -197,6 +151,8 @@ def crossval(
             out=out,
             root=root,
             splits=splits,
+            repeat=repeat,
+            folds_column=folds_column,
             resume=resume,
             force=force,
             progress=progress,

@@ -121,6 +121,27 @@ def with_resume(verb: Verb) -> Verb:
     return click.option("--resume", is_flag=True, help=text)(verb)
 
 
+def with_folds_column(verb: Verb) -> Verb:
+    """The option that takes folds from the manifest."""
+    return click.option(
+        "--folds-column",
+        metavar="NAME",
+        help="Column that gives the folds: each value is held out once (InstitutionName: one site left out at a time); "
+        "train, valid and test are one fold.",
+    )(verb)
+
+
+def with_gate(verb: Verb) -> Verb:
+    """The option that says which radiographs are admitted."""
+    return click.option(
+        "--gate",
+        default="any",
+        show_default=True,
+        metavar="any|frontal-chest|FILE",
+        help="Which radiographs to admit.",
+    )(verb)
+
+
 def with_burned_in(verb: Verb) -> Verb:
     """The option that lets pictures out although they may show a name."""
     text = "Write pictures although BurnedInAnnotation is not NO: pixels may hold a name."
@@ -145,8 +166,12 @@ def need_model(model: Path) -> None:
         raise UsageError(f"{model} holds no model (no medres.json) and no cross-validation run (no models/fold-*)")
 
 
-def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None) -> None:
-    """Before seconds are spent on imports: can the manifest be used?"""
+def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None, folds_column: str | None = None) -> None:
+    """Before seconds are spent on imports: can the manifest be used, and the folds that it gives?"""
     from medres.cohort.manifest import read_manifest
 
-    read_manifest(manifest, labels, root=root)
+    checked = read_manifest(manifest, labels, root=root)
+    if folds_column:
+        from medres.cohort.given_folds import folds_from_column
+
+        folds_from_column(checked, folds_column, validation_fraction=0.2, seed=0)

@@ -2,26 +2,73 @@
 
 from __future__ import annotations
 
-import os
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import Progress
-from medres.cohort.leakage import find_leaks
-from medres.cohort.manifest import read_manifest
+from medres.cohort.leakage import Leak, find_leaks
+from medres.cohort.manifest import Manifest, read_manifest
+from medres.cohort.similarity import SIDE
 from medres.cohort.tasks import LABEL_PREFIX
-from medres.config import Gate, Limits
+from medres.config import Gate, Limits, Preprocessing
 from medres.errors import ManifestError
-from medres.imaging.isolation import Workers
-from medres.imaging.preprocessing import inspect
-from medres.records import Refusal
 from medres.tables import read_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is wrong with a manifest, and what is only worth knowing."""
+
+    problems: tuple[str, ...]  # of its form and its files, one line each
+    leaks: tuple[Leak, ...] = ()
+    manifest: Manifest | None = None  # None: it could not be read as one
+    cache: PixelCache | None = None  # of its usable files
+
+    def described(self, leak: Leak) -> str:
+        """A leak as one line for the manifest's owner, who needs the PatientIDs where they are the matter."""
+        if leak.kind != "similar PatientID" or self.manifest is None:
+            return f"{leak.kind}: {leak.detail}"
+        patients = ", ".join(repr(self.manifest.rows[row].patient_id) for row in leak.rows)
+        return f"{leak.kind}: {patients}: {leak.detail}"
+
+    def header_columns(self) -> tuple[str, ...]:
+        """Names of the DICOM attributes that are known of the images."""
+        images = self.cache.images if self.cache else ()
+        return tuple(dict.fromkeys(name for image in images for name in image.attributes))
+
+    def table(self) -> pd.DataFrame:
+        """The manifest's usable rows, with columns from the headers where it has none of that name."""
+        import pandas as pd
+
+        if self.manifest is None or self.cache is None:
+            return pd.DataFrame()
+        images = self.cache.images
+        found = self.manifest.table.iloc[[image.row for image in images]].reset_index(drop=True)
+        attributes = pd.DataFrame([image.attributes for image in images], dtype=str).fillna("")
+        return found.join(attributes[[name for name in attributes if name not in found]])
 
 
 def check_manifest(
-    path: Path, *, root: Path | None = None, gate: Gate, limits: Limits, progress: Progress | None = None
-) -> tuple[str, ...]:
-    """Every problem found, one line each; nothing means that the manifest can be trained on.
+    path: Path,
+    *,
+    root: Path | None = None,
+    gate: Gate,
+    limits: Limits,
+    progress: Progress | None = None,
+) -> Checked:
+    """Look for every problem; no problem means that the manifest can be trained on.
+
+    Args:
+        path: the manifest.
+        root: what its paths are relative to; its own folder by default.
+        gate: which radiographs are admitted.
+        limits: budgets of one file.
+        progress: told (done, total) while files are decoded, and again while images are compared.
 
     Raises:
         ManifestError: the file is not a table at all.
@@ -30,21 +77,13 @@ def check_manifest(
     try:
         manifest = read_manifest(path, labels, root=root)
     except ManifestError as error:
-        return tuple(str(error).removeprefix(f"{path}: ").split("; "))
+        return Checked(tuple(str(error).removeprefix(f"{path}: ").split("; ")))
     found = [] if labels else ["no label_ column: nothing to learn"]
-    job = partial(inspect, gate=gate, limits=limits)
-    pixels: list[str | None] = []
-    with Workers(limits=limits) as pool:
-        results = pool.map(job, (os.fspath(row.path) for row in manifest.rows))
-        for number, (row, (_, result)) in enumerate(zip(manifest.rows, results, strict=True), start=1):
-            if isinstance(result, Refusal):
-                found.append(f"{row.path}: {result.code}: {result.detail}")
-                pixels.append(None)
-            else:
-                pixels.append(result.pixels_sha256)
-                if row.sop_instance_uid and row.sop_instance_uid != result.sop_instance_uid:
-                    found.append(f"{row.path}: its SOPInstanceUID is not the one in the manifest")
-            if progress:
-                progress(number, len(manifest.rows))
-    found += [f"{leak.kind}: {leak.detail}" for leak in find_leaks(manifest.rows, pixels)]
-    return tuple(found)
+    cache = cached_pixels(manifest.rows, Preprocessing(size=SIDE), gate=gate, limits=limits, progress=progress)
+    found += [f"{refusal.path}: {refusal.code}: {refusal.detail}" for _, refusal in cache.refusals]
+    for image in cache.images:
+        row = manifest.rows[image.row]
+        if row.sop_instance_uid and row.sop_instance_uid != image.sop_instance_uid:
+            found.append(f"{row.path}: its SOPInstanceUID is not the one in the manifest")
+    leaks = find_leaks(manifest.rows, cache.images, cache.pixels, progress=progress)
+    return Checked(tuple(found), leaks, manifest, cache)

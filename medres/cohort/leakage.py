@@ -5,65 +5,121 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from medres.cohort.cache import CachedImage
+from medres.cohort.identifiers import similar_patients
+from medres.cohort.indexing import Progress
+from medres.cohort.similarity import similar_images
 from medres.records import ManifestRow
+
+Kind = Literal["same image", "near-duplicate", "same SOPInstanceUID", "similar PatientID"]
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One suspicion: rows that may show one patient under several PatientIDs."""
+    """One suspicion: images that may show one patient under several PatientIDs, or one image twice."""
 
-    kind: str  # "same image", "similar PatientID"
-    detail: str
+    kind: Kind
+    rows: tuple[int, ...]  # places in the manifest; for PatientIDs the first image of each
+    problem: bool  # it would let a cross-validation lie; False: worth knowing
+    detail: str  # one line without a PatientID
+    correlation: float | None = None  # of near-duplicates
 
 
-def find_leaks(rows: Sequence[ManifestRow], pixel_hashes: Sequence[str | None]) -> tuple[Leak, ...]:
-    """Look for images and patients that would be kept apart only by name.
+def find_leaks(
+    rows: Sequence[ManifestRow],
+    images: Sequence[CachedImage],
+    pixels: NDArray[np.uint16] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Leak, ...]:
+    """Look for images and patients that would be kept apart only by name. Nothing is merged: a human decides.
+
+    Two patients with one image are a problem, as are two PatientIDs that are likely one, and one SOPInstanceUID for two
+    images. An image that one patient has twice is only worth knowing: folds keep it together.
 
     Args:
         rows: the manifest.
-        pixel_hashes: for each row the SHA-256 of its decoded pixels, or None where it was not read.
+        images: what is known of its usable files.
+        pixels: (images, similarity.SIDE, similarity.SIDE), same order as `images`; without them near-duplicates are
+            not looked for.
+        progress: told (done, total) while near-duplicates are compared.
     """
-    return (*_same_image(rows, pixel_hashes), *_similar_patients(rows))
+    found = [*_same_image(rows, images), *_same_uid(rows, images), *_similar_patients(rows, images)]
+    if pixels is not None:
+        found += _near_duplicates(rows, images, pixels, progress)
+    return tuple(sorted(found, key=lambda leak: not leak.problem))
 
 
-def _same_image(rows: Sequence[ManifestRow], pixel_hashes: Sequence[str | None]) -> list[Leak]:
-    owners: dict[str, list[ManifestRow]] = defaultdict(list)
-    for row, digest in zip(rows, pixel_hashes, strict=True):
-        if digest is not None:
-            owners[digest].append(row)
+def _same_image(rows: Sequence[ManifestRow], images: Sequence[CachedImage]) -> list[Leak]:
+    owners: dict[str, list[int]] = defaultdict(list)
+    for image in images:
+        owners[image.pixels_sha256].append(image.row)
+    found = []
+    for same in owners.values():
+        if len(same) > 1:
+            patients = len({rows[row].patient_id for row in same})
+            under = f"under {patients} PatientIDs" if patients > 1 else "twice under one PatientID"
+            found.append(
+                Leak("same image", tuple(same), patients > 1, f"identical pixels {under}: {_named(rows, same)}")
+            )
+    return found
+
+
+def _same_uid(rows: Sequence[ManifestRow], images: Sequence[CachedImage]) -> list[Leak]:
+    owners: dict[str, dict[str, int]] = defaultdict(dict)
+    for image in images:
+        if image.sop_instance_uid:
+            owners[image.sop_instance_uid].setdefault(image.pixels_sha256, image.row)
     return [
         Leak(
-            "same image",
-            f"identical pixels under {_count(same)}: {', '.join(row.path.name for row in same[:4])}",
+            "same SOPInstanceUID",
+            tuple(same.values()),
+            True,
+            f"{len(same)} images with other pixels share one: {_named(rows, list(same.values()))}",
         )
         for same in owners.values()
-        if len(same) > 1 and len({row.patient_id for row in same}) > 1
+        if len(same) > 1
     ]
 
 
-def _count(rows: Sequence[ManifestRow]) -> str:
-    return f"{len({row.patient_id for row in rows})} PatientIDs"
+def _similar_patients(rows: Sequence[ManifestRow], images: Sequence[CachedImage]) -> list[Leak]:
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        first.setdefault(row.patient_id, number)
+    sexes = {rows[image.row].patient_id: image.attributes.get("PatientSex", "") for image in images}
+    found = []
+    for spelling in similar_patients(first, sexes):
+        places = [first[patient] for patient in spelling.patients]
+        doubt = "" if spelling.likely else f" (perhaps two people: {spelling.reason})"
+        detail = f"PatientIDs that differ only by {spelling.differ_by}{doubt}: {_named(rows, places)}"
+        found.append(Leak("similar PatientID", tuple(places), spelling.likely, detail))
+    return found
 
 
-def _similar_patients(rows: Sequence[ManifestRow]) -> list[Leak]:
-    spellings: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        spellings[normalised_patient_id(row.patient_id)].add(row.patient_id)
-    return [
-        Leak(
-            "similar PatientID",
-            "differ only by case, spaces or leading zeros: " + ", ".join(map(repr, sorted(names))),
+def _near_duplicates(
+    rows: Sequence[ManifestRow], images: Sequence[CachedImage], pixels: NDArray[Any], progress: Progress | None
+) -> list[Leak]:
+    patients = [rows[image.row].patient_id for image in images]
+    found = []
+    for pair in similar_images(pixels, patients, progress=progress):
+        one, other = images[pair.first], images[pair.second]
+        if one.pixels_sha256 == other.pixels_sha256:
+            continue
+        between = patients[pair.first] != patients[pair.second]
+        places = (one.row, other.row)
+        detail = (
+            f"{'two PatientIDs' if between else 'one PatientID'}, correlation {pair.correlation:.2f} after alignment: "
+            f"{_named(rows, places)}"
         )
-        for names in spellings.values()
-        if len(names) > 1
-    ]
+        found.append(Leak("near-duplicate", places, between, detail, round(pair.correlation, 3)))
+    return found
 
 
-def normalised_patient_id(patient_id: str) -> str:
-    """A PatientID without what people type differently: case, spaces, leading zeros.
-
-    >>> normalised_patient_id(" 00a 12"), normalised_patient_id("A12")
-    ('a12', 'a12')
-    """
-    return "".join(patient_id.split()).casefold().lstrip("0") or "0"
+def _named(rows: Sequence[ManifestRow], places: Sequence[int]) -> str:
+    names = ", ".join(rows[place].path.name for place in places[:4])
+    return names + (f" and {len(places) - 4} more" if len(places) > 4 else "")

@@ -1,41 +1,55 @@
-"""Patient-grouped, stratified folds, written as a file whose hash travels with every model."""
+"""Folds that keep patients together, written as a file whose hash travels with every model."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medres.errors import ManifestError
+from medres.cohort.stratification import STRATIFIED, inner_part, patient_counts, stratified_parts
+from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
 from medres.tables import read_json, sha256_json, write_json
 
-METHOD = "StratifiedGroupKFold: folds keep patients together and class shares equal"
+_REPEAT_SEEDS = 100_003  # far more than a cohort has folds: no two repeats share a seed
 
 
 def make_folds(
-    rows: Sequence[ManifestRow], labels: Sequence[str], *, folds: int, validation_fraction: float, seed: int
+    rows: Sequence[ManifestRow],
+    labels: Sequence[str],
+    *,
+    folds: int,
+    validation_fraction: float,
+    seed: int,
+    repeats: int = 1,
 ) -> tuple[Fold, ...]:
     """Divide patients into folds; each fold's training patients give an inner validation split of the same kind.
 
     Held-out patients of a fold choose nothing; its validation patients choose epoch, temperature and thresholds.
-    The same rows and seed always give the same folds.
+    Every patient is held out once in each repeat, and every repeat has its own seed: folds 0 to k − 1 are the first
+    repeat. The same rows and seed always give the same folds, whatever the order of the rows.
 
     Raises:
         ManifestError: too few patients of one class for that many folds.
     """
-    usable = [row for row in rows if any(row.targets[label] is not None for label in labels)]
+    usable = known_rows(rows, labels)
     _enough_patients(usable, labels, folds)
-    patients = np.array([row.patient_id for row in usable])
-    classes = _classes(usable, labels, folds)
-    result = []
-    for index, (rest, held_out) in enumerate(_split(classes, patients, folds, seed)):
-        training, validation = _inner(classes[rest], patients[rest], validation_fraction, seed + 1 + index)
-        result.append(Fold(index, training, validation, _names(patients[held_out])))
-    return tuple(result)
+    names, counts, _ = patient_counts(usable, labels)
+    made = []
+    for repeat in range(repeats):
+        own = seed + _REPEAT_SEEDS * repeat
+        part = stratified_parts(counts, folds, own)
+        for number in range(folds):
+            held_out = {name for name, one in zip(names, part, strict=True) if one == number}
+            rest = [row for row in usable if row.patient_id not in held_out]
+            training, validation = inner_split(rest, labels, validation_fraction, own + 1 + number)
+            index = repeat * folds + number
+            made.append(Fold(index, training, validation, tuple(sorted(held_out)), repeat=repeat))
+    return tuple(made)
 
 
 def make_inner_split(
@@ -46,11 +60,25 @@ def make_inner_split(
     Raises:
         ManifestError: too few patients of one class.
     """
-    usable = [row for row in rows if any(row.targets[label] is not None for label in labels)]
+    usable = known_rows(rows, labels)
     _enough_patients(usable, labels, 2)
-    patients = np.array([row.patient_id for row in usable])
-    training, validation = _inner(_classes(usable, labels, 2), patients, validation_fraction, seed)
+    training, validation = inner_split(usable, labels, validation_fraction, seed)
     return Fold(0, training, validation, ())
+
+
+def known_rows(rows: Sequence[ManifestRow], labels: Sequence[str]) -> list[ManifestRow]:
+    """The rows that have at least one known target."""
+    return [row for row in rows if any(row.targets[label] is not None for label in labels)]
+
+
+def inner_split(
+    rows: Sequence[ManifestRow], labels: Sequence[str], fraction: float, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training and validation patients, both with both classes of every label where there are two such patients."""
+    names, counts, known = patient_counts(rows, labels)
+    part = stratified_parts(counts, max(2, round(1 / fraction)), seed)
+    chosen = part == inner_part(known, part)
+    return tuple(np.array(names)[~chosen].tolist()), tuple(np.array(names)[chosen].tolist())
 
 
 def _enough_patients(rows: Sequence[ManifestRow], labels: Sequence[str], folds: int) -> None:
@@ -64,37 +92,8 @@ def _enough_patients(rows: Sequence[ManifestRow], labels: Sequence[str], folds: 
                 )
 
 
-def _classes(rows: Sequence[ManifestRow], labels: Sequence[str], folds: int) -> np.ndarray[Any, np.dtype[np.str_]]:
-    """The combination of targets of each row; combinations too rare to divide are one class."""
-    names = ["".join({None: "?", 0: "0", 1: "1"}[row.targets[label]] for label in labels) for row in rows]
-    owners: dict[str, set[str]] = defaultdict(set)
-    for name, row in zip(names, rows, strict=True):
-        owners[name].add(row.patient_id)
-    return np.array([name if len(owners[name]) >= 2 * folds else "rare" for name in names])
-
-
-def _split(classes: Any, patients: Any, folds: int, seed: int) -> list[tuple[Any, Any]]:
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    if min(Counter(classes.tolist()).values()) < folds:
-        splitter = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    else:
-        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(classes)), classes, patients))
-
-
-def _inner(classes: Any, patients: Any, fraction: float, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    parts = max(2, round(1 / fraction))
-    training, validation = _split(classes, patients, parts, seed)[0]
-    return _names(patients[training]), _names(patients[validation])
-
-
-def _names(patients: Any) -> tuple[str, ...]:
-    return tuple(sorted({str(name) for name in patients}))
-
-
 def check_folds(folds: Sequence[Fold]) -> None:
-    """Make sure that no patient has two roles in a fold, or is held out twice.
+    """Make sure that no patient has two roles in a fold, or is held out twice in a repeat.
 
     Raises:
         ManifestError: an overlap.
@@ -103,23 +102,51 @@ def check_folds(folds: Sequence[Fold]) -> None:
         roles = (fold.training, fold.validation, fold.held_out)
         if sum(map(len, roles)) != len(set().union(*roles)):
             raise ManifestError(f"fold {fold.index}: a patient is in two of training, validation and held-out")
-    held_out = Counter(name for fold in folds for name in fold.held_out)
-    twice = [name for name, count in held_out.items() if count > 1]
+    held_out = Counter((fold.repeat, name) for fold in folds for name in fold.held_out)
+    twice = {name for (_, name), count in held_out.items() if count > 1}
     if twice:
         raise ManifestError(f"{len(twice)} patients are held out in two folds")
+    if len({fold.index for fold in folds}) != len(folds):
+        raise ManifestError("two folds have the same number")
 
 
-def splits_document(folds: Sequence[Fold], *, labels: Sequence[str], seed: int, manifest_sha256: str) -> dict[str, Any]:
-    """The folds as the content of `splits.json`; `sha256` is the hash of everything else in it."""
+def choose_repeat(folds: Sequence[Fold], repeat: int | None) -> tuple[Fold, ...]:
+    """The folds of one repeat, numbered from 0: what one cross-validation run goes through.
+
+    Raises:
+        UsageError: there are several and none was chosen, or there is no such repeat.
+    """
+    known = sorted({fold.repeat for fold in folds})
+    if repeat is None and len(known) > 1:
+        raise UsageError(
+            f"the split file holds {len(known)} repeats and a run goes through one: give --repeat, "
+            f"{known[0]} to {known[-1]}"
+        )
+    chosen = [fold for fold in folds if fold.repeat == (known[0] if repeat is None else repeat)]
+    if not chosen:
+        raise UsageError(f"the split file has no repeat {repeat}; it has {', '.join(map(str, known))}")
+    return tuple(replace(fold, index=number) for number, fold in enumerate(chosen))
+
+
+def splits_document(
+    folds: Sequence[Fold], *, labels: Sequence[str], seed: int, manifest_sha256: str, method: str = STRATIFIED
+) -> dict[str, Any]:
+    """The folds as the content of `splits.json`; `sha256` is the hash of everything else in it.
+
+    Raises:
+        ManifestError: patients overlap.
+    """
     check_folds(folds)
     content = {
-        "method": METHOD,
+        "method": method,
         "labels": list(labels),
         "seed": seed,
         "manifest_sha256": manifest_sha256,
         "folds": [
             {
                 "index": fold.index,
+                "repeat": fold.repeat,
+                "name": fold.name,
                 "training": list(fold.training),
                 "validation": list(fold.validation),
                 "held_out": list(fold.held_out),
@@ -145,7 +172,14 @@ def read_splits(path: Path) -> tuple[tuple[Fold, ...], dict[str, Any]]:
     try:
         content = {key: value for key, value in document.items() if key != "sha256"}
         folds = tuple(
-            Fold(item["index"], tuple(item["training"]), tuple(item["validation"]), tuple(item["held_out"]))
+            Fold(
+                item["index"],
+                tuple(item["training"]),
+                tuple(item["validation"]),
+                tuple(item["held_out"]),
+                repeat=item.get("repeat", 0),
+                name=item.get("name", ""),
+            )
             for item in content["folds"]
         )
         recorded = document["sha256"]

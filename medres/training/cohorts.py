@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
-from medres.cohort.leakage import find_leaks
+from medres.cohort.leakage import Leak, find_leaks
 from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
 from medres.cohort.tasks import LABEL_PREFIX, UNCERTAIN, task_columns
 from medres.config import Config
@@ -49,15 +49,22 @@ class TrainingCohort:
         """Columns of `targets` of which exactly one is true, one slice per question."""
         return tuple(columns for task, columns in task_columns(self.manifest.tasks) if task.kind == "multiclass")
 
-    def flow(self) -> dict[str, Any]:
-        """How many manifest rows became training images, and why others did not."""
+    def flow(self, *, judged: int | None = None) -> dict[str, Any]:
+        """How many manifest rows became images that are used, and why others did not.
+
+        Args:
+            judged: how many images were held out, where given folds leave some that are only learnt from.
+        """
         refused = Counter(refusal.code for _, refusal in self.cache.refusals)
         unlabelled = int(np.isnan(self.targets).all(axis=1).sum())
         if unlabelled:
             refused["no known label"] = unlabelled
+        used = len(self.rows) - unlabelled
+        if judged is not None and judged < used:
+            refused["never held out"], used = used - judged, judged
         return {
             "rows": len(self.manifest.rows),
-            "used": len(self.rows) - unlabelled,
+            "used": used,
             "refused": dict(refused),
         }
 
@@ -87,6 +94,23 @@ class TrainingCohort:
         return columns
 
 
+def _refuse_leaks(leaks: Sequence[Leak], manifest: Manifest) -> None:
+    """One image under several patients stops a run; what may be two people is a warning.
+
+    Raises:
+        ManifestError: identical pixels under different PatientIDs.
+    """
+    same = [leak.detail for leak in leaks if leak.problem and leak.kind == "same image"]
+    if same:
+        raise ManifestError(
+            f"{manifest.path}: {len(same)} images lie under several PatientIDs; one person would be learnt from and "
+            f"judged: {'; '.join(same[:3])}{'; …' if len(same) > 3 else ''} (`medres check` shows them all)"
+        )
+    for leak in leaks:
+        if leak.problem:
+            log.warning("possible leak (%s): %s", leak.kind, leak.detail)
+
+
 def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None = None) -> TrainingCohort:
     """Decode (or find in the cache) every radiograph of a manifest.
 
@@ -102,9 +126,7 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
         codes = Counter(refusal.code for _, refusal in cache.refusals)
         raise ManifestError(f"{manifest.path}: none of its {len(manifest.rows)} files is usable: {dict(codes)}")
     rows = tuple(manifest.rows[image.row] for image in cache.images)
-    leaks = find_leaks(rows, [image.pixels_sha256 for image in cache.images])
-    for leak in leaks:
-        log.warning("possible leak (%s): %s", leak.kind, leak.detail)
+    _refuse_leaks(find_leaks(manifest.rows, cache.images), manifest)
     targets = np.array(
         [[np.nan if row.targets[label] is None else row.targets[label] for label in manifest.labels] for row in rows],
         dtype=np.float32,

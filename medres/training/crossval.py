@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medres.cohort.given_folds import folds_from_column
 from medres.cohort.indexing import Progress
-from medres.cohort.manifest import read_manifest
-from medres.cohort.splits import make_folds, read_splits, splits_document, write_splits
+from medres.cohort.manifest import Manifest, read_manifest
+from medres.cohort.splits import choose_repeat, make_folds, read_splits, splits_document, write_splits
 from medres.cohort.tasks import Task
 from medres.config import Config
-from medres.errors import ManifestError
+from medres.errors import ManifestError, UsageError
 from medres.evaluation.grades import answer_columns
 from medres.evaluation.report import write_report
 from medres.evaluation.summary import read_table, summarise
@@ -53,6 +54,8 @@ def cross_validate(
     out: Path,
     root: Path | None = None,
     splits: Path | None = None,
+    repeat: int | None = None,
+    folds_column: str | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress | None = None,
@@ -69,6 +72,8 @@ def cross_validate(
         out: the new run folder.
         root: what the manifest's paths are relative to; its own folder by default.
         splits: a split file to use instead of making one.
+        repeat: which repeat of a repeated split file to go through.
+        folds_column: the manifest's column that gives the folds: see `folds_from_column`.
         resume: go on with what an interrupted run left: finished folds are kept, the fold that was interrupted goes on
             after its last epoch.
         force: replace `out`.
@@ -82,7 +87,7 @@ def cross_validate(
     """
     started = time.monotonic()
     checked = read_manifest(manifest, labels, root=root)
-    given = read_splits(splits) if splits else None
+    given = _given_folds(checked, config, splits, repeat, folds_column)
     weights = announced_weights(config)
     identity = run_identity("crossval", checked, config, weights) | {"splits": given[1]["sha256"] if given else None}
     output = resumable_folder(out, identity=identity, resume=resume, force=force)
@@ -129,15 +134,43 @@ def _conclude(
     metrics = summarise(table, labels=cohort.manifest.tasks, evaluation=config.evaluation, seed=config.seed)
     write_json(folder / "metrics.json", metrics)
     device = results[0].card.provenance.device
+    held_out = {str(row["path"]) for result in results for row in result.rows}
     record = run_record(cohort, config, weights, splits=document, device=device, seconds=seconds)
+    record["flow"] = cohort.flow(judged=len(held_out))
     record["network"]["parameters"] = results[0].card.parameters
     write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
     write_report(folder)
     return metrics
 
 
+def _given_folds(
+    manifest: Manifest, config: Config, splits: Path | None, repeat: int | None, column: str | None
+) -> tuple[tuple[Fold, ...], dict[str, Any]] | None:
+    """Folds and split document that were asked for by file or column; None where they are to be made."""
+    if splits and column:
+        raise UsageError("folds come from --splits or from --folds-column, not from both")
+    if repeat is not None and not splits:
+        raise UsageError("--repeat chooses among the repeats of a split file: give --splits")
+    if column:
+        fraction = config.training.validation_fraction
+        folds, method = folds_from_column(manifest, column, validation_fraction=fraction, seed=config.seed)
+        document = splits_document(
+            folds, labels=manifest.labels, seed=config.seed, manifest_sha256=manifest.sha256, method=method
+        )
+        return folds, document
+    if not splits:
+        return None
+    whole, document = read_splits(splits)
+    folds = choose_repeat(whole, repeat)
+    if len(folds) == len(whole):
+        return folds, document
+    facts: dict[str, Any] = {name: document[name] for name in ("labels", "seed", "manifest_sha256")}
+    method = f"{document['method']}; repeat {folds[0].repeat} of split file {document['sha256'][:12]}"
+    return folds, splits_document(folds, **facts, method=method)
+
+
 def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
-    known = {name for fold in folds for name in fold.held_out}
+    known = {name for fold in folds for name in (*fold.training, *fold.validation, *fold.held_out)}
     unknown = {row.patient_id for row in cohort.rows} - known
     if unknown:
         raise ManifestError(f"{len(unknown)} patients of the manifest are in no fold of the split file; make a new one")
@@ -201,6 +234,7 @@ class _Folds:
         log.info("fold %d/%d done in %.0f s", fold.index + 1, self.count, seconds)
         entry = {
             "fold": fold.index,
+            "name": fold.name,
             "model_id": card.model_id,
             "training_patients": len(fold.training),
             "validation_patients": len(fold.validation),

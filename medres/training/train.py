@@ -13,7 +13,7 @@ from typing import Any
 from medres import __version__
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
-from medres.cohort.splits import METHOD, make_inner_split, splits_document, write_splits
+from medres.cohort.splits import make_inner_split, splits_document, write_splits
 from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.model.card import ModelCard
@@ -162,7 +162,7 @@ def run_record(
             "rows": len(manifest.rows),
             "patients": manifest.patients,
         },
-        "splits": {"sha256": splits["sha256"], "method": METHOD, "folds": len(splits["folds"])},
+        "splits": {"sha256": splits["sha256"], "method": splits["method"], "folds": len(splits["folds"])},
         "flow": cohort.flow(),
         "network": {
             "architecture": config.network.architecture,

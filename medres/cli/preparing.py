@@ -1,0 +1,125 @@
+"""Verbs that prepare a cohort: what is wrong with a manifest, and which patients go where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medres.cli.group import medres
+from medres.cli.options import (
+    EXIT_SOME_REFUSED,
+    FILE,
+    out_option,
+    with_burned_in,
+    with_cohort,
+    with_folds_column,
+    with_force,
+    with_gate,
+    with_root,
+)
+from medres.errors import UsageError
+from medres.terminal import progress_bar
+
+_MOST_NOTES = 20
+
+
+@medres.command()
+@click.argument("manifest", type=FILE)
+@click.option("--out", type=FILE, help="A folder for leaks.csv and leaks.html, with suspicious images side by side.")
+@with_gate
+@with_root
+@with_burned_in
+@with_force
+def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_burned_in: bool, force: bool) -> None:
+    """Name every problem of a manifest: form, files, and one patient or image under two names. Exit 3 if any."""
+    from medres.cohort.checking import check_manifest
+    from medres.cohort.leak_report import write_leaks
+    from medres.config import Limits, load_gate
+    from medres.evaluation.metadata import readable_labels
+    from medres.tables import refuse_existing
+
+    if out is not None:
+        refuse_existing(out, force=force)
+    admitted, limits = load_gate(gate), Limits()
+    with progress_bar("checking") as progress:
+        checked = check_manifest(manifest, root=root, gate=admitted, limits=limits, progress=progress)
+    labels = readable_labels(checked.table(), header=checked.header_columns())
+    others = [(item.problem, str(item)) for item in labels]
+    if out is not None:
+        write_leaks(
+            out,
+            checked,
+            others=others,
+            gate=admitted,
+            limits=limits,
+            allow_burned_in=allow_burned_in,
+            force=force,
+        )
+    found = [(leak.problem, checked.described(leak)) for leak in checked.leaks] + others
+    problems = [*checked.problems, *(line for problem, line in found if problem)]
+    notes = [line for problem, line in found if not problem]
+    for line in problems:
+        click.echo(line)
+    for line in notes[:_MOST_NOTES]:
+        click.echo(f"note: {line}")
+    if len(notes) > _MOST_NOTES:
+        click.echo(f"note: {len(notes) - _MOST_NOTES} more of this kind; --out writes them all")
+    counted = f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "no problems"
+    click.echo(f"{manifest}: {counted} found")
+    if out is not None:
+        click.echo(f"leaks: {out / 'leaks.html'}")
+    sys.exit(EXIT_SOME_REFUSED if problems else 0)
+
+
+@medres.command()
+@click.argument("manifest", type=FILE)
+@out_option("The split file (JSON).")
+@click.option("--folds", type=click.IntRange(2, 50), help="Number of folds; 5 by default.")
+@click.option("--repeats", type=click.IntRange(1, 50), help="Times that everybody is held out, each with its own seed.")
+@with_folds_column
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same folds.")
+@with_cohort
+@with_force
+def split(
+    manifest: Path,
+    out: Path,
+    folds: int | None,
+    repeats: int | None,
+    folds_column: str | None,
+    seed: int,
+    labels: tuple[Any, ...],
+    root: Path | None,
+    force: bool,
+) -> None:
+    """Divide patients into stratified folds, as a file that crossval --splits takes."""
+    from medres.cohort.given_folds import folds_from_column
+    from medres.cohort.manifest import read_manifest
+    from medres.cohort.splits import make_folds, splits_document, write_splits
+    from medres.cohort.stratification import STRATIFIED
+    from medres.config import CrossValidation, Training
+    from medres.tables import refuse_existing
+
+    if folds_column and (folds or repeats):
+        raise UsageError("--folds-column gives the folds; --folds and --repeats make them: choose one")
+    refuse_existing(out, force=force)
+    checked = read_manifest(manifest, labels, root=root)
+    fraction = Training().validation_fraction
+    if folds_column:
+        made, method = folds_from_column(checked, folds_column, validation_fraction=fraction, seed=seed)
+    else:
+        count, times = folds or CrossValidation().folds, repeats or 1
+        made = make_folds(
+            checked.rows, checked.labels, folds=count, repeats=times, validation_fraction=fraction, seed=seed
+        )
+        method = STRATIFIED
+    document = splits_document(made, labels=checked.labels, seed=seed, manifest_sha256=checked.sha256, method=method)
+    write_splits(out, document)
+    for fold in made:
+        where = f" ({fold.name})" if fold.name else f" of repeat {fold.repeat}" if repeats and repeats > 1 else ""
+        click.echo(
+            f"fold {fold.index}{where}: {len(fold.training)} training, {len(fold.validation)} validation, "
+            f"{len(fold.held_out)} held-out patients"
+        )
