@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from medres.cohort.profile import CohortProfile
 from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing
 from medres.model.calibration import OperatingPoint
@@ -91,6 +92,7 @@ class ModelCard(_Frozen):
     intended_use: str = INTENDED_USE
     limits: tuple[str, ...] = ()
     members: int = 1  # networks whose calibrated probabilities are averaged
+    cohort_profile: CohortProfile | None = None  # of the training and validation images; None on cards of before
 
     @model_validator(mode="after")
     def _labels_of_tasks(self) -> ModelCard:
@@ -106,5 +108,6 @@ class ModelCard(_Frozen):
 
     def identifier(self) -> str:
         """The model's name: its architecture and a hash of everything else on the card."""
-        content = self.model_dump(mode="json", exclude={"model_id"})
+        absent = {"cohort_profile"} if self.cohort_profile is None else set()  # a card of before keeps its name
+        content = self.model_dump(mode="json", exclude={"model_id", *absent})
         return f"{self.architecture}-{sha256_json(content)[:12]}"
