@@ -22,11 +22,17 @@ PRIMARY = "auroc"
 METRICS = (PRIMARY, "average_precision", "brier")
 
 USUAL_SPREAD = (0.004, 0.017)
-"""AUROC by which runs that differ in the seed alone usually differ, as published."""
+"""AUROC by which two runs that differ in the seed alone usually differ, as published."""
 
 DEFAULT_SPREAD = USUAL_SPREAD[1]
 """What counts where no recipe was run with two seeds: the upper end, because nobody knows where in the range a recipe
 lies, and a verdict must hold anywhere in it."""
+
+ENOUGH = 4
+"""Degrees of freedom from which a measured spread counts alone: three seeds of two recipes."""
+
+PRIOR_DEGREES = 2
+"""Degrees of freedom that the usual spread is worth beside a spread measured with fewer: two runs tell little."""
 
 Verdict = Literal["better", "worse", "tie", "undefined"]
 
@@ -41,27 +47,26 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SeedSpread:
-    """How far training anew, with another seed, moves a figure."""
+    """How far training anew, with another seed, moves the AUROC."""
 
-    deviation: float | None  # standard deviation of one run, pooled over recipes; None: not measured
-    degrees: int  # degrees of freedom: runs − recipes, of recipes with two runs or more
-    default: float | None = None  # what counts where it was not measured
+    usual: float  # what two runs are taken to differ by before anything is measured
+    deviation: float | None = None  # standard deviation of one run, pooled over recipes; None: not measured
+    degrees: int = 0  # of freedom: runs − recipes, over recipes with two runs or more
 
-    @property
-    def measured(self) -> bool:
-        """Whether these runs tell it."""
-        return self.deviation is not None
+    def bar(self, first: int, second: int, *, confidence: float) -> float:
+        """The difference that seeds alone may give two equally good recipes with these numbers of runs.
 
-    def bar(self, first: int, second: int, *, confidence: float) -> float | None:
-        """The difference that the seeds alone give two equally good recipes with these numbers of runs.
-
-        Student's t × s × √(1 ÷ first + 1 ÷ second): for single runs the repeatability limit of ISO 5725-6, with the
-        quantile that a deviation from so few runs needs. None where nothing is known.
+        Student's t × s × √(1 ÷ first + 1 ÷ second), for single runs the repeatability limit of ISO 5725-6. A variance
+        that was measured with less than ENOUGH is moderated by the usual one (Smyth 2004), so that one pair of seeds
+        that happen to agree, or not to, decides nothing. Where nothing was measured, single runs must differ by more
+        than `usual`.
         """
-        if self.deviation is None:
-            return self.default
-        quantile = float(student.isf((1 - confidence) / 2, self.degrees))
-        return float(quantile * self.deviation * np.sqrt(1 / first + 1 / second))
+        tail = (1 - confidence) / 2
+        weight = 0 if self.degrees >= ENOUGH else PRIOR_DEGREES
+        prior = self.usual / float(student.isf(tail, PRIOR_DEGREES) * np.sqrt(2))
+        degrees = weight + self.degrees
+        variance = (weight * prior**2 + self.degrees * (self.deviation or 0.0) ** 2) / degrees
+        return float(student.isf(tail, degrees) * np.sqrt(variance * (1 / first + 1 / second)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +170,14 @@ def draw(
     return Drawn(*names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients)
 
 
-def seed_spread(values: Sequence[Sequence[float | None]], *, default: float | None = None) -> SeedSpread:
+def seed_spread(values: Sequence[Sequence[float | None]], *, usual: float = DEFAULT_SPREAD) -> SeedSpread:
     """The standard deviation over seeds, pooled over recipes.
 
+    Not measured where no recipe has two runs, nor where all runs of each agree to the last digit, as at a ceiling.
+
     Args:
-        values: for each recipe the figure of each of its runs.
-        default: what counts where no recipe has two runs, or where all runs of each agree to the last digit, as at a
-            ceiling: that tells nothing.
+        values: for each recipe the AUROC of each of its runs.
+        usual: see `SeedSpread`.
 
     >>> seed_spread([[0.90, 0.92], [0.95]]).degrees, round(seed_spread([[0.90, 0.92], [0.95]]).deviation, 4)
     (1, 0.0141)
@@ -181,8 +187,8 @@ def seed_spread(values: Sequence[Sequence[float | None]], *, default: float | No
     degrees = sum(len(runs) - 1 for runs in repeated)
     squares = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in repeated)
     if not degrees or squares == 0:
-        return SeedSpread(None, 0, default)
-    return SeedSpread(float(np.sqrt(squares / degrees)), degrees)
+        return SeedSpread(usual)
+    return SeedSpread(usual, float(np.sqrt(squares / degrees)), degrees)
 
 
 def judge(drawn: Sequence[Drawn], spreads: Mapping[str, SeedSpread], *, confidence: float = 0.95) -> list[Judged]:
@@ -213,7 +219,7 @@ def judge(drawn: Sequence[Drawn], spreads: Mapping[str, SeedSpread], *, confiden
             ended = alpha / left
         adjusted = max(adjusted, min(1.0, left * (item.p or 0.0)))
         bar = spreads[item.label].bar(len(item.reference_values), len(item.candidate_values), confidence=confidence)
-        real = excludes and bar is not None and abs(item.value) > bar
+        real = excludes and abs(item.value) > bar
         verdict: Verdict = ("better" if item.value > 0 else "worse") if real else "tie"
         found[place] = Judged(item, interval, level, item.p, adjusted, bar, excludes, verdict)
     return [

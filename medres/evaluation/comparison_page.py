@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import NullLocator
 
-from medres.evaluation.comparison import PRIMARY, USUAL_SPREAD
+from medres.evaluation.comparison import ENOUGH, PRIMARY, PRIOR_DEGREES, USUAL_SPREAD
 from medres.evaluation.figures import FIRST, MUTED, RULE, SECOND, STYLE, as_svg, new_figure
 from medres.evaluation.report import network_name, render_template
 from medres.tables import write_text
@@ -114,17 +114,21 @@ def _one_recipe(content: Mapping[str, Any], label: str) -> str:
 
 def spread_sentence(content: Mapping[str, Any], label: str) -> str:
     """Where the bar that a difference must exceed comes from."""
-    spread = content["seed_spread"][label][PRIMARY]
-    if spread["deviation"] is not None:
-        return (
-            f"measured: over seeds the AUROC of one recipe has the standard deviation {spread['deviation']:.4f} "
-            f"({spread['degrees']} degrees of freedom)"
-        )
+    spread = content["seed_spread"][label]
     low, high = USUAL_SPREAD
-    return (
-        f"not measured, because no recipe was run with two seeds that differ in their AUROC; {spread['default']:g} is "
-        f"taken ({low:g} to {high:g} is published as usual). Runs with other seeds on the same --splits measure it"
+    usual = f"{spread['usual']:g} between two runs ({low:g} to {high:g} is published as usual)"
+    if spread["deviation"] is None:
+        return (
+            f"Not measured, because no recipe was run with two seeds that differ in their AUROC: {usual} is taken. "
+            "Runs with other seeds on the same --splits measure it."
+        )
+    degrees = f"{spread['degrees']} degree{'s' if spread['degrees'] > 1 else ''} of freedom"
+    measured = (
+        f"Measured: over seeds one recipe's AUROC has the standard deviation {spread['deviation']:.4f} ({degrees})"
     )
+    if spread["degrees"] >= ENOUGH:
+        return f"{measured}."
+    return f"{measured}; that is little, and {usual} counts as {PRIOR_DEGREES} degrees of freedom beside it."
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -157,10 +161,10 @@ def percentage(level: float) -> str:
 def times(ratio: float) -> str:
     """A ratio as a person says it.
 
-    >>> times(2.314), times(0.5), times(12.4)
-    ('2.3 times', '0.5 times', '12 times')
+    >>> times(2.0), times(0.54), times(12.4)
+    ('2.0 times', '0.5 times', '12 times')
     """
-    return f"{ratio:.2g} times" if ratio < 10 else f"{ratio:.0f} times"
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 
 def _mean(values: Sequence[float | None]) -> str:
@@ -228,8 +232,12 @@ def gain_figure(points: Sequence[Point], *, bar: float | None, unit: str, name: 
             if point.low is not None and point.high is not None:
                 axes.plot([point.cost] * 2, [point.low, point.high], color=colour, linewidth=1.6)
             axes.plot(point.cost, point.gain, "D" if place == 0 else "o", color=colour, markersize=6)
-            axes.annotate(point.name, (point.cost, point.gain), (7, 5), textcoords="offset points", color=colour)
+            above = (7, 6) if place % 2 else (7, -13)  # neighbours on two sides of their dots
+            axes.annotate(point.name, (point.cost, point.gain), above, textcoords="offset points", color=colour)
         costs = [point.cost for point in points]
+        ends = [bound for point in points for bound in (point.gain, point.low, point.high) if bound is not None]
+        reach = 1.2 * max(*map(abs, ends), 0.005)
+        axes.set_ylim(-reach, reach)
         axes.set_xscale("log")
         axes.set_xlim(min(costs) / 1.35, max(costs) * 1.9)  # room for names
         ticks = sorted({float(f"{value:.2g}") for value in costs})

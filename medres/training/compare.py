@@ -93,7 +93,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     family = max(1, (len(groups) - 1) * len(first.labels))
     drawn: list[Drawn] = []
     alone: dict[str, dict[str, Any]] = {}  # per metric and label: figures of every run
-    spreads: dict[str, dict[str, SeedSpread]] = {metric: {} for metric in METRICS}
+    spreads: dict[str, SeedSpread] = {}
     for label in first.labels:
         images = judged(first.table, label)
         candidates = [
@@ -109,12 +109,12 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
             ]  # fmt: skip
             values = {reference: pairs[0].reference_values, **{item.candidate: item.candidate_values for item in pairs}}
             alone.setdefault(label, {})[metric] = {name: list(found) for name, found in values.items()}
-            default = spread if metric == PRIMARY else None
-            spreads[metric][label] = seed_spread(list(values.values()), default=default)
+            if metric == PRIMARY:
+                spreads[label] = seed_spread(list(values.values()), usual=spread)
             drawn += pairs if len(groups) > 1 else []
     deciding = [item for item in drawn if item.metric == PRIMARY]
-    found = judge(deciding, spreads[PRIMARY], confidence=evaluation.confidence)
-    others = [_undecided(item, spreads, evaluation) for item in drawn if item.metric != PRIMARY]
+    found = judge(deciding, spreads, confidence=evaluation.confidence)
+    others = [_undecided(item, evaluation) for item in drawn if item.metric != PRIMARY]
     return {
         "reference": reference,
         "labels": first.labels,
@@ -126,9 +126,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
         "verdicts": len(deciding),
         "correction": "Holm 1979" if len(deciding) > 1 else None,
         "usual_spread": list(USUAL_SPREAD),
-        "seed_spread": {
-            label: {metric: asdict(spreads[metric][label]) for metric in METRICS} for label in first.labels
-        },
+        "seed_spread": {label: asdict(found) for label, found in spreads.items()},
         "values": alone,
         "comparisons": [_entry(item) for item in found] + others,
         "candidates": [],
@@ -158,14 +156,10 @@ def _entry(item: Judged) -> dict[str, Any]:
     }
 
 
-def _undecided(item: Drawn, spreads: Mapping[str, Mapping[str, SeedSpread]], evaluation: Evaluation) -> dict[str, Any]:
+def _undecided(item: Drawn, evaluation: Evaluation) -> dict[str, Any]:
     """A difference that is shown, and on which nothing is decided."""
-    bar = spreads[item.metric][item.label].bar(
-        len(item.reference_values), len(item.candidate_values), confidence=evaluation.confidence
-    )
-    shown = Judged(
-        item, item.interval(evaluation.confidence), evaluation.confidence, item.p, None, bar, False, "undefined"
-    )
+    interval = item.interval(evaluation.confidence)
+    shown = Judged(item, interval, evaluation.confidence, item.p, None, None, False, "undefined")
     return {**_entry(shown), "excludes_zero": None, "verdict": None}
 
 
