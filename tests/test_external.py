@@ -31,16 +31,17 @@ QUICK = Evaluation(replicates=200)
 
 
 def write_elsewhere(folder: Path, *, patients: int = 26) -> Path:
-    """Another hospital: its own patients, a darker detector of another make, a broken and an unlabelled file."""
-    lines = ["path,PatientID,SOPInstanceUID,label_disc"]
+    """Another hospital: its own patients, a darker detector, and a broken, an unlabelled and an excluded file."""
+    lines = ["path,status,PatientID,SOPInstanceUID,label_disc"]
     for patient in range(patients):
         name, uid = f"images/{patient:04d}.dcm", f"2.25.{90_000 + patient}"
         pixels = 0.7 * blob(7000 + patient, bright=patient % 2 == 0)
         tags = {"Manufacturer": "Elsewhere", "PatientAge": f"{60 + patient % 9:03d}Y", "ImagerPixelSpacing": [0.2, 0.2]}
         write_radiograph(folder / name, pixels, patient=f"X{patient:04d}", uid=uid, **tags)
-        lines.append(f"{name},X{patient:04d},{uid},{int(patient % 2 == 0) if patient else ''}")
+        label = int(patient % 2 == 0) if patient else ""
+        lines.append(f"{name},{'refused' if patient == 1 else 'ok'},X{patient:04d},{uid},{label}")
     (folder / "images" / "broken.dcm").write_text("not DICOM")
-    lines.append("images/broken.dcm,X9999,2.25.99999,1")
+    lines.append("images/broken.dcm,ok,X9999,2.25.99999,1")
     path = folder / "manifest.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -67,11 +68,11 @@ def test_every_row_of_the_manifest_is_judged_or_says_why_not(evaluated: tuple[Pa
     table, refused = (pd.read_csv(out / name, dtype=str, keep_default_na=False) for name in ("oof.csv", "refused.csv"))
     paths = pd.read_csv(elsewhere, dtype=str)["path"]
     assert sorted([*table["path"], *refused["path"]]) == sorted(paths)
-    assert refused.set_index("path")["status"].to_dict() == {
-        "images/broken.dcm": "refused", "images/0000.dcm": "unlabelled",
+    assert refused.set_index("path")["reason"].to_dict() == {
+        "images/broken.dcm": "NOT_DICOM", "images/0000.dcm": "UNLABELLED", "images/0001.dcm": "EXCLUDED",
     }  # fmt: skip
     assert read_json(out / "run.json")["flow"]["rows"] == len(paths)
-    assert "2 rows of the manifest were not judged" in said
+    assert "3 rows of the manifest were not judged" in said
 
 
 def test_thresholds_temperatures_and_the_outlier_cut_are_the_models_own(
@@ -102,9 +103,9 @@ def test_the_report_says_what_differs_and_keeps_recalibration_apart(
     assert "this report does not hold together" not in words.lower()
     apart = words[words.index("If it were recalibrated here") :]
     assert "Not the model's performance" in apart
-    lines = pd.read_csv(out / "shift.csv", keep_default_na=False)
+    lines = pd.read_csv(out / "shift.csv", dtype=str, keep_default_na=False)
     maker = lines[lines["name"] == "Manufacturer"].set_index("value")
-    assert maker.loc["Elsewhere", ["training", "here", "differs"]].tolist() == ["0.0", "1.0", True]
+    assert maker.loc["Elsewhere", ["training", "here", "differs"]].tolist() == ["0.0", "1.0", "True"]
     done = medres("report", out)
     assert done.returncode == 0, done.stderr
     assert (out / "report.html").read_text(encoding="utf-8") == page

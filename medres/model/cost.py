@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ def device_name(device: torch.device) -> str:
     """The machine in words, as a table says it."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, fp32"
-    return f"CPU, {torch.get_num_threads()} threads, fp32"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}, fp32"
 
 
 def compare_speed(designs: Mapping[str, Design], *, device: torch.device, rounds: int = ROUNDS) -> dict[str, Speed]:

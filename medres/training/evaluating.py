@@ -145,14 +145,14 @@ def _not_judged(manifest: Path, cohort: TrainingCohort, judged_places: set[int])
     """Every row of the manifest file that is not in `oof.csv`, with why (columns of `refused.csv`)."""
     written = cohort.refused_table()
     others = [
-        (cohort.oof_columns(place)["path"], "unlabelled", "", "no label of the model is known for it")
+        (cohort.oof_columns(place)["path"], "refused", "UNLABELLED", f"unknown: {', '.join(cohort.manifest.labels)}")
         for place in range(len(cohort.rows))
         if place not in judged_places
     ]
     used = {inert_path(path) for path in cohort.manifest.table["path"]}
     raw = read_csv(manifest)
     others += [
-        (inert_path(row["path"]), row["status"], "", f"status {row['status']} in the manifest")
+        (inert_path(row["path"]), "refused", "EXCLUDED", f"status {row['status']} in the manifest")
         for row in raw.to_dict("records")
         if inert_path(row["path"]) not in used
     ]
@@ -160,11 +160,10 @@ def _not_judged(manifest: Path, cohort: TrainingCohort, judged_places: set[int])
 
 
 def _flow(refused: pd.DataFrame, *, judged: int) -> dict[str, Any]:
-    codes = refused["reason"].where(refused["reason"] != "", refused["detail"])
     return {
         "rows": judged + len(refused),
         "used": judged,
-        "refused": {str(code): int(count) for code, count in codes.value_counts(sort=False).items()},
+        "refused": {str(code): int(count) for code, count in refused["reason"].value_counts(sort=False).items()},
     }
 
 
