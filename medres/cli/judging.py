@@ -26,12 +26,12 @@ from medres.terminal import progress_bar
 @click.argument("runs", type=FILE, nargs=-1, required=True, metavar="RUN RUN...")
 @out_option("The new folder for compare.html, comparison.json and comparison.csv.")
 @click.option(
-    "--seed-spread", type=click.FloatRange(0, 1), default=0.017, show_default=True, metavar="AUROC",
-    help="What another seed changes, where no recipe was run with two seeds (0.004 to 0.017 is usual).",
+    "--seed-spread", type=click.FloatRange(0, 1), metavar="AUROC",
+    help="What another seed changes, where it was not measured; 0.017, the upper end of what is usual, by default.",
 )  # fmt: skip
 @click.option("--timing/--no-timing", default=True, help="Measure the speed of scoring on this machine.")
 @with_force
-def compare(runs: tuple[Path, ...], out: Path, seed_spread: float, timing: bool, force: bool) -> None:
+def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing: bool, force: bool) -> None:
     """Compare cross-validation runs on the same splits, paired by patient; the first is the reference.
 
     Runs that differ in the seed alone count as one recipe and measure its spread.

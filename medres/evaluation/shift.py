@@ -87,11 +87,11 @@ def _score(share: float, n: float, z: float) -> tuple[float, float]:
 def standardised_difference(
     first: Distribution, second: Distribution, *, confidence: float = 0.95
 ) -> tuple[float, float, float] | None:
-    """Second − first in pooled standard deviations with its bounds; None where neither varies but both differ."""
+    """Second − first in pooled standard deviations with its bounds; None where neither cohort varies."""
     gap = second.mean - first.mean
     pooled = float(np.sqrt((first.deviation**2 + second.deviation**2) / 2))
     if pooled == 0:
-        return (0.0, 0.0, 0.0) if gap == 0 else None
+        return None
     value, m, n = gap / pooled, first.patients, second.patients
     reach = float(norm.isf((1 - confidence) / 2)) * float(np.sqrt((m + n) / (m * n) + value**2 / (2 * (m + n))))
     return value, value - reach, value + reach
@@ -132,7 +132,8 @@ def _mean(group: str, name: str, first: Distribution | None, second: Distributio
         return Shift(group, name, "", *means, None, None, None, "standard deviations", False)
     found = standardised_difference(first, second, confidence=confidence)
     if found is None:
-        return Shift(group, name, "", *means, None, None, None, "standard deviations", True)
+        differs = first.mean != second.mean
+        return Shift(group, name, "", *means, None, None, None, "standard deviations", differs)
     value, low, high = found
     differs = abs(value) >= MEANINGFUL and not low <= 0 <= high
     return Shift(group, name, "", *means, value, low, high, "standard deviations", differs)

@@ -42,7 +42,7 @@ def compare_runs(
     runs: Sequence[Path],
     *,
     out: Path,
-    spread: float = DEFAULT_SPREAD,
+    spread: float | None = None,
     timing: bool = True,
     device: Literal["auto", "cpu"] = "auto",
     force: bool = False,
@@ -54,7 +54,8 @@ def compare_runs(
     Args:
         runs: folders of `medres crossval`; those that differ in the seed alone count as one recipe.
         out: the new folder.
-        spread: the AUROC that a seed alone is taken to move where no recipe was run with two seeds.
+        spread: the AUROC by which runs that differ in the seed alone are taken to differ where that was not measured;
+            `comparison.DEFAULT_SPREAD` without.
         timing: measure the speed of scoring on this machine.
         device: where.
         force: replace `out`.
@@ -68,7 +69,7 @@ def compare_runs(
     refuse_inside(out, runs)
     groups = by_recipe(read_runs(runs))
     with output_folder(out, force=force) as folder:
-        content = _compared(groups, spread=spread)
+        content = _compared(groups, spread=DEFAULT_SPREAD if spread is None else spread)
         content["candidates"] = _described(groups, content, timing=timing, device=device)
         write_json(folder / "comparison.json", content)
         write_csv(folder / "comparison.csv", pd.DataFrame(_rows(content)))

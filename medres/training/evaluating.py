@@ -173,7 +173,7 @@ def _shift(
     profile, card = cohort.profile(places), classifier.card
     outliers = outlier_shift(
         expected=1 - card.outliers.quantile,
-        expected_patients=card.provenance.validation_patients,
+        expected_patients=sum(member.card.provenance.validation_patients for member in classifier.members),
         beyond=float((scores.distances > 1).mean()),
         patients=profile.patients,
         confidence=config.evaluation.confidence,
