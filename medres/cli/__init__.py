@@ -8,11 +8,11 @@ import sys
 
 import click
 
-from medres.cli import building, preparing, using
+from medres.cli import building, judging, preparing, using
 from medres.cli.group import medres
 from medres.errors import MedresError
 
-__all__ = ["building", "main", "medres", "preparing", "using"]
+__all__ = ["building", "judging", "main", "medres", "preparing", "using"]
 
 EXIT_INTERRUPTED = 130
 

@@ -104,6 +104,9 @@ def _svg(figure: Figure, *, name: str, title: str, description: str) -> str:
     return opening + words + body.strip()
 
 
+STYLE, new_figure, as_svg = _STYLE, _figure, _svg  # for pictures that other modules draw
+
+
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if len(x) <= _MOST_POINTS:
         return x, y

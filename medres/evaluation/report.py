@@ -34,6 +34,16 @@ _NETWORKS = {
 }
 
 
+def network_name(architecture: str) -> str:
+    """An architecture as people write it."""
+    return _NETWORKS.get(architecture, architecture)
+
+
+def render_template(name: str, **content: Any) -> str:
+    """A page of `templates/`, every text from a file escaped."""
+    return _environment().get_template(name).render(**content) + "\n"
+
+
 @dataclass(frozen=True, slots=True)
 class RunFiles:
     """The files of a run that a report is made of."""
