@@ -18,6 +18,7 @@ from medres.errors import ManifestError
 from medres.evaluation.grades import summarise_task
 from medres.evaluation.intervals import bootstrap, calibration_intervals
 from medres.evaluation.metrics import statistic
+from medres.evaluation.subgroups import divided
 from medres.records import Interval
 from medres.tables import read_csv
 
@@ -139,7 +140,8 @@ def summarise(
 
     Returns:
         `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}}, "folds": [...],
-        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown"}}, "tasks": {T: see
+        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown", "subgroups",
+        "intersections": see `subgroups.divided`}}, "tasks": {T: see
         `grades.summarise_task`, for grades and classes}}`; JSON values only, None where undefined.
 
     Raises:
@@ -147,7 +149,7 @@ def summarise(
     """
     tasks = [Task(item) if isinstance(item, str) else item for item in labels]
     return {
-        "labels": {label: _label(judged(table, label), evaluation, seed) for task in tasks for label in task.labels},
+        "labels": {label: _label(table, label, evaluation, seed) for task in tasks for label in task.labels},
         "tasks": {
             task.name: summarise_task(table, task, evaluation=evaluation, seed=seed)
             for task in tasks
@@ -156,7 +158,8 @@ def summarise(
     }
 
 
-def _label(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    images = judged(table, label)
     folds = [_fold(images, int(number), evaluation, seed) for number in np.unique(images.folds)]
     n = len(images.truth)
     content = {
@@ -169,6 +172,7 @@ def _label(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Any]:
         "prevalence": float(images.truth.mean()) if n else None,
         "uncertain": images.uncertain,
         "unknown": images.unknown,
+        **divided(table, images, evaluation=evaluation, seed=seed),
     }
     json.dumps(content, allow_nan=False)  # what is returned can be written
     return content
