@@ -29,7 +29,7 @@ class PairedFigures:
         kernels: the AUROCs by name, those of the unaltered score as "".
         n: images.
         n_patients: patients.
-        pairs: disjoint pairs of patients that can be compared: how much a perfect AUROC is worth.
+        pairs: by name, disjoint pairs of patients that it compares: how much a perfect AUROC is worth.
         evaluation: replicates and confidence.
         seed: of the resamples.
     """
@@ -40,7 +40,7 @@ class PairedFigures:
         *,
         n: int,
         n_patients: int,
-        pairs: int,
+        pairs: Mapping[str, int],
         evaluation: Evaluation,
         seed: int,
     ) -> None:
@@ -66,11 +66,19 @@ class PairedFigures:
         """One statistic."""
         value, drawn = self.draws[name]
         found = self._interval(value, drawn, how)
-        if value not in (0.0, 1.0) or found.low is not None or not self.pairs:
+        pairs = self.pairs[name]
+        if value not in (0.0, 1.0) or found.low is not None or not pairs:
             return found
-        low, high = exact_bounds(round(value) * self.pairs, self.pairs, confidence=self.evaluation.confidence)
-        method = f"exact binomial on {self.pairs} disjoint pairs of patients (separated in every resample){how}"
+        low, high = exact_bounds(round(value) * pairs, pairs, confidence=self.evaluation.confidence)
+        method = f"exact binomial on {pairs} disjoint pairs of patients (separated in every resample){how}"
         return Interval(value, low, high, method, self.n, self.n_patients)
+
+    def mean(self, how: str) -> Interval:
+        """The mean of all statistics."""
+        value, drawn = np.mean([one[0] for one in self.draws.values()]), [one[1] for one in self.draws.values()]
+        if value == 1.0:  # so are all of them: the least sure one says how sure the mean is
+            return self.one(min(self.pairs, key=self.pairs.__getitem__), how)
+        return self._interval(float(value), np.mean(drawn, axis=0), how)
 
     def kept(self, name: str, whole: Interval, altered: Interval) -> Interval:
         """The share of what the whole AUROC is above one half that an altered one still is."""
@@ -113,7 +121,14 @@ class PairedFigures:
         return Interval(value, low, high, method + undefined_replicates(drawn), self.n, self.n_patients)
 
 
-def disjoint_pairs(classes: NDArray[Any], patient: NDArray[np.intp]) -> int:
-    """How many pairs of patients, one of either class, can be formed so that no patient is in two."""
-    owners = [len(np.unique(patient[classes == one])) for one in np.unique(classes)]
-    return min(*owners, len(np.unique(patient)) // 2) if len(owners) > 1 else 0
+def disjoint_pairs(positive: NDArray[Any], patient: NDArray[np.intp], strata: NDArray[Any]) -> int:
+    """How many pairs of patients, a positive and a negative of the same stratum, no patient being in two of them.
+
+    >>> disjoint_pairs(np.array([1, 0, 1]), np.array([0, 1, 2]), np.array(["a", "a", "b"]))
+    1
+    """
+    found = 0
+    for one in np.unique(strata):
+        owners = [len(np.unique(patient[(strata == one) & (positive == value)])) for value in (0, 1)]
+        found += min(owners)
+    return min(found, len(np.unique(patient)) // 2)

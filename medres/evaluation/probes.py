@@ -33,6 +33,8 @@ def auroc_within(
         patient: number of each image's patient, whom the counts count.
         strata: the stratum of each image.
     """
+    if not len(labels):
+        return lambda counts: np.full(len(counts), np.nan)
     stratum = np.unique(strata, return_inverse=True)[1]
     order = np.lexsort((scores, stratum))
     ordered, of = scores[order], stratum[order]

@@ -6,7 +6,7 @@ held-out images with parts hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from medres.errors import UsageError
 from medres.evaluation.alterations import ALTERATIONS, CENTRE, CORNER, WITHOUT_CENTRE, Alteration
 from medres.evaluation.paired import PairedFigures, disjoint_pairs
 from medres.evaluation.probes import auroc_within, metadata_scores
-from medres.evaluation.resampling import Kernel, patient_numbers
+from medres.evaluation.resampling import patient_numbers
 from medres.evaluation.subgroups import SMALLEST, UNKNOWN, Groups, dividing_columns, grouped, with_others
 from medres.evaluation.summary import Judged, judged
 from medres.evaluation.verdicts import THRESHOLDS, verdict
@@ -116,23 +116,18 @@ def _label(table: pd.DataFrame, probed: pd.DataFrame, label: str, evaluation: Ev
         one: probed[probability_column(label, one)].to_numpy(dtype=np.float64)[images.rows] for one in ALTERATIONS
     }
     columns = _metadata_columns(table, images, evaluation)
+    columns.pop(f"label_{label}", None)
     one_stratum = np.zeros(len(images.truth))
-    asked = {"": images.probabilities, **{one.name: scores for one, scores in hidden.items()}}
-    kernels = {name: auroc_within(images.truth, scores, patient, one_stratum) for name, scores in asked.items()}
+    asked: dict[str, tuple[NDArray[np.float64], NDArray[Any]]] = {"": (images.probabilities, one_stratum)}
+    asked |= {one.name: (scores, one_stratum) for one, scores in hidden.items()}
     for name, groups in columns.items():
-        kernels[f"alone {name}"] = _of_metadata([groups], images, patient)
-        kernels[f"within {name}"] = auroc_within(images.truth, images.probabilities, patient, groups)
-        kernels[f"hidden {name}"] = auroc_within(images.truth, hidden[WITHOUT_CENTRE], patient, groups)
+        asked[f"alone {name}"] = (metadata_scores([groups], images.truth, images.folds), images.folds)
+        asked[f"within {name}"] = (images.probabilities, groups)
+        asked[f"hidden {name}"] = (hidden[WITHOUT_CENTRE], groups)
     if columns:
-        kernels["metadata"] = _of_metadata(list(columns.values()), images, patient)
-    figures = PairedFigures(
-        kernels,
-        n=len(images.truth),
-        n_patients=len(np.unique(patient)),
-        pairs=disjoint_pairs(images.truth, patient),
-        evaluation=evaluation,
-        seed=seed,
-    )
+        together = list(columns.values())
+        asked["metadata"] = (metadata_scores(together, images.truth, images.folds), images.folds)
+    figures = _compared({name: (images.truth, *item) for name, item in asked.items()}, patient, evaluation, seed)
     whole = figures.plain(images, images.probabilities)
     altered = {}
     for one, scores in hidden.items():
@@ -169,10 +164,20 @@ def _metadata_columns(table: pd.DataFrame, images: Judged, evaluation: Evaluatio
     return {name: groups for name, groups in columns.items() if len(set(groups)) > 1}
 
 
-def _of_metadata(columns: Sequence[Groups], images: Judged, patient: NDArray[np.intp]) -> Kernel:
-    scores = metadata_scores(columns, images.truth, images.folds)
-    known = ~np.isnan(scores)
-    return auroc_within(images.truth[known], scores[known], patient[known], images.folds[known])
+def _compared(
+    asked: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64], NDArray[Any]]],
+    patient: NDArray[np.intp],
+    evaluation: Evaluation,
+    seed: int,
+) -> PairedFigures:
+    """AUROCs of labels and scores over pairs of the same stratum; images without a score are left out."""
+    kernels, pairs = {}, {}
+    for name, (positive, scores, strata) in asked.items():
+        known = ~np.isnan(scores)
+        kernels[name] = auroc_within(positive[known], scores[known], patient[known], strata[known])
+        pairs[name] = disjoint_pairs(positive[known], patient[known], strata[known])
+    n_patients = len(np.unique(patient))
+    return PairedFigures(kernels, n=len(patient), n_patients=n_patients, pairs=pairs, evaluation=evaluation, seed=seed)
 
 
 def _features(table: pd.DataFrame, probed: pd.DataFrame, evaluation: Evaluation, seed: int) -> dict[str, Any]:
@@ -184,27 +189,22 @@ def _features(table: pd.DataFrame, probed: pd.DataFrame, evaluation: Evaluation,
         strata = probed["fold"].astype(str) + " " + probed[part_column(column)].astype(str)
         asked = np.isin(groups, values) & (probed[part_column(column)] != "").to_numpy()
         patient = patient_numbers(table["PatientID"][asked])
-        kernels = {}
-        for value in values:
-            scores = probed.loc[asked, score_column(column, value)].to_numpy(dtype=np.float64)
-            known = ~np.isnan(scores)
-            is_value = (groups[asked][known] == value).astype(np.int64)
-            kernels[value] = auroc_within(is_value, scores[known], patient[known], strata[asked][known].to_numpy())
-        figures = PairedFigures(
-            {"macro": _mean(list(kernels.values()))},
-            n=int(asked.sum()),
-            n_patients=len(np.unique(patient)),
-            pairs=disjoint_pairs(groups[asked].astype(str), patient),
-            evaluation=evaluation,
-            seed=seed,
+        figures = _compared(
+            {
+                value: (
+                    (groups[asked] == value).astype(np.int64),
+                    probed.loc[asked, score_column(column, value)].to_numpy(dtype=np.float64),
+                    strata[asked].to_numpy(dtype=object).astype(str),
+                )
+                for value in values
+            },
+            patient,
+            evaluation,
+            seed,
         )
-        macro = figures.one("macro", "; mean over values, each against all others; pairs read by the same regression")
+        macro = figures.mean("; mean over values, each against all others; pairs read by the same regression")
         found[column] = {"values": list(values), "auroc": asdict(macro)}
     return found
-
-
-def _mean(kernels: Sequence[Kernel]) -> Kernel:
-    return lambda counts: np.mean([kernel(counts) for kernel in kernels], axis=0)
 
 
 def _as_json(value: Any) -> Any:
