@@ -29,10 +29,12 @@ class Alteration:
 
 
 WITHOUT_CENTRE = Alteration(
-    "without_centre", "Centre hidden", f"only a frame is left: the middle {CENTRE:.0%} of each side is hidden"
+    "without_centre", "Centre hidden", f"only a frame is left: the middle {100 * CENTRE:.0f} % of each side is hidden"
 )
 CENTRE_ONLY = Alteration("centre_only", "Centre only", "the frame is hidden, the centre is left")
-CORNERS_ONLY = Alteration("corners_only", "Corners only", f"only four corners of {CORNER:.0%} of each side are left")
+CORNERS_ONLY = Alteration(
+    "corners_only", "Corners only", f"only four corners of {100 * CORNER:.0f} % of each side are left"
+)
 ALTERATIONS = (WITHOUT_CENTRE, CORNERS_ONLY, CENTRE_ONLY)
 """In the order they are shown."""
 
