@@ -168,6 +168,10 @@ def test_a_site_that_stands_in_for_the_score_is_named_and_one_that_does_not_is_n
     innocent = verdict(confounded, 0.0)  # the site knows the label; the score holds within each site
     assert innocent["metadata"]["columns"]["InstitutionName"]["alone"]["value"] > 0.85
     assert innocent["verdict"]["columns"] == []
+    makers = by_site.assign(Manufacturer=np.where(planted == 1, "Acme", "Other"), logit_effusion=0.0)
+    alike = verdict(makers, 0.0)
+    assert alike["verdict"]["columns"] == ["InstitutionName"]
+    assert "InstitutionName (or Manufacturer, dividing the images alike)" in alike["verdict"]["sentences"][-1]
     same = verdict(table.assign(ViewPosition=np.where(truth == 1, "AP", "PA")), 0.0)
     assert same["verdict"]["columns"] == ["ViewPosition"]
     assert same["metadata"]["columns"]["ViewPosition"]["within"]["value"] is None

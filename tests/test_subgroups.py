@@ -94,7 +94,9 @@ def test_a_side_without_spread_gives_no_interval_instead_of_a_bold_one() -> None
 
 
 def test_intersections_hold_only_groups_that_are_large_enough_and_count_the_rest() -> None:
-    table = out_of_fold(patients=150)
+    table = out_of_fold(patients=150).assign(ManufacturerModelName=lambda rows: rows["Manufacturer"] + " 1")
+    found = part(table, Evaluation(replicates=100, subgroups=("ManufacturerModelName",)))["intersections"]
+    assert not any("ManufacturerModelName" in one["columns"] and "Manufacturer" in one["columns"] for one in found)
     crossed = {tuple(one["columns"]): one for one in part(table)["intersections"]}
     assert ("PatientSex", "Manufacturer") in crossed
     assert not any("ViewPosition" in columns for columns in crossed)  # all PA: nothing is divided

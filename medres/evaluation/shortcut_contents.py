@@ -27,6 +27,7 @@ class Column:
     """What one column of metadata knows of the label."""
 
     column: str
+    alike: Sequence[str]  # columns that divide the images just so
     named: bool  # in the verdict
     alone: Interval
     within: Interval
@@ -63,6 +64,8 @@ class ShortcutProbes:
     features: Sequence[Readable]
     centre: float
     corner: float
+    much: int  # per cent
+    little: int
 
     @property
     def first(self) -> Sequence[LabelProbes]:
@@ -89,6 +92,8 @@ def shortcut_probes(content: Mapping[str, Any] | None) -> ShortcutProbes | None:
         ],
         centre=content["centre"],
         corner=content["corner"],
+        much=round(100 * content["thresholds"]["much"]),
+        little=round(100 * content["thresholds"]["little"]),
     )
 
 
@@ -107,6 +112,7 @@ def _label(name: str, content: Mapping[str, Any], alterations: Mapping[str, Any]
         columns=[
             Column(
                 column,
+                figures["alike"],
                 column in verdict["columns"],
                 *(Interval(**figures[key]) for key in ("alone", "within", "hidden_within")),
             )

@@ -86,9 +86,10 @@ def summarise_shortcuts(
 
     Returns:
         `{"labels": {L: {"auroc", "alterations": {NAME: {"auroc", "kept"}}, "metadata": {"together": {"columns",
-        "auroc"} or None, "columns": {COLUMN: {"alone", "within", "difference", "hidden_within", "hidden_difference"}}},
-        "verdict"}}, "features": {COLUMN: {"values", "auroc"}}, "alterations", "thresholds"}`; figures are intervals,
-        None where undefined. `kept` is (AUROC altered − 0.5) / (AUROC − 0.5). `within` is the AUROC over pairs of
+        "auroc"} or None, "columns": {COLUMN: {"alike", "alone", "within", "difference", "hidden_within",
+        "hidden_difference"}}}, "verdict"}}, "features": {COLUMN: {"values", "auroc"}}, "alterations", "centre", "corner",
+        "thresholds"}`; figures are intervals, None where undefined. `kept` is (AUROC altered − 0.5) / (AUROC − 0.5). `alike`
+        are columns that divide the images just so. `within` is the AUROC over pairs of
         images that share the column's value, `difference` the AUROC minus that; `hidden_…` the same with the centre
         hidden.
 
@@ -115,17 +116,16 @@ def _label(table: pd.DataFrame, probed: pd.DataFrame, label: str, evaluation: Ev
     hidden = {
         one: probed[probability_column(label, one)].to_numpy(dtype=np.float64)[images.rows] for one in ALTERATIONS
     }
-    columns = _metadata_columns(table, images, evaluation)
-    columns.pop(f"label_{label}", None)
+    columns = _metadata_columns(table, images, evaluation, label)
     one_stratum = np.zeros(len(images.truth))
     asked: dict[str, tuple[NDArray[np.float64], NDArray[Any]]] = {"": (images.probabilities, one_stratum)}
     asked |= {one.name: (scores, one_stratum) for one, scores in hidden.items()}
-    for name, groups in columns.items():
+    for name, (groups, _) in columns.items():
         asked[f"alone {name}"] = (metadata_scores([groups], images.truth, images.folds), images.folds)
         asked[f"within {name}"] = (images.probabilities, groups)
         asked[f"hidden {name}"] = (hidden[WITHOUT_CENTRE], groups)
     if columns:
-        together = list(columns.values())
+        together = [groups for groups, _ in columns.values()]
         asked["metadata"] = (metadata_scores(together, images.truth, images.folds), images.folds)
     figures = _compared({name: (images.truth, *item) for name, item in asked.items()}, patient, evaluation, seed)
     whole = figures.plain(images, images.probabilities)
@@ -142,13 +142,14 @@ def _label(table: pd.DataFrame, probed: pd.DataFrame, label: str, evaluation: Ev
             else None,
             "columns": {
                 name: {
+                    "alike": alike,
                     "alone": figures.one(f"alone {name}", "; pairs within a fold"),
                     "within": figures.one(f"within {name}", "; pairs of the same value"),
                     "difference": figures.difference("", f"within {name}"),
                     "hidden_within": figures.one(f"hidden {name}", "; pairs of the same value"),
                     "hidden_difference": figures.difference(WITHOUT_CENTRE.name, f"hidden {name}"),
                 }
-                for name in columns
+                for name, (_, alike) in columns.items()
             },
         },
     }
@@ -156,12 +157,19 @@ def _label(table: pd.DataFrame, probed: pd.DataFrame, label: str, evaluation: Ev
     return {**plain, "verdict": verdict(content)}
 
 
-def _metadata_columns(table: pd.DataFrame, images: Judged, evaluation: Evaluation) -> dict[str, Groups]:
-    """The columns that may know the label: those with two values or more among the judged images."""
+def _metadata_columns(
+    table: pd.DataFrame, images: Judged, evaluation: Evaluation, label: str
+) -> dict[str, tuple[Groups, list[str]]]:
+    """The columns that may know the label, with those that divide the images just as they do: one of each kind."""
     sizes = [name for name in _SIZES if name in table.columns and name not in evaluation.subgroups]
-    names = dividing_columns(table, (*evaluation.subgroups, *sizes))
-    columns = {name: with_others(grouped(table, name)[images.rows]) for name in names}
-    return {name: groups for name, groups in columns.items() if len(set(groups)) > 1}
+    names = sorted(dividing_columns(table, (*evaluation.subgroups, *sizes)), key=lambda name: name != "InstitutionName")
+    found: dict[bytes, tuple[str, Groups, list[str]]] = {}
+    for name in names:
+        groups = with_others(grouped(table, name)[images.rows])
+        _, first, place = np.unique(groups.astype(str), return_index=True, return_inverse=True)
+        if len(first) > 1 and name != f"label_{label}":
+            found.setdefault(first[place].tobytes(), (name, groups, []))[2].append(name)
+    return {name: (groups, alike[1:]) for name, groups, alike in found.values()}
 
 
 def _compared(

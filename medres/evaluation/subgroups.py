@@ -125,8 +125,8 @@ def divided(table: pd.DataFrame, images: Judged, *, evaluation: Evaluation, seed
         `{"subgroups": [{"column", "title", "groups": [{"value", "n", "n_patients", "n_positive", METRIC: interval or
         None, "difference": {METRIC: interval}}]}], "intersections": [{"columns", "titles", "groups": [the same, with
         "values" for "value" and no "difference"], "suppressed_groups", "suppressed_images"}]}`. Groups stand by size,
-        age bands by age. A difference is that from all other images; its intervals hold for all groups of the label
-        at once, so that chance alone rarely lets one of them exclude 0.
+        age bands by age. Two columns of which one tells the other have no intersections. A difference is that
+        from all other images; its intervals hold for all groups of the label at once, so that chance alone rarely lets one of them exclude 0.
 
     Raises:
         ManifestError: see `dividing_columns`.
@@ -150,6 +150,8 @@ def divided(table: pd.DataFrame, images: Judged, *, evaluation: Evaluation, seed
         {"columns": [one, other], "titles": [titles[one], titles[other]]}
         | _crossed(images, columns[one], columns[other], evaluation, seed)
         for one, other in combinations(dividing, 2)
+        if len(set(zip(columns[one], columns[other], strict=True)))
+        > max(len(set(columns[one])), len(set(columns[other])))
     ]
     return {"subgroups": shown, "intersections": crossed}
 

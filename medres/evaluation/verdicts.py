@@ -78,8 +78,8 @@ def _at_least(share: Interval, bound: float) -> bool:
     return share.value is not None and share.low is not None and share.value >= bound and share.low > 0
 
 
-def _stands_in(figures: Mapping[str, Interval], above: float, hidden: Mapping[str, Interval], survives: bool) -> bool:
-    alone = figures["alone"]
+def _stands_in(figures: Mapping[str, Any], above: float, hidden: Mapping[str, Interval], survives: bool) -> bool:
+    alone: Interval = figures["alone"]
     if alone.value is None or alone.value - 0.5 < MUCH * above or (alone.low is not None and alone.low <= 0.5):
         return False
     if figures["within"].value is None or _surely_loses(figures["difference"], LITTLE * above):
@@ -110,8 +110,9 @@ def _of_anatomy(anatomy: Anatomy, whole: Interval, hidden: Interval) -> str:
     }[anatomy]
 
 
-def _of_column(name: str, figures: Mapping[str, Interval], *, survives: bool) -> str:
-    alone = f"{name} alone, without any image, gives {_shown(figures['alone'])}"
+def _of_column(name: str, figures: Mapping[str, Any], *, survives: bool) -> str:
+    alike = f" (or {', '.join(figures['alike'])}, dividing the images alike)" if figures["alike"] else ""
+    alone = f"{name}{alike} alone, without any image, gives {_shown(figures['alone'])}"
     if figures["within"].value is None:
         return f"{alone}; no two images of the same {name} differ in the label, so the two cannot be told apart."
     within = f"among images of the same {name} the score has {_shown(figures['within'])}"
