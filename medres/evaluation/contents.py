@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from medres.config import Evaluation
 from medres.evaluation import figures
 from medres.evaluation.figures import ForestRow
-from medres.evaluation.subgroups import COLUMNS, Subgroup, by_column
+from medres.evaluation.subgroups import Subgroup, recorded_subgroups
 from medres.evaluation.summary import METRICS, Judged
 from medres.records import Interval
 
@@ -143,7 +142,6 @@ def label_section(
     images: Judged,
     content: Mapping[str, Any],
     run: Mapping[str, Any],
-    evaluation: Evaluation,
 ) -> LabelSection:
     """Gather what a report shows of one label.
 
@@ -154,7 +152,6 @@ def label_section(
         images: its judged images.
         content: its part of `metrics.json`.
         run: `run.json`.
-        evaluation: for the intervals of subgroups.
     """
     confusion = _confusion(images)
     rows = [_row(name, content["pooled"][name], confusion) for name in METRICS if name in content["pooled"]]
@@ -172,7 +169,7 @@ def label_section(
         spread=(min(aurocs), max(aurocs)) if len(aurocs) > 1 else None,
         thresholds=thresholds,
         mean_probability=float(images.probabilities.mean()) if len(images.truth) else None,
-        subgroups=_subgroups(table, label, evaluation, int(run.get("seed") or 0)),
+        subgroups=recorded_subgroups(content),
         mistakes=_mistakes(table, images),
     )
 
@@ -249,16 +246,6 @@ def _forest(content: Mapping[str, Any], name: str) -> Markup | None:
     rows.append(ForestRow("pooled", pooled["value"], pooled["low"], pooled["high"], emphasis=True))
     svg = figures.forest_figure(rows, name=name)
     return Markup(svg) if svg else None
-
-
-def _subgroups(
-    table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int
-) -> list[tuple[str, Sequence[Subgroup]]]:
-    found: list[tuple[str, Sequence[Subgroup]]] = []
-    for column, title in COLUMNS.items():
-        if column in table.columns and table[column].fillna("").astype(str).str.strip().any():
-            found.append((title, by_column(table, column, label=label, evaluation=evaluation, seed=seed)))
-    return found
 
 
 def _mistakes(table: pd.DataFrame, images: Judged) -> list[Mistake]:

@@ -17,6 +17,7 @@ from medres.errors import REASONS, UsageError
 from medres.evaluation.checks import KEPT_APART, limits, unmet, verify
 from medres.evaluation.contents import label_section, task_section
 from medres.evaluation.figures import learning_figures
+from medres.evaluation.shortcut_contents import shortcut_probes
 from medres.evaluation.subgroups import SMALLEST
 from medres.evaluation.summary import judged, read_table
 from medres.records import Interval
@@ -53,13 +54,14 @@ class RunFiles:
     table: pd.DataFrame  # oof.csv
     refused: pd.DataFrame | None
     histories: Mapping[int, list[dict[str, Any]]]  # by fold
+    shortcuts: Mapping[str, Any] | None  # shortcuts.json
 
 
 def write_report(run: Path, *, force: bool = True) -> Path:
     """Write RUN/report.html: one file, no script, no network.
 
-    Reads `run.json`, `metrics.json` and `oof.csv`, and where they are there `splits.json`, `refused.csv` and
-    `models/fold-K/history.jsonl`. The same files give the same page, byte for byte.
+    Reads `run.json`, `metrics.json` and `oof.csv`, and where they are there `splits.json`, `shortcuts.json`,
+    `refused.csv` and `models/fold-K/history.jsonl`. The same files give the same page, byte for byte.
 
     Args:
         run: folder of a cross-validation or an external validation.
@@ -104,6 +106,7 @@ def read_run(folder: Path) -> RunFiles:
         table=table,
         refused=read_csv(refused) if refused.is_file() else None,
         histories=dict(sorted(histories.items())),
+        shortcuts=read_json(folder / "shortcuts.json") if (folder / "shortcuts.json").is_file() else None,
     )
 
 
@@ -125,7 +128,6 @@ def render(folder: Path, files: RunFiles) -> str:
             images=images[label],
             content=content,
             run=run,
-            evaluation=evaluation or Evaluation(),
         )
         for place, (label, content) in enumerate(files.metrics["labels"].items())
     ]
@@ -159,6 +161,7 @@ def render(folder: Path, files: RunFiles) -> str:
         learning=[(caption, Markup(svg)) for caption, svg in learning_figures(files.histories)],
         config=list(_flat(run.get("config") or {})),
         smallest_group=SMALLEST,
+        shortcuts=shortcut_probes(files.shortcuts),
     ) + "\n"  # fmt: skip
 
 
