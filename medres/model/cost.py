@@ -27,11 +27,11 @@ class Design:
     architecture: Architecture
     side: int  # of the input, pixels
     labels: int
-    rgb: bool
+    folded: bool
 
     def build(self) -> RadiographNetwork:
         """A network of that shape, in evaluation mode."""
-        return build_network(self.architecture, labels=self.labels, rgb=self.rgb).eval()
+        return build_network(self.architecture, labels=self.labels, folded=self.folded).eval()
 
 
 @dataclass(frozen=True, slots=True)

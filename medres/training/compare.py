@@ -211,14 +211,14 @@ def _design(run: Run) -> Design:
     if architecture not in get_args(Architecture):
         raise UsageError(f"{run.folder / 'run.json'} names an unknown architecture {architecture!r}")
     side = int(run.config["preprocessing"]["size"])
-    rgb = run.config["network"].get("weights") != "none"
+    folded = run.config["network"].get("weights") != "none"
     for path in sorted(run.folder.glob("models/fold-*")):
         try:
-            rgb = read_card(path).rgb
+            folded = read_card(path).folded
         except MedresError:
             continue
         break
-    return Design(architecture, side, len(run.labels), rgb)
+    return Design(architecture, side, len(run.labels), folded)
 
 
 def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
