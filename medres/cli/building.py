@@ -20,7 +20,6 @@ from medres.cli.options import (
     with_folds_column,
     with_force,
     with_resume,
-    with_root,
 )
 from medres.terminal import progress_bar
 
