@@ -87,10 +87,11 @@ def summarise_shortcuts(
     Returns:
         `{"labels": {L: {"auroc", "alterations": {NAME: {"auroc", "kept"}}, "metadata": {"together": {"columns",
         "auroc"} or None, "columns": {COLUMN: {"alike", "alone", "within", "difference", "hidden_within",
-        "hidden_difference"}}}, "verdict"}}, "features": {COLUMN: {"values", "auroc"}}, "alterations", "centre",
-        "corner", "thresholds"}`; figures are intervals, None where undefined. `kept` is (AUROC altered − 0.5) ÷
-        (AUROC − 0.5). `alike` are columns that divide the images just so. `within` is the AUROC over pairs of images
-        that share the column's value, `difference` the AUROC minus that; `hidden_…` the same with the centre hidden.
+        "hidden_difference"}}}, "verdict"}}, "features": {COLUMN: {"values", "auroc"}}, "alterations",
+        "centre", "corner", "thresholds"}`; figures are intervals, None where undefined. `kept` is (AUROC
+        altered − 0.5) / (AUROC − 0.5). `alike` are columns that divide the images just so. `within` is the
+        AUROC over pairs of images that share the column's value, `difference` the AUROC minus that;
+        `hidden_…` the same with the centre hidden.
 
     Raises:
         UsageError: the tables are not of the same images.
