@@ -16,6 +16,7 @@ from medres.cli.options import (
     need_model,
     out_option,
     refuse_early,
+    with_burned_in,
     with_cohort,
     with_config,
     with_force,
@@ -170,6 +171,7 @@ def train(
 @click.argument("manifest", type=FILE)
 @out_option("The new run folder.")
 @click.option("--splits", type=FILE, help="A split file of `medres split` instead of making one.")
+@with_burned_in
 @with_cohort
 @with_config
 @with_resume
@@ -183,6 +185,7 @@ def crossval(
     config: Config,
     resume: bool,
     force: bool,
+    allow_burned_in: bool,
 ) -> None:
     """Cross-validate a recipe with patients kept apart; every figure can be recomputed from oof.csv."""
     refuse_early(out, force)
@@ -199,6 +202,7 @@ def crossval(
             splits=splits,
             resume=resume,
             force=force,
+            allow_burned_in=allow_burned_in,
             progress=progress,
         )
     _show_metrics(metrics)

@@ -1,18 +1,20 @@
-"""What a report says of one label: plain values, tables and pictures for the page to show."""
+"""What a report says of one label, or of one grade or class: plain values for the page to show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from medres.config import Evaluation
-from medres.evaluation import figures
-from medres.evaluation.figures import ForestRow
+from medres.evaluation.forest import Forest, fold_rows, forest, forest_table, subgroup_rows
+from medres.evaluation.mistakes import Exhibit, Kept, exhibit, worst_mistakes
+from medres.evaluation.pictures import Picture, TableFile, call_squares, label_pictures, table_file
+from medres.evaluation.plain import Calls, calls
 from medres.evaluation.subgroups import COLUMNS, Subgroup, by_column
 from medres.evaluation.summary import METRICS, Judged
 from medres.records import Interval
@@ -20,10 +22,12 @@ from medres.records import Interval
 _MEANINGS = {
     "auroc": ("AUROC", "chance that a positive image scores above a negative one"),
     "average_precision": ("Average precision", "precision averaged over recall; chance is the prevalence"),
+    "partial_auroc": ("Partial AUROC", "the part at false positive rates up to 0.1, scaled: 0.5 is chance, 1 perfect"),
     "sensitivity": ("Sensitivity", "share of positives that were called, at the frozen thresholds"),
     "specificity": ("Specificity", "share of negatives that were not called"),
     "ppv": ("PPV", "share of positive calls that are right, at this prevalence"),
     "npv": ("NPV", "share of negative calls that are right, at this prevalence"),
+    "f1": ("F1", "harmonic mean of sensitivity and PPV, at this prevalence"),
     "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
     "expected_calibration_error": ("Calibration error", "mean gap of probability and truth in ten bins; 0 is perfect"),
     "calibration_slope": ("Calibration slope", "1 is perfect; below 1 too extreme, above 1 too timid"),
@@ -38,7 +42,6 @@ _TASK_MEANINGS = {
     "mean_absolute_error": ("Mean absolute error", "mean distance from the true grade, in grades"),
     "balanced_accuracy": ("Balanced accuracy", "share that is right within each class, averaged over classes"),
 }
-_MOST_MISTAKES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +56,6 @@ class MetricRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """An image the model was most wrong about."""
-
-    path: str
-    fold: int
-    probability: float
-    kind: str  # missed, or false alarm
-
-
-@dataclass(frozen=True, slots=True)
 class Confusion:
     """Images by truth and decision."""
 
@@ -70,6 +63,14 @@ class Confusion:
     false_negative: int
     false_positive: int
     true_negative: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForestFigure:
+    """A forest plot with the table that is written beside the page."""
+
+    forest: Forest
+    file: TableFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +82,30 @@ class LabelSection:
     content: Mapping[str, Any]  # of metrics.json
     rows: Sequence[MetricRow]
     confusion: Confusion
-    pictures: Sequence[tuple[str, Markup]]  # caption, SVG
-    forest: Markup | None
+    calls: Calls
+    squares: Mapping[str, Markup]
+    pictures: Sequence[Picture]
+    folds: ForestFigure | None
     spread: tuple[float, float] | None  # lowest and highest AUROC of the folds
     thresholds: Sequence[float]
     mean_probability: float | None
-    subgroups: Sequence[tuple[str, Sequence[Subgroup]]]
-    mistakes: Sequence[Mistake]
+    subgroups: ForestFigure | None
+    exhibits: Sequence[Exhibit]
 
     def metric(self, key: str) -> MetricRow:
         """One line of `rows`."""
         return next(row for row in self.rows if row.key == key)
+
+    @property
+    def pooled(self) -> dict[str, Interval]:
+        """The metrics by name."""
+        return {row.key: row.result for row in self.rows}
+
+    @property
+    def files(self) -> list[TableFile]:
+        """The tables of its figures."""
+        plots = [figure.file for figure in (self.folds, self.subgroups) if figure]
+        return [*(picture.file for picture in self.pictures), *plots]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,43 +149,69 @@ def task_section(name: str, place: int, content: Mapping[str, Any]) -> TaskSecti
 def label_section(
     label: str,
     place: int,
+    slug: str,
     *,
+    folder: Path,
     table: pd.DataFrame,
     images: Judged,
     content: Mapping[str, Any],
     run: Mapping[str, Any],
     evaluation: Evaluation,
+    kept: Kept,
+    most_mistakes: int,
 ) -> LabelSection:
     """Gather what a report shows of one label.
 
     Args:
         label: its name.
         place: its number in the report, for anchors and ids.
+        slug: the label in file names.
+        folder: the run, for the pictures of its gallery.
         table: `oof.csv`.
         images: its judged images.
         content: its part of `metrics.json`.
         run: `run.json`.
-        evaluation: for the intervals of subgroups.
+        evaluation: for the intervals of subgroups and bands.
+        kept: `gallery.csv`.
+        most_mistakes: of either kind.
     """
-    confusion = _confusion(images)
+    confusion, seed = _confusion(images), int(run.get("seed") or 0)
     rows = [_row(name, content["pooled"][name], confusion) for name in METRICS]
-    values = {row.key: row.result.value for row in rows}
+    results = {row.key: row.result for row in rows}
+    said = calls(results["sensitivity"], results["specificity"], results["ppv"], content["prevalence"])
     thresholds = _thresholds(run, label)
     aurocs = [fold["auroc"] for fold in content["folds"] if fold["auroc"] is not None]
+    groups = subgroup_rows(_subgroups(table, label, evaluation, seed), content)
+    folds = fold_rows(content) if len(content["folds"]) > 1 else []
     return LabelSection(
         name=label,
         anchor=f"label-{place}",
         content=content,
         rows=rows,
         confusion=confusion,
-        pictures=_pictures(images, values, thresholds, f"l{place}"),
-        forest=_forest(content, f"l{place}-forest") if len(content["folds"]) > 1 else None,
+        calls=said,
+        squares=call_squares(said, name=f"l{place}-squares"),
+        pictures=label_pictures(
+            images,
+            {name: result.value for name, result in results.items()},
+            thresholds,
+            name=f"l{place}",
+            slug=slug,
+            evaluation=evaluation,
+            seed=seed,
+        ),
+        folds=_forest("folds", folds, slug),
         spread=(min(aurocs), max(aurocs)) if len(aurocs) > 1 else None,
         thresholds=thresholds,
         mean_probability=float(images.probabilities.mean()) if len(images.truth) else None,
-        subgroups=_subgroups(table, label, evaluation, int(run.get("seed") or 0)),
-        mistakes=_mistakes(table, images),
+        subgroups=_forest("subgroups", groups, slug),
+        exhibits=[exhibit(folder, label, mistake, kept) for mistake in worst_mistakes(images, most=most_mistakes)],
     )
+
+
+def _forest(kind: str, rows: Sequence[Any], slug: str) -> ForestFigure | None:
+    plot = forest(rows)
+    return ForestFigure(plot, table_file(kind, forest_table(rows), slug)) if plot else None
 
 
 def _confusion(images: Judged) -> Confusion:
@@ -203,51 +243,6 @@ def _thresholds(run: Mapping[str, Any], label: str) -> list[float]:
     return [float(value) for value in found if value is not None]
 
 
-def _pictures(
-    images: Judged, values: Mapping[str, float | None], thresholds: Sequence[float], name: str
-) -> list[tuple[str, Markup]]:
-    def point(first: str, second: str) -> tuple[float, float] | None:
-        pair = (values.get(first), values.get(second))
-        return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
-
-    truth, probabilities = images.truth, images.probabilities
-    if not len(truth):
-        return []
-    frozen = "dashed: frozen thresholds" if thresholds else "thresholds not recorded"
-    drawn = (
-        (
-            "ROC curve, pooled",
-            figures.roc_figure(truth, probabilities, point=point("sensitivity", "specificity"), name=f"{name}-roc"),
-        ),
-        (
-            "Precision and recall",
-            figures.precision_recall_figure(
-                truth, probabilities, point=point("sensitivity", "ppv"), name=f"{name}-precision"
-            ),
-        ),
-        (
-            "Calibration: bins of equal mass, Wilson intervals (images taken as independent)",
-            figures.calibration_figure(truth, probabilities, name=f"{name}-calibration"),
-        ),
-        (
-            f"Scores by class; {frozen}",
-            figures.score_figure(truth, probabilities, thresholds=thresholds, name=f"{name}-scores"),
-        ),
-    )
-    return [(caption, Markup(svg)) for caption, svg in drawn if svg]
-
-
-def _forest(content: Mapping[str, Any], name: str) -> Markup | None:
-    rows = [
-        ForestRow(f"fold {fold['fold']}", fold["auroc"], fold.get("auroc_low"), fold.get("auroc_high"))
-        for fold in content["folds"]
-    ]
-    pooled = content["pooled"]["auroc"]
-    rows.append(ForestRow("pooled", pooled["value"], pooled["low"], pooled["high"], emphasis=True))
-    svg = figures.forest_figure(rows, name=name)
-    return Markup(svg) if svg else None
-
-
 def _subgroups(
     table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int
 ) -> list[tuple[str, Sequence[Subgroup]]]:
@@ -256,20 +251,3 @@ def _subgroups(
         if column in table.columns and table[column].fillna("").astype(str).str.strip().any():
             found.append((title, by_column(table, column, label=label, evaluation=evaluation, seed=seed)))
     return found
-
-
-def _mistakes(table: pd.DataFrame, images: Judged) -> list[Mistake]:
-    """The false positives with the highest and the false negatives with the lowest probability."""
-    wrong = images.positive != images.truth
-    surprise = np.where(images.truth == 1, 1 - images.probabilities, images.probabilities)
-    chosen = []
-    for one, word in ((1, "missed"), (0, "false alarm")):
-        places = np.flatnonzero(wrong & (images.truth == one))
-        worst = places[np.argsort(-surprise[places], kind="stable")][:_MOST_MISTAKES]
-        chosen += [
-            Mistake(
-                str(table["path"].iloc[images.rows[at]]), int(images.folds[at]), float(images.probabilities[at]), word
-            )
-            for at in worst
-        ]
-    return chosen

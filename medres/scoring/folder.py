@@ -26,7 +26,7 @@ from medres.model.classifier import Classifier, Scores
 from medres.records import Refusal
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
-from medres.scoring.pseudonyms import pseudonym, pseudonym_key
+from medres.cohort.pseudonyms import pseudonym, pseudonym_key
 from medres.tables import inert_path, refuse_inside
 from medres.training.provenance import environment, git_commit, now
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import read_manifest
+from medres.cohort.pseudonyms import pseudonym_key
 from medres.cohort.splits import make_folds, read_splits, splits_document, write_splits
 from medres.cohort.tasks import Task
 from medres.config import Config
@@ -31,6 +32,7 @@ from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete
 from medres.training.distributed import Processes, joined
 from medres.training.fitting import Fitter
+from medres.training.gallery import write_gallery
 from medres.training.train import announced_weights, run_identity, run_record
 from medres.unfinished import resumable_folder
 
@@ -55,12 +57,13 @@ def cross_validate(
     splits: Path | None = None,
     resume: bool = False,
     force: bool = False,
+    allow_burned_in: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Cross-validate a recipe on a cohort.
 
-    Writes `splits.json`, `oof.csv`, `metrics.json`, `run.json`, `refused.csv`, `report.html` and
-    `models/fold-K/` into `out`.
+    Writes `splits.json`, `oof.csv`, `metrics.json`, `run.json`, `refused.csv`, `gallery.csv` with its
+    pictures, `report.html` with its `tables/`, and `models/fold-K/` into `out`.
 
     Args:
         manifest: the cohort.
@@ -72,6 +75,7 @@ def cross_validate(
         resume: go on with what an interrupted run left: finished folds are kept, the fold that was interrupted goes on
             after its last epoch.
         force: replace `out`.
+        allow_burned_in: keep pictures of mistakes although pixels may hold a name.
         progress: told (done, total) while images are decoded.
 
     Returns:
@@ -81,6 +85,7 @@ def cross_validate(
         UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
     """
     started = time.monotonic()
+    pseudonym_key()  # a key that cannot be used is refused now, not after hours
     checked = read_manifest(manifest, labels, root=root)
     given = read_splits(splits) if splits else None
     weights = announced_weights(config)
@@ -109,7 +114,11 @@ def cross_validate(
         results = [result for result in map(fitting.run, folds) if result]
         metrics: dict[str, Any] = {}
         if processes.first:
-            metrics = _conclude(folder, results, cohort, config, weights, document, seconds=time.monotonic() - started)
+            seconds = time.monotonic() - started
+            metrics = _conclude(folder, results, cohort, config, weights, document, seconds=seconds)
+            table = read_table(folder / "oof.csv")
+            write_gallery(folder, table, cohort, limits=config.limits, allow_burned_in=allow_burned_in)
+            write_report(folder)
         return processes.decide(metrics)
 
 
@@ -123,7 +132,7 @@ def _conclude(
     *,
     seconds: float,
 ) -> dict[str, Any]:
-    """Tables, figures and report of all folds; returns the content of `metrics.json`."""
+    """Tables and figures of all folds; returns the content of `metrics.json`."""
     write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
     table = read_table(folder / "oof.csv")
     metrics = summarise(table, labels=cohort.manifest.tasks, evaluation=config.evaluation, seed=config.seed)
@@ -132,7 +141,6 @@ def _conclude(
     record = run_record(cohort, config, weights, splits=document, device=device, seconds=seconds)
     record["network"]["parameters"] = results[0].card.parameters
     write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
-    write_report(folder)
     return metrics
 
 
