@@ -104,7 +104,9 @@ def hundred_squares(marked: int, *, name: str, title: str, description: str) -> 
     for place in range(100):
         row, column = divmod(place, 25)
         kind = "full" if place < marked else "open"
-        squares.append(f'<rect class="{kind}" x="{column * 4 + 0.6:g}" y="{row * 4 + 0.6:g}" width="2.8" height="2.8"/>')
+        squares.append(
+            f'<rect class="{kind}" x="{column * 4 + 0.6:g}" y="{row * 4 + 0.6:g}" width="2.8" height="2.8"/>'
+        )
     return opening(name, 'viewBox="0 0 100 16"', title, description) + "".join(squares) + "</svg>"
 
 

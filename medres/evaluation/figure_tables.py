@@ -80,9 +80,7 @@ def calibration_table(images: Judged, confidence: float) -> pd.DataFrame | None:
     curve = calibration_curve(images.truth, images.probabilities)
     if curve is None:
         return None
-    found = [
-        wilson(int(hits), int(n), confidence=confidence) for hits, n in zip(curve.positives, curve.n, strict=True)
-    ]
+    found = [wilson(int(hits), int(n), confidence=confidence) for hits, n in zip(curve.positives, curve.n, strict=True)]
     return pd.DataFrame(
         {
             "predicted": curve.predicted,
@@ -114,7 +112,7 @@ def learning_table(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> pd.D
         if entry.get("epoch") is not None
     ]
     table = pd.DataFrame(rows, columns=["fold", "epoch", *_LEARNING])
-    return table.astype({name: np.float64 for name in _LEARNING})
+    return table.astype(dict.fromkeys(_LEARNING, np.float64))
 
 
 def _thinned(

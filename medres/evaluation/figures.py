@@ -22,9 +22,9 @@ from medres.evaluation.drawing import (
     STYLE,
     UNIT_TICKS,
     WIDE,
+    as_svg,
     finite,
     new_figure,
-    as_svg,
     unit_square,
 )
 
@@ -52,8 +52,8 @@ def roc_figure(table: pd.DataFrame, *, point: Point, name: str) -> str:
             figure,
             name=name,
             title="ROC curve",
-            description="Sensitivity against 1 − specificity at every threshold, with the interval of the sensitivity at "
-            "each 1 − specificity as a band; the dashed diagonal is chance, the dot the operating point.",
+            description="Sensitivity against 1 − specificity at every threshold, with the interval of the sensitivity "
+            "at each 1 − specificity as a band; the dashed diagonal is chance, the dot the operating point.",
         )
 
 
@@ -76,8 +76,8 @@ def precision_recall_figure(table: pd.DataFrame, *, point: Point, prevalence: fl
             figure,
             name=name,
             title="Precision-recall curve",
-            description="Precision against recall at every threshold, with the interval of the precision at each recall "
-            "as a band; the dashed line is the prevalence, the dot the operating point.",
+            description="Precision against recall at every threshold, with the interval of the precision at each "
+            "recall as a band; the dashed line is the prevalence, the dot the operating point.",
         )
 
 
@@ -112,7 +112,7 @@ def decision_figure(table: pd.DataFrame, *, name: str) -> str:
         axes.plot(x, model, color=FIRST, linewidth=1.8, label="model")
         axes.plot(x, everybody, color=SECOND, linewidth=1.2, linestyle=DASHED, label="act on all")
         axes.axhline(0, color=INK, linewidth=1.2, linestyle=DOTTED, label="act on none")
-        top = float(np.nanmax([model.max(), everybody.max(), 0.01]))
+        top = float(np.nanmax([*finite(table["high"]), *model, *everybody, 0.01]))
         axes.set(xlim=(0, 1), xticks=UNIT_TICKS, ylim=(-0.3 * top, 1.12 * top))
         axes.set(xlabel="Threshold probability", ylabel="Net benefit (per radiograph)")
         axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -121,8 +121,8 @@ def decision_figure(table: pd.DataFrame, *, name: str) -> str:
             figure,
             name=name,
             title="Decision curve",
-            description="Net benefit over threshold probabilities, with its interval as a band, of acting on the model's "
-            "probability (solid), on every radiograph (dashed) and on none (dotted). The highest line does best.",
+            description="Net benefit over threshold probabilities, with its interval as a band, of acting on the "
+            "model's probability (solid), on all (dashed) and on none (dotted). The highest line does best.",
         )
 
 

@@ -121,5 +121,5 @@ def forest_table(rows: Sequence[ForestRow]) -> pd.DataFrame:
 def _pooled(content: Mapping[str, Any]) -> ForestRow:
     pooled = content["pooled"]["auroc"]
     keys = ("value", "low", "high", "method", "n", "n_patients")
-    interval = Interval(*(pooled.get(key) for key in keys))  # type: ignore[arg-type]  # as summarise wrote them
+    interval = Interval(*(pooled.get(key) for key in keys))  # as summarise wrote them
     return ForestRow("all", content["n"], content["n_patients"], content["n_positive"], interval, pooled=True)

@@ -10,12 +10,13 @@ from markupsafe import Markup
 from medres.records import Interval
 
 ABSENT = "not recorded"
+_THIN = "\u202f"  # the space that groups digits: no break there
 
 
 def printable(value: Any) -> Any:
     """Text from files without control characters."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return "".join(character if character.isprintable() else "�" for character in value)
+    if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable():
+        return "".join(character if character.isprintable() or character == _THIN else "�" for character in value)
     return value
 
 
@@ -66,7 +67,7 @@ def count(value: Any) -> str:
     >>> count(11170753).split("\\u202f"), count(1000)
     (['11', '170', '753'], '1000')
     """
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) and abs(value) >= 10_000 else str(value)
+    return f"{value:,}".replace(",", _THIN) if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 
 def recorded(value: Any) -> str:

@@ -73,13 +73,13 @@ def worst_mistakes(images: Judged, *, most: int) -> list[Mistake]:
     """
     wrong = images.positive != images.truth
     surprise = np.where(images.truth == 1, 1 - images.probabilities, images.probabilities)
-    chosen = []
+    chosen: list[Mistake] = []
     for one, kind in ((1, MISSED), (0, FALSE_ALARM)):
         places = np.flatnonzero(wrong & (images.truth == one))
-        for at in places[np.argsort(-surprise[places], kind="stable")][:most]:
-            chosen.append(
-                Mistake(int(images.rows[at]), kind, int(images.folds[at]), float(images.probabilities[at]))
-            )
+        chosen += [
+            Mistake(int(images.rows[at]), kind, int(images.folds[at]), float(images.probabilities[at]))
+            for at in places[np.argsort(-surprise[places], kind="stable")][:most]
+        ]
     return chosen
 
 
@@ -111,7 +111,8 @@ def exhibit(run: Path, label: str, mistake: Mistake, kept: Kept) -> Exhibit:
         return Exhibit(mistake, "", "", "", "no picture was kept" if kept else "")
     pictures = [_embedded(run, row[name]) for name in ("picture", "heatmap")]
     withheld = row["withheld"] or ("" if all(pictures) else "the picture is not in the run's folder")
-    return Exhibit(mistake, row["PatientKey"], *(pictures if not withheld else ("", "")), withheld)
+    picture, heatmap = ("", "") if withheld else pictures
+    return Exhibit(mistake, row["PatientKey"], picture, heatmap, withheld)
 
 
 def _embedded(run: Path, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,6 +30,11 @@ def render_template(name: str, **content: Any) -> str:
     Raises:
         jinja2.UndefinedError: the template needs what `content` lacks.
     """
+    return _environment().get_template(name).render(**content) + "\n"
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("medres.evaluation"),
         autoescape=True,
@@ -39,4 +45,4 @@ def render_template(name: str, **content: Any) -> str:
     )
     names = ("figure", "bounds", "count", "recorded", "duration", "percent", "probability")
     environment.filters.update({name: getattr(formatting, name) for name in names})
-    return environment.get_template(name).render(**content) + "\n"
+    return environment

@@ -100,7 +100,7 @@ def label_pictures(
         return []
     level = f"{evaluation.confidence:.0%}".replace("%", " %")
     band = f"band: {level} interval at each place, patients resampled"
-    found = []
+    found: list[Picture] = []
     table = figure_tables.roc_table(images, evaluation, seed)
     if table is not None:
         at = point("specificity", "sensitivity")
@@ -117,17 +117,18 @@ def label_pictures(
         svg = figures.calibration_figure(table, name=f"{name}-calibration")
         words = f"Calibration: bins of equal mass, {level} Wilson intervals (images taken as independent)"
         found.append(_picture(words, svg, "calibration", table, slug))
-    table = figure_tables.decision_table(images, evaluation, seed)
-    if table is not None:
-        words = (
-            "Decision curve: what acting on the model is worth, if a false alarm is worth t / (1 − t) of a finding, "
-            f"against acting on all or none; {band}"
-        )
-        found.append(_picture(words, figures.decision_figure(table, name=f"{name}-decision"), "decision", table, slug))
     table = figure_tables.score_table(images)
     frozen = "dashed: frozen thresholds" if thresholds else "thresholds not recorded"
     svg = figures.score_figure(table, thresholds=thresholds, name=f"{name}-scores")
     found.append(_picture(f"Scores by class; {frozen}", svg, "scores", table, slug))
+    table = figure_tables.decision_table(images, evaluation, seed)
+    if table is not None:
+        words = (
+            "Decision curve: is acting on the model worth more than acting on every radiograph, or on none? Whoever "
+            "acts from a probability of t on holds a finding to be worth (1 − t) / t false alarms. Where the solid "
+            f"line lies highest, the model helps those who act from there on; {band}"
+        )
+        found.append(_picture(words, figures.decision_figure(table, name=f"{name}-decision"), "decision", table, slug))
     return found
 
 
@@ -144,14 +145,11 @@ def learning_pictures(histories: Histories) -> list[Picture]:
     probed = all("strength" in entry for history in drawn.values() for entry in history)
     steps = "Inverse regularisation, by its number" if probed else "Epoch"
     over = "over regularisations" if probed else "over epochs"
+    losses = figures.loss_figure(table, steps=steps, name="learning-loss")
+    values = figures.validation_figure(table, steps=steps, name="learning-auroc")
     return [
-        _picture(f"Loss {over}; {lines}", figures.loss_figure(table, steps=steps, name="learning-loss"), "learning", table),
-        _picture(
-            f"AUROC of the inner validation patients {over}; {lines}",
-            figures.validation_figure(table, steps=steps, name="learning-auroc"),
-            "learning",
-            table,
-        ),
+        _picture(f"Loss {over}; {lines}", losses, "learning", table),
+        _picture(f"AUROC of the inner validation patients {over}; {lines}", values, "learning", table),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A run in words for people who do not read metrics: natural frequencies, caveats, and who must not use it."""
+"""A run in words for people who do not read metrics: natural frequencies, caveats, and where it must not be used."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def caveats(
         random_start: the network started without pretraining.
         folds_undefined: folds in which an AUROC could not be computed.
     """
-    found = [item.answer for item in items if item.caveat and item.state == NOT_MET]
+    unmet = [item for item in items if item.caveat and item.state == NOT_MET]
+    found = [item.answer for item in sorted(unmet, key=lambda item: item.caveat)]
     for label, metrics in pooled.items():
         found += _few(label, metrics) + _uncalibrated(label, metrics)
     if folds_undefined:
@@ -160,19 +161,19 @@ def _holds(interval: Interval, value: float) -> bool:
 
 
 def exclusions(run: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
-    """On whom and by whom a model of this run must not be used."""
-    found = ["By nobody to diagnose, triage or treat a patient: this is research software, no medical device."]
+    """Where a model of this run must not be used."""
+    found = ["To diagnose, triage or treat a patient: this is research software, no medical device."]
     if run.get("kind") != "external validation":
-        found.append("In no hospital other than that of these images before it was tested there.")
+        found.append("In another hospital than that of these images, before it was tested there.")
     if not column_values(table, "PatientAge"):
-        found.append("Not on children: the ages of these patients are not recorded.")
+        found.append("On children: the ages of these patients are not recorded.")
     else:
         patients = table.assign(band=[age_band(str(age)) for age in table["PatientAge"].fillna("")])
         counts = patients.groupby("band")["PatientID"].nunique()
         few = [f"{band} ({counts.get(band, 0)})" for band in _BANDS if counts.get(band, 0) < SMALLEST]
         if few:
-            found.append(f"Not at ages of which fewer than {SMALLEST} patients were seen: {', '.join(few)}.")
+            found.append(f"At ages of which fewer than {SMALLEST} patients were seen: {', '.join(few)}.")
     views = column_values(table, "ViewPosition")
     if views and UNKNOWN not in views:
-        found.append(f"Not on other views than {', '.join(views[:6])}{' and others' if len(views) > 6 else ''}.")
+        found.append(f"On other views than {', '.join(views[:6])}{' and others' if len(views) > 6 else ''}.")
     return found

@@ -168,9 +168,7 @@ def render(folder: Path, files: RunFiles) -> Report:
     return Report(page, tuple(tables))
 
 
-def _labels(
-    folder: Path, files: RunFiles, images: Mapping[str, Judged], evaluation: Evaluation
-) -> list[LabelSection]:
+def _labels(folder: Path, files: RunFiles, images: Mapping[str, Judged], evaluation: Evaluation) -> list[LabelSection]:
     contents = files.metrics["labels"]
     names = slugs(list(contents))
     return [

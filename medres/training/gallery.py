@@ -1,4 +1,4 @@
-"""The gallery of a cross-validation: small pictures of what it was most wrong about, kept while the images are at hand."""
+"""The gallery of a cross-validation: pictures of what it was most wrong about, kept while the images are at hand."""
 
 from __future__ import annotations
 
