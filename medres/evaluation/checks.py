@@ -15,6 +15,7 @@ from medres.errors import UsageError
 from medres.evaluation.grades import confusion
 from medres.evaluation.metrics import calibration_line, statistic
 from medres.evaluation.summary import METRICS, Judged
+from medres.tables import read_json
 
 KEPT_APART = "Patients were kept apart"
 _AGREEMENT = 1e-9  # recomputed figures may differ by what another machine's arithmetic differs
@@ -41,7 +42,13 @@ def verify(
         table: `oof.csv`.
         images: the judged images of each label.
     """
-    return [_figures(metrics, images, table), _once(table), *_splits(folder, run, table), _flow(run, table)]
+    return [
+        _figures(metrics, images, table),
+        _once(table),
+        *_splits(folder, run, table),
+        _flow(run, table),
+        _models(folder, run),
+    ]
 
 
 def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd.DataFrame) -> Check:
@@ -128,6 +135,29 @@ def _flow(run: Mapping[str, Any], table: pd.DataFrame) -> Check:
     refused = sum((flow.get("refused") or {}).values())
     detail = f"{flow['rows']} rows = {flow['used']} used + {refused} not used; oof.csv has {len(table)} rows"
     return Check(name, flow["rows"] == flow["used"] + refused and flow["used"] == len(table), detail)
+
+
+def _models(folder: Path, run: Mapping[str, Any]) -> Check:
+    name = "The models are those of this run"
+    entries = [entry for entry in run.get("folds") or [] if entry.get("model_id")]
+    cards = {entry["fold"]: folder / "models" / f"fold-{entry['fold']}" / "medres.json" for entry in entries}
+    there = {fold: read_json(path) for fold, path in cards.items() if path.is_file()}
+    if not there:
+        return Check(name, None, "no model of a fold is in the run")
+    wrong = []
+    for entry in entries:
+        card = there.get(entry["fold"])
+        if card is None:
+            continue
+        thresholds = {label: point["threshold"] for label, point in card["operating_points"].items()}
+        same = (card["model_id"], card["temperatures"], thresholds) == tuple(
+            entry.get(key) for key in ("model_id", "temperature", "threshold")
+        )
+        if not same:
+            wrong.append(f"that of fold {entry['fold']} is another, or has another temperature or threshold")
+    if wrong:
+        return Check(name, False, "; ".join(wrong))
+    return Check(name, True, f"identifier, temperatures and thresholds of {len(there)} cards are those of run.json")
 
 
 def limits(run: Mapping[str, Any], *, random_start: bool) -> list[str]:

@@ -15,6 +15,7 @@ from medres.evaluation.forest import Forest, fold_rows, forest, forest_table, su
 from medres.evaluation.mistakes import Exhibit, Kept, exhibit, worst_mistakes
 from medres.evaluation.pictures import Picture, TableFile, call_squares, label_pictures, table_file
 from medres.evaluation.plain import Calls, calls
+from medres.evaluation.rules import RuleRow, elsewhere, read_interval, rule_rows
 from medres.evaluation.subgroups import COLUMNS, Subgroup, by_column
 from medres.evaluation.summary import METRICS, Judged
 from medres.records import Interval
@@ -22,7 +23,7 @@ from medres.records import Interval
 _MEANINGS = {
     "auroc": ("AUROC", "chance that a positive image scores above a negative one"),
     "average_precision": ("Average precision", "precision averaged over recall; chance is the prevalence"),
-    "partial_auroc": ("Partial AUROC", "the part at false positive rates up to 0.1, scaled: 0.5 is chance, 1 perfect"),
+    "partial_auroc": ("Partial AUROC", "AUROC where at most 10 % of negatives are called; chance is 0.5, perfect 1"),
     "sensitivity": ("Sensitivity", "share of positives that were called, at the frozen thresholds"),
     "specificity": ("Specificity", "share of negatives that were not called"),
     "ppv": ("PPV", "share of positive calls that are right, at this prevalence"),
@@ -40,6 +41,7 @@ _TASK_MEANINGS = {
     ),
     "accuracy": ("Accuracy", "share of images whose answer is exactly right"),
     "mean_absolute_error": ("Mean absolute error", "mean distance from the true grade, in grades"),
+    "macro_auroc": ("Macro AUROC", "mean AUROC of the labels that answer it"),
     "balanced_accuracy": ("Balanced accuracy", "share that is right within each class, averaged over classes"),
 }
 
@@ -83,6 +85,7 @@ class LabelSection:
     rows: Sequence[MetricRow]
     confusion: Confusion
     calls: Calls
+    rules: Sequence[RuleRow]
     squares: Mapping[str, Markup]
     pictures: Sequence[Picture]
     folds: ForestFigure | None
@@ -139,7 +142,10 @@ def task_section(name: str, place: int, content: Mapping[str, Any]) -> TaskSecti
     right = sum(counts[at] for at, counts in enumerate(content["confusion"]))
     rows = [
         MetricRow(
-            key, *_TASK_MEANINGS[key], _interval(recorded), f"{right} of {content['n']}" if key == "accuracy" else ""
+            key,
+            *_TASK_MEANINGS[key],
+            read_interval(recorded),
+            f"{right} of {content['n']}" if key == "accuracy" else "",
         )
         for key, recorded in content["metrics"].items()
     ]
@@ -176,9 +182,10 @@ def label_section(
         most_mistakes: of either kind.
     """
     confusion, seed = _confusion(images), int(run.get("seed") or 0)
-    rows = [_row(name, content["pooled"][name], confusion) for name in METRICS]
+    rows = [_row(name, content["pooled"][name], confusion) for name in METRICS if name in content["pooled"]]
     results = {row.key: row.result for row in rows}
-    said = calls(results["sensitivity"], results["specificity"], results["ppv"], content["prevalence"])
+    decisions = (results["sensitivity"], results["specificity"], results["ppv"])
+    said = calls(*decisions, content["prevalence"], elsewhere(content, evaluation))
     thresholds = _thresholds(run, label)
     aurocs = [fold["auroc"] for fold in content["folds"] if fold["auroc"] is not None]
     groups = subgroup_rows(_subgroups(table, label, evaluation, seed), content)
@@ -190,6 +197,7 @@ def label_section(
         rows=rows,
         confusion=confusion,
         calls=said,
+        rules=rule_rows(content, evaluation),
         squares=call_squares(said, name=f"l{place}-squares"),
         pictures=label_pictures(
             images,
@@ -230,12 +238,7 @@ def _row(name: str, recorded: Mapping[str, Any], confusion: Confusion) -> Metric
         "npv": (rejections, rejections + misses),
     }
     share = "{} of {}".format(*shares[name]) if name in shares else ""
-    return MetricRow(name, *_MEANINGS[name], _interval(recorded), share)
-
-
-def _interval(recorded: Mapping[str, Any]) -> Interval:
-    keys = ("value", "low", "high", "method", "n", "n_patients")
-    return Interval(*(recorded.get(key) for key in keys))  # type: ignore[arg-type]  # as summarise wrote them
+    return MetricRow(name, *_MEANINGS[name], read_interval(recorded), share)
 
 
 def _thresholds(run: Mapping[str, Any], label: str) -> list[float]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from medres.evaluation.rules import read_interval
 from medres.evaluation.subgroups import Subgroup
 from medres.records import Interval
 
@@ -119,7 +120,5 @@ def forest_table(rows: Sequence[ForestRow]) -> pd.DataFrame:
 
 
 def _pooled(content: Mapping[str, Any]) -> ForestRow:
-    pooled = content["pooled"]["auroc"]
-    keys = ("value", "low", "high", "method", "n", "n_patients")
-    interval = Interval(*(pooled.get(key) for key in keys))  # as summarise wrote them
-    return ForestRow("all", content["n"], content["n_patients"], content["n_positive"], interval, pooled=True)
+    pooled = read_interval(content["pooled"]["auroc"])
+    return ForestRow("all", content["n"], content["n_patients"], content["n_positive"], pooled, pooled=True)

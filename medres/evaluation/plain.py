@@ -10,10 +10,10 @@ import pandas as pd
 
 from medres.evaluation.checklist import NOT_MET, Item, column_values
 from medres.evaluation.formatting import bounds, figure, percent
+from medres.evaluation.rules import Elsewhere
 from medres.evaluation.subgroups import SMALLEST, UNKNOWN, age_band
 from medres.records import Interval
 
-_PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.5)
 _LEAST_PATIENTS = 100  # of either class, to judge a prediction model (Vergouwe et al. 2005; Collins et al. 2016)
 _BANDS = {band: None for years in range(0, 100, 10) if (band := age_band(str(years)))}
 _PER = 1000
@@ -58,14 +58,6 @@ class Thousand:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """What a positive call would mean at another prevalence."""
-
-    prevalence: float
-    ppv: Interval  # low and high: at the lower and upper bounds of sensitivity and specificity together
-
-
-@dataclass(frozen=True, slots=True)
 class Calls:
     """What the calls at the frozen thresholds mean for people; parts are None where undefined."""
 
@@ -73,44 +65,30 @@ class Calls:
     alarms: Share | None  # of negatives, called
     right: Share | None  # of calls, positive: at the cohort's prevalence
     thousand: Thousand | None
-    elsewhere: Sequence[Elsewhere]
+    elsewhere: Sequence[Elsewhere]  # at other prevalences, rarest first
 
 
-def calls(sensitivity: Interval, specificity: Interval, ppv: Interval, prevalence: float | None) -> Calls:
-    """Sensitivity, specificity and PPV as natural frequencies."""
+def calls(
+    sensitivity: Interval,
+    specificity: Interval,
+    ppv: Interval,
+    prevalence: float | None,
+    others: Sequence[Elsewhere] = (),
+) -> Calls:
+    """Sensitivity, specificity and PPV, at this prevalence and maybe at others, as natural frequencies."""
     found, cleared, right = (_share(one) for one in (sensitivity, specificity, ppv))
     thousand = None
     if found and cleared and prevalence is not None:
         positives = round(_PER * prevalence)
         hits, rejected = round(positives * found.value), round((_PER - positives) * cleared.value)
         thousand = Thousand(hits, positives - hits, _PER - positives - rejected, rejected)
-    elsewhere = [Elsewhere(one, _ppv_at(one, sensitivity, specificity)) for one in _PREVALENCES]
-    return Calls(found, cleared.rest if cleared else None, right, thousand, elsewhere if found and cleared else ())
+    return Calls(found, cleared.rest if cleared else None, right, thousand, others)
 
 
 def _share(interval: Interval) -> Share | None:
     if interval.value is None:
         return None
     return Share(interval.value, interval.low, interval.high, interval.n, interval.n_patients)
-
-
-def _ppv_at(prevalence: float, sensitivity: Interval, specificity: Interval) -> Interval:
-    """PPV by Bayes' rule; None where nothing would be called."""
-
-    def at(hits: float | None, cleared: float | None) -> float | None:
-        if hits is None or cleared is None:
-            return None
-        called = prevalence * hits + (1 - prevalence) * (1 - cleared)
-        return prevalence * hits / called if called > 0 else None
-
-    return Interval(
-        at(sensitivity.value, specificity.value),
-        at(sensitivity.low, specificity.low),
-        at(sensitivity.high, specificity.high),
-        "at the lower and upper bounds of sensitivity and specificity together",
-        sensitivity.n + specificity.n,
-        max(sensitivity.n_patients, specificity.n_patients),
-    )
 
 
 def caveats(

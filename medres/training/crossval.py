@@ -23,11 +23,12 @@ from medres.errors import ManifestError
 from medres.evaluation.grades import answer_columns
 from medres.evaluation.report import write_report
 from medres.evaluation.summary import read_table, summarise
+from medres.model.bundle import CARD_TEXT, card_text
 from medres.model.card import ModelCard
 from medres.model.classifier import Classifier
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
-from medres.tables import write_csv, write_json
+from medres.tables import write_csv, write_json, write_text
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete
 from medres.training.distributed import Processes, joined
@@ -141,7 +142,17 @@ def _conclude(
     record = run_record(cohort, config, weights, splits=document, device=device, seconds=seconds)
     record["network"]["parameters"] = results[0].card.parameters
     write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
+    for result in results:
+        _write_card(folder, result, metrics)
     return metrics
+
+
+def _write_card(folder: Path, result: _FoldResult, metrics: dict[str, Any]) -> None:
+    """Write a fold's model card again, now that its held-out patients were scored."""
+    number = result.entry["fold"]
+    labels = metrics["labels"].items()
+    found = {label: fold for label, content in labels for fold in content["folds"] if fold["fold"] == number}
+    write_text(folder / "models" / f"fold-{number}" / CARD_TEXT, card_text(result.card, held_out=found))
 
 
 def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
