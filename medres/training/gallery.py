@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def write_gallery(
         for mistake in worst_mistakes(judged(table, label), most=most)
     ]
     places = {cohort.oof_columns(place)["path"]: place for place in range(len(cohort.rows))}
+    shutil.rmtree(run / GALLERY, ignore_errors=True)  # of an interrupted run
     pictures: dict[tuple[str, int], dict[str, str]] = {}
     for fold in sorted({mistake.fold for _, _, mistake in wanted}):
         model = Classifier.load(run / "models" / f"fold-{fold}")
