@@ -112,3 +112,17 @@ class Interval:
     method: str
     n: int  # images
     n_patients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The second of two estimates minus the first, with its test against 0; None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    z: float | None
+    p: float | None  # two-sided
+    method: str
+    n: int  # images
+    n_patients: int

@@ -17,3 +17,12 @@ def test_the_checks_for_a_gpu_pass_on_whatever_device_is_here() -> None:
     assert result["checks"]
     assert all(result["checks"].values())
     assert result["speed"]["images_per_second"]["medres"] > 0
+
+
+def test_the_statistics_agree_with_how_they_are_usually_written_before_they_are_timed() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.statistics", "--small", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    for part in (*result["bootstrap"].values(), result["delong"]):
+        assert part["ratio"]["processor_s"] > 0

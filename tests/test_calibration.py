@@ -9,7 +9,7 @@ from sklearn.metrics import roc_curve
 
 from medres.cohort.tasks import Task
 from medres.config import Evaluation
-from medres.model.calibration import choose_operating_point, fit_temperature
+from medres.model.calibration import RULES, choose_operating_point, choose_operating_points, fit_temperature
 from medres.model.calibration import probabilities as calibrated
 
 
@@ -58,3 +58,19 @@ def test_an_operating_point_reaches_what_its_rule_says(n: int, seed: int, rule: 
     else:
         false_positive, true_positive, _ = roc_curve(labels, probabilities)
         assert sensitivity + specificity - 1 == pytest.approx((true_positive - false_positive).max(), abs=0.05)
+
+
+def test_every_rule_has_its_point_and_the_configured_one_decides() -> None:
+    labels, logits = sample(300, 5)
+    probabilities = 1 / (1 + np.exp(-logits))
+    found = choose_operating_points(labels, probabilities, Evaluation())
+    assert tuple(found) == RULES
+    for rule in RULES:
+        assert choose_operating_point(labels, probabilities, Evaluation(operating_point=rule)) == found[rule]
+    assert (found["sensitivity"].sensitivity or 0) >= 0.95
+    assert (found["specificity"].specificity or 0) >= 0.95
+    assert found["sensitivity"].threshold < found["youden"].threshold < found["specificity"].threshold
+    index = {rule: (point.sensitivity or 0) + (point.specificity or 0) for rule, point in found.items()}
+    assert index["youden"] == max(index.values())
+    missing = choose_operating_points(np.ones(5, dtype=np.int64), np.linspace(0, 1, 5), Evaluation())
+    assert {point.rule for point in missing.values()} == {"0.5: a class is missing in validation"}

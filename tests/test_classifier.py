@@ -9,8 +9,10 @@ import pytest
 
 from medres import Classifier, read_radiograph
 from medres.errors import ModelError, UsageError
+from medres.evaluation.summary import read_table
 from medres.imaging.preprocessing import preprocess
-from medres.tables import sha256_file
+from medres.model.card import ModelCard
+from medres.tables import sha256_file, sha256_json
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
 
@@ -119,6 +121,54 @@ def test_the_folds_of_a_run_score_as_an_ensemble_of_calibrated_probabilities(
     assert ensemble.card.members == len(members) == 2
     assert ensemble.model_id not in {member.model_id for member in members}
     assert ensemble.card.metrics == {}
+
+
+def test_out_of_fold_rows_are_those_of_their_own_fold_and_never_the_ensemble_s(
+    small_run: Path, small_cohort: Path
+) -> None:
+    ensemble = Classifier.load(small_run)
+    table = read_table(small_run / "oof.csv")
+    for folder in sorted((small_run / "models").iterdir()):
+        member = Classifier.load(folder)
+        rows = table[table["fold"] == member.card.provenance.fold].iloc[:3]
+        for _, row in rows.iterrows():
+            radiograph = read_radiograph(small_cohort.parent / row["path"])
+            own, mixed = (model.predict(radiograph).scores["disc"].probability for model in (member, ensemble))
+            assert row["prob_disc"] == pytest.approx(own, abs=1e-6)
+            assert abs(row["prob_disc"] - mixed) > 1e-4
+    recorded = json.loads((small_run / "run.json").read_text())["folds"]
+    assert ensemble.model_id not in (small_run / "report.html").read_text()
+    assert ensemble.model_id not in {fold["model_id"] for fold in recorded}
+
+
+def test_every_rule_s_threshold_is_frozen_in_the_card_the_run_and_the_table(small_run: Path) -> None:
+    table = read_table(small_run / "oof.csv")
+    run, metrics = (json.loads((small_run / name).read_text()) for name in ("run.json", "metrics.json"))
+    cards = [Classifier.load(folder).card for folder in sorted((small_run / "models").iterdir())]
+    for fold, card in zip(run["folds"], cards, strict=True):
+        rows = table[table["fold"] == fold["fold"]]
+        assert fold["thresholds"] == {
+            "disc": {rule: point.threshold for rule, point in card.points_by_rule["disc"].items()}
+        }
+        assert card.points_by_rule["disc"]["youden"] == card.operating_points["disc"]
+        for rule, threshold in fold["thresholds"]["disc"].items():
+            assert ((rows["prob_disc"] >= threshold) == rows[f"positive_disc_at_{rule}"]).all()
+    found = metrics["labels"]["disc"]["operating_points"]
+    assert list(found) == ["sensitivity", "specificity", "youden"]
+    for rule, point in Classifier.load(small_run).card.points_by_rule["disc"].items():
+        each = [card.points_by_rule["disc"][rule].threshold for card in cards]
+        assert point.threshold == pytest.approx(np.mean(each))
+        assert (point.sensitivity, point.specificity) == (None, None)
+
+
+def test_a_model_saved_before_there_were_three_rules_still_loads(copy: Path) -> None:
+    card = ModelCard.model_validate_json((copy / "medres.json").read_text())
+    content = card.model_dump(mode="json", exclude={"model_id", "points_by_rule"})
+    before = {**content, "model_id": f"{card.architecture}-{sha256_json(content)[:12]}"}
+    (copy / "medres.json").write_text(json.dumps(before))
+    loaded = Classifier.load(copy).card
+    assert loaded.points_by_rule == {}
+    assert loaded.operating_points == card.operating_points
 
 
 def test_an_image_unlike_the_training_images_is_for_review(small_model: Path, tmp_path: Path) -> None:

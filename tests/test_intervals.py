@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,19 +12,23 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn import metrics as sklearn_metrics
 
-from medres.evaluation import metrics
+from medres.evaluation import metrics, resampling
 from medres.evaluation.heatmaps import hit_rate, peak
 from medres.evaluation.intervals import (
+    Sample,
     bootstrap,
     bootstrap_difference,
+    bootstraps,
     calibration_intervals,
     delong,
     exact_bounds,
+    percentiles,
+    replicate,
     wilson,
 )
 from medres.evaluation.resampling import STATISTICS, patient_numbers, resamples
 
-OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv")
+OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv", "f1")
 
 
 def cohort(
@@ -44,16 +46,19 @@ def scores_for(statistic: str, probabilities: NDArray[np.float64]) -> NDArray[np
     return (probabilities >= 0.5).astype(float) if statistic in OF_DECISIONS else probabilities
 
 
-@pytest.mark.parametrize("statistic", ["auroc", "average_precision", "brier"])
+@pytest.mark.parametrize("statistic", ["auroc", "average_precision", "partial_auroc", "brier", "f1"])
 def test_every_replicate_equals_scikit_learn_with_weights(statistic: str) -> None:
-    labels, scores, groups = cohort()
+    labels, probabilities, groups = cohort()
+    scores = scores_for(statistic, probabilities)
     patient = patient_numbers(groups)
     kernel = STATISTICS[statistic](labels, scores, patient)
     counts = next(resamples(patient.max() + 1, len(labels), replicates=25, seed=1))
     peer = {
         "auroc": sklearn_metrics.roc_auc_score,
         "average_precision": sklearn_metrics.average_precision_score,
+        "partial_auroc": partial(sklearn_metrics.roc_auc_score, max_fpr=0.1),
         "brier": sklearn_metrics.brier_score_loss,
+        "f1": sklearn_metrics.f1_score,
     }[statistic]
     expected = [peer(labels, scores, sample_weight=row[patient]) for row in counts]
     assert kernel(counts) == pytest.approx(expected, abs=1e-12)
@@ -76,6 +81,47 @@ def test_a_replicate_is_a_draw_of_as_many_patients_with_replacement() -> None:
     many = np.concatenate(list(resamples(7, 10, replicates=20_000, seed=0)))
     assert many.mean(axis=0) == pytest.approx(np.ones(7), abs=0.03)
     assert many.var(axis=0) == pytest.approx(np.full(7, 6 / 7), abs=0.04)
+
+
+def test_the_size_of_a_chunk_changes_no_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.concatenate(list(resamples(41, 60, replicates=500, seed=3)))
+    monkeypatch.setattr(resampling, "_CELLS", 60 * 7)
+    chunks = list(resamples(41, 60, replicates=500, seed=3))
+    assert len(chunks) == 72
+    np.testing.assert_array_equal(np.concatenate(chunks), whole)
+
+
+def test_samples_share_their_resampled_patients() -> None:
+    labels, scores, groups = cohort()
+    other = scores + np.random.default_rng(0).normal(0, 0.2, len(scores))
+    samples = [
+        Sample(labels, scores, groups),
+        Sample(labels, other, groups),
+        Sample(labels, scores >= 0.5, groups, "sensitivity"),
+        Sample(labels, other, groups, lambda truth, values: float(values[truth == 1].mean())),
+    ]
+    values, drawn = replicate(samples, replicates=150, seed=2)
+    for sample, value, row in zip(samples, values, drawn, strict=True):
+        alone = bootstrap(sample.labels, sample.scores, groups, statistic=sample.statistic, replicates=150, seed=2)
+        assert (alone.value, alone.low, alone.high) == (value, *percentiles(row, 0.95))
+    assert bootstraps(samples, replicates=150, seed=2)[1] == bootstrap(labels, other, groups, replicates=150, seed=2)
+    difference = bootstrap_difference(labels, scores, other, groups, replicates=150, seed=2)
+    assert (difference.low, difference.high) == percentiles(drawn[1] - drawn[0], 0.95)
+
+
+def test_labels_that_are_known_of_other_patients_share_the_draw_of_all_patients() -> None:
+    labels, scores, groups = cohort()
+    some, others = groups < 70, groups >= 50
+    samples = [Sample(labels[part], scores[part], groups[part]) for part in (some, others)]
+    _, drawn = replicate([*samples, Sample([], [], []), Sample(labels, scores, groups)], replicates=50, seed=1)
+    counts = next(resamples(len(np.unique(groups)), len(groups), replicates=50, seed=1))
+    images = counts[:, patient_numbers(groups)]
+    for part, row in zip((some, others), drawn, strict=False):
+        for number in range(50):
+            places = np.repeat(np.flatnonzero(part), images[number][part])
+            assert row[number] == pytest.approx(metrics.auroc(labels[places], scores[places]), abs=1e-12)
+    assert np.isnan(drawn[2]).all()
+    np.testing.assert_array_equal(drawn[3], replicate([Sample(labels, scores, groups)], replicates=50, seed=1)[1][0])
 
 
 @given(st.integers(0, 50))
@@ -125,6 +171,7 @@ def test_n_counts_the_images_that_a_share_is_a_share_of() -> None:
         "specificity": (2, 2),
         "ppv": (3, 3),
         "npv": (2, 2),
+        "f1": (5, 4),
     }
 
 
@@ -141,7 +188,6 @@ def test_undefined_is_none_with_its_reason() -> None:
     assert (one_class.method, one_class.n, one_class.n_patients) == ("undefined: only one class", 3, 3)
     assert bootstrap([], [], []).method == "undefined: no images"
     assert bootstrap([0, 1], [0, 0], [1, 2], statistic="ppv").method == "undefined: nothing was called positive"
-    assert delong([1, 1], [0.2, 0.3]).value is None
 
 
 def test_one_patient_has_no_interval() -> None:
@@ -157,6 +203,8 @@ def test_a_perfect_result_in_a_small_cohort_is_not_called_certain() -> None:
     sensitivity = bootstrap(labels, np.round(scores), groups, statistic="sensitivity")
     assert (sensitivity.low, sensitivity.high) == exact_bounds(8, 8)
     assert bootstrap(labels, scores, groups, statistic="average_precision").low is None
+    tiny = bootstrap([1, 1, 0, 0, 0], [0.9, 0.8, 0.3, 0.2, 0.1], range(5))  # some resamples lack a class
+    assert (tiny.low, tiny.high) == exact_bounds(2, 2)
 
 
 def test_wrong_arguments_are_refused() -> None:
@@ -207,27 +255,6 @@ def test_delong_agrees_with_the_bootstrap_where_every_patient_has_one_image() ->
     assert (fast.low, fast.high) == pytest.approx((slow.low, slow.high), abs=0.003)
 
 
-@pytest.mark.parametrize(("n", "digits", "confidence"), [(60, 1, 0.95), (400, 3, 0.9), (3000, 12, 0.99)])
-def test_delong_equals_proc(n: int, digits: int, confidence: float, tmp_path: Path) -> None:
-    if (
-        not shutil.which("Rscript")
-        or subprocess.run(["Rscript", "-e", "library(pROC)"], capture_output=True).returncode
-    ):
-        pytest.skip("R with the package pROC is not installed")
-    generator = np.random.default_rng(n)
-    labels = generator.integers(0, 2, n)
-    scores = np.round(generator.normal(labels * 0.8, 1), digits)
-    np.savetxt(tmp_path / "scores.csv", np.stack([labels, scores], axis=1), delimiter=",", fmt="%.17g")
-    program = (
-        f'd <- read.csv("scores.csv", header=FALSE); library(pROC); r <- roc(d$V1, d$V2, direction="<", quiet=TRUE);'
-        f'cat(sprintf("%.15g", ci.auc(r, method="delong", conf.level={confidence})))'
-    )
-    done = subprocess.run(["Rscript", "-e", program], capture_output=True, text=True, cwd=tmp_path, check=True)
-    found = delong(labels, scores, confidence=confidence)
-    expected = [float(number) for number in done.stdout.split()]
-    assert [found.low, found.value, found.high] == pytest.approx(expected, abs=1e-8)
-
-
 def test_calibration_intervals_agree_with_the_bootstrap() -> None:
     labels, scores, groups = cohort(n=1200, patients=400)
     scores = np.clip(scores, 0.02, 0.98)
@@ -248,6 +275,9 @@ def test_a_difference_is_paired_so_that_equal_models_differ_by_nothing() -> None
     labels, scores, groups = cohort()
     same = bootstrap_difference(labels, scores, 2 * scores, groups, replicates=200)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert bootstrap_difference([], [], [], []).method == "undefined: no images"
+    assert bootstrap_difference([1, 1], [0.1, 0.2], [0.1, 0.3], ["a", "b"]).method == "undefined: only one class"
+    assert bootstrap_difference([0, 1], [0.1, 0.2], [0.3, 0.2], ["a", "a"]).method == "no interval: only one patient"
     worse = np.round(scores + np.random.default_rng(0).normal(0, 0.1, len(scores)), 2)
     found = bootstrap_difference(labels, worse, scores, groups, replicates=500)
     alone = [bootstrap(labels, values, groups, replicates=500) for values in (scores, worse)]

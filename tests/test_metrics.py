@@ -19,8 +19,12 @@ from medres.evaluation.metrics import (
     calibration_curve,
     calibration_line,
     expected_calibration_error,
+    f1,
     npv,
+    npv_at,
+    partial_auroc,
     ppv,
+    ppv_at,
     precision_recall_curve,
     roc_curve,
     sensitivity,
@@ -47,6 +51,8 @@ def test_ranking_metrics_equal_scikit_learn_with_ties(cohort: Cohort) -> None:
     expected = sklearn_metrics.average_precision_score(labels, scores)
     assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-12)
     assert brier(labels, scores) == pytest.approx(sklearn_metrics.brier_score_loss(labels, scores), abs=1e-12)
+    expected = sklearn_metrics.roc_auc_score(labels, scores, max_fpr=0.1)
+    assert partial_auroc(labels, scores) == pytest.approx(expected, abs=1e-12)
 
 
 @given(cohorts())
@@ -68,6 +74,28 @@ def test_decisions_are_judged_as_the_confusion_matrix_says(cohort: Cohort, cut: 
     assert specificity(labels, positive) == pytest.approx(tn / (tn + fp))
     assert ppv(labels, positive) == (pytest.approx(tp / (tp + fp)) if tp + fp else None)
     assert npv(labels, positive) == (pytest.approx(tn / (tn + fn)) if tn + fn else None)
+    assert f1(labels, positive) == pytest.approx(sklearn_metrics.f1_score(labels, positive))
+
+
+@given(cohorts(), st.integers(0, 12))
+def test_predictive_values_at_the_cohort_s_own_prevalence_are_the_cohort_s(cohort: Cohort, cut: int) -> None:
+    labels, scores = cohort
+    positive = scores >= cut / 12
+    found = {"sensitivity": sensitivity(labels, positive) or 0.0, "specificity": specificity(labels, positive) or 0.0}
+    for at, own in ((ppv_at, ppv), (npv_at, npv)):
+        value, expected = at(labels.mean(), **found), own(labels, positive)
+        assert value == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_rare_disease_makes_a_positive_call_mean_little() -> None:
+    assert ppv_at(0.001, sensitivity=0.95, specificity=0.95) == pytest.approx(0.0187, abs=1e-4)
+    assert npv_at(0.001, sensitivity=0.95, specificity=0.95) == pytest.approx(0.99995, abs=1e-5)
+    assert (ppv_at(0.0, sensitivity=0.9, specificity=1.0), npv_at(1.0, sensitivity=1.0, specificity=0.9)) == (
+        None,
+        None,
+    )
+    with pytest.raises(ValueError, match="shares from 0 to 1"):
+        ppv_at(5, sensitivity=0.9, specificity=0.9)
 
 
 @pytest.mark.parametrize("only", [0, 1])
@@ -75,6 +103,8 @@ def test_with_one_class_a_metric_is_undefined_not_a_half(only: int) -> None:
     labels, scores = np.full(7, only), np.linspace(0, 1, 7)
     assert auroc(labels, scores) is None
     assert average_precision(labels, scores) is None
+    assert partial_auroc(labels, scores) is None
+    assert f1(labels, scores > 0.5) == (None if only == 0 else pytest.approx(0.6))
     assert calibration_line(labels, scores) is None
     assert roc_curve(labels, scores) is None
     assert precision_recall_curve(labels, scores) is None
@@ -82,7 +112,7 @@ def test_with_one_class_a_metric_is_undefined_not_a_half(only: int) -> None:
 
 
 def test_without_images_every_metric_is_undefined() -> None:
-    for metric in (auroc, average_precision, brier, sensitivity, specificity, ppv, npv, expected_calibration_error):
+    for metric in (auroc, average_precision, brier, sensitivity, specificity, ppv, npv, f1, expected_calibration_error):
         assert metric([], []) is None
     assert calibration_curve([], []) is None
     assert calibration_line([], []) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,15 @@ def out_of_fold(*, patients: int = 90, folds: int = 3, label: str = "effusion", 
     )
 
 
+CUTS = {"sensitivity": 0.15, "specificity": 0.8, "youden": 0.42}
+
+
+def with_rules(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the decisions of every rule."""
+    columns = {f"positive_effusion_at_{rule}": (table["prob_effusion"] >= cut) * 1 for rule, cut in CUTS.items()}
+    return table.assign(**columns)
+
+
 def summary(table: pd.DataFrame, label: str = "effusion", seed: int = 0) -> dict[str, Any]:
     content: dict[str, Any] = summarise(table, labels=[label], evaluation=QUICK, seed=seed)["labels"][label]
     return content
@@ -82,9 +92,9 @@ def test_pooled_figures_are_the_metrics_of_the_table() -> None:
     positive = table["positive_effusion"].to_numpy()
     pooled = summary(table)["pooled"]
     assert tuple(pooled) == METRICS
-    for name in ("auroc", "average_precision", "brier", "expected_calibration_error"):
+    for name in ("auroc", "average_precision", "partial_auroc", "brier", "expected_calibration_error"):
         assert pooled[name]["value"] == getattr(metrics, name)(truth, probabilities)
-    for name in ("sensitivity", "specificity", "ppv", "npv"):
+    for name in ("sensitivity", "specificity", "ppv", "npv", "f1"):
         assert pooled[name]["value"] == getattr(metrics, name)(truth, positive)
     line = metrics.calibration_line(truth, probabilities)
     assert (pooled["calibration_slope"]["value"], pooled["calibration_intercept"]["value"]) == line
@@ -92,6 +102,59 @@ def test_pooled_figures_are_the_metrics_of_the_table() -> None:
     assert (pooled["auroc"]["low"], pooled["auroc"]["high"]) == (expected.low, expected.high)
     assert pooled["auroc"]["method"] == expected.method
     assert set(pooled["auroc"]) == {"value", "low", "high", "method", "n", "n_patients"}
+
+
+def test_every_frozen_point_is_judged_by_its_own_decisions(tmp_path: Path) -> None:
+    write_csv(tmp_path / "oof.csv", with_rules(out_of_fold()))
+    table = read_table(tmp_path / "oof.csv")
+    found = summary(table)
+    assert tuple(found["operating_points"]) == ("sensitivity", "specificity", "youden")
+    truth = table["label_effusion"].to_numpy()
+    for rule, point in found["operating_points"].items():
+        called = table[f"positive_effusion_at_{rule}"].to_numpy()
+        assert point["n_called"] == called.sum()
+        for name in ("sensitivity", "specificity", "ppv", "npv", "f1"):
+            expected = bootstrap(truth, called, table["PatientID"], statistic=name, replicates=200)
+            assert point[name] == asdict(expected)
+            assert point[name]["low"] < point[name]["value"] < point[name]["high"]
+        shares = {name: point[name]["value"] for name in ("sensitivity", "specificity")}
+        for prevalence, stated in point["at_prevalence"].items():
+            for name, at in (("ppv", metrics.ppv_at), ("npv", metrics.npv_at)):
+                assert stated[name]["value"] == pytest.approx(at(float(prevalence), **shares))
+                assert stated[name]["low"] < stated[name]["value"] < stated[name]["high"]
+                assert stated[name]["n"] == len(table)
+    youden = found["operating_points"]["youden"]
+    assert {name: youden[name] for name in ("sensitivity", "ppv", "f1")} == {
+        name: found["pooled"][name] for name in ("sensitivity", "ppv", "f1")
+    }
+
+
+def test_a_table_of_before_there_were_rules_lacks_their_part_and_nothing_else() -> None:
+    plain, ruled = summary(out_of_fold()), summary(with_rules(out_of_fold()))
+    assert "operating_points" not in plain
+    assert {name: part for name, part in ruled.items() if name != "operating_points"} == plain
+
+
+def test_predictive_values_without_a_class_or_a_call_are_undefined() -> None:
+    table = with_rules(out_of_fold())
+    table["positive_effusion_at_sensitivity"] = 0
+    never = summary(table)["operating_points"]["sensitivity"]
+    assert never["ppv"]["method"] == "undefined: nothing was called positive"
+    assert never["at_prevalence"]["0.05"]["ppv"]["value"] is None
+    assert never["at_prevalence"]["0.05"]["npv"]["value"] == pytest.approx(0.95)
+    assert never["at_prevalence"]["0.05"]["npv"]["low"] is None
+    table["label_effusion"] = "0"
+    stated = summary(table)["operating_points"]["youden"]["at_prevalence"]["0.2"]["ppv"]
+    assert (stated["value"], stated["method"]) == (None, "undefined: a class is missing, or nothing was called so")
+
+
+def test_a_known_image_without_a_decision_of_a_rule_is_refused() -> None:
+    table = with_rules(out_of_fold()).astype({"positive_effusion_at_youden": float})
+    table.loc[4, "positive_effusion_at_youden"] = np.nan
+    with pytest.raises(ManifestError, match="positive_effusion_at_youden: an image with a known label has no decision"):
+        summary(table)
+    table.loc[4, "label_effusion"] = ""
+    assert summary(table)["unknown"] == 1
 
 
 def test_folds_are_judged_by_their_own_images() -> None:

@@ -14,7 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import expit, softmax
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, cohen_kappa_score, mean_absolute_error
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    mean_absolute_error,
+    roc_auc_score,
+)
 from torch.nn import functional
 
 from medres.cohort.manifest import read_manifest
@@ -187,6 +193,36 @@ def test_figures_of_classes_are_scikit_learn_s_and_unknown_images_do_not_count()
     assert metrics["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     assert metrics["accuracy"]["low"] < metrics["accuracy"]["value"] < metrics["accuracy"]["high"]
     assert true_answers(VIEW, np.array([[0, 0, 1.0]])).tolist() == [2]
+
+
+def test_macro_auroc_is_scikit_learn_s_for_classes_and_the_mean_of_every_at_least_for_grades() -> None:
+    rng = np.random.default_rng(2)
+    truth, patients = rng.integers(0, 3, 120), np.arange(120) // 3
+    likely = softmax(rng.normal(0, 1, (120, 3)) + np.eye(3)[truth], axis=1)
+    columns: dict[str, object] = {"PatientID": patients}
+    for place, label in enumerate(VIEW.labels):
+        columns |= {f"label_{label}": (truth == place) * 1.0, f"prob_{label}": likely[:, place]}
+    settings = {"evaluation": Evaluation(replicates=200), "seed": 0}
+    found = summarise_task(pd.DataFrame(columns), VIEW, **settings)["metrics"]["macro_auroc"]
+    assert found["value"] == pytest.approx(roc_auc_score(truth, likely, multi_class="ovr", average="macro"))
+    assert found["low"] < found["value"] < found["high"]
+    assert (found["n"], found["n_patients"]) == (120, 40)
+    grades = table(GRADE, rng.integers(0, 4, 120), rng.integers(0, 4, 120), patients)
+    each = [roc_auc_score(grades[f"label_{label}"], grades[f"prob_{label}"]) for label in GRADE.labels]
+    assert summarise_task(grades, GRADE, **settings)["metrics"]["macro_auroc"]["value"] == pytest.approx(np.mean(each))
+    without = grades.assign(label_kl_grade_ge_3=0.0)
+    absent = summarise_task(without, GRADE, **settings)["metrics"]["macro_auroc"]
+    assert (absent["value"], absent["method"]) == (None, "undefined: a value has no image")
+
+
+def test_answers_that_are_all_right_are_not_called_certain() -> None:
+    truth = np.arange(40) % 4
+    found = summarise_task(
+        table(GRADE, truth, truth, np.arange(40)), GRADE, evaluation=Evaluation(replicates=100), seed=0
+    )["metrics"]
+    for name in ("accuracy", "macro_auroc", "quadratic_weighted_kappa"):
+        assert (found[name]["value"], found[name]["low"]) == (1.0, None)
+        assert found[name]["method"] == "no interval: every resample gives the same value"
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,8 @@ def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd
     compared, wrong = 0, []
     for label, content in metrics["labels"].items():
         for metric, value in recomputed(images[label]).items():
+            if metric not in content["pooled"]:  # a run of before there was this metric
+                continue
             recorded = content["pooled"][metric]["value"]
             compared += 1
             same = value is recorded is None or (

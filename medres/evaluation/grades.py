@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medres.cohort.tasks import Task, true_answers
 from medres.config import Evaluation
-from medres.evaluation.intervals import NO_IMAGES, ONE_PATIENT, percentiles, undefined_replicates
+from medres.evaluation.intervals import NO_IMAGES, Sample, percentile_interval, replicate
 from medres.evaluation.resampling import divide, patient_numbers, resamples
 from medres.records import Interval
 
@@ -96,10 +96,8 @@ def summarise_task(table: pd.DataFrame, task: Task, *, evaluation: Evaluation, s
     pairs, known = _pairs(table, task)
     patients = patient_numbers(table["PatientID"].to_numpy(dtype=object)[known].astype(str))
     statistics: Mapping[str, Statistic] = _OF_ORDINAL if task.kind == "ordinal" else _OF_CLASSES
-    found = {
-        name: asdict(interval)
-        for name, interval in _intervals(statistics, pairs, patients, len(task.values), evaluation, seed).items()
-    }
+    found = _of_confusions(statistics, pairs, patients, len(task.values), evaluation, seed)
+    found["macro_auroc"] = _macro_auroc(table[known], task, patients, evaluation, seed)
     return {
         "kind": task.kind,
         "values": list(task.values),
@@ -107,11 +105,11 @@ def summarise_task(table: pd.DataFrame, task: Task, *, evaluation: Evaluation, s
         "n": int(known.sum()),
         "n_patients": len(np.unique(patients)),
         "confusion": confusion(table, task).tolist(),
-        "metrics": found,
+        "metrics": {name: asdict(interval) for name, interval in found.items()},
     }
 
 
-def _intervals(
+def _of_confusions(
     statistics: Mapping[str, Statistic],
     pairs: NDArray[np.intp],
     patients: NDArray[np.intp],
@@ -130,20 +128,39 @@ def _intervals(
         (counts @ per_patient).reshape(-1, size, size)
         for counts in resamples(count, len(pairs), replicates=evaluation.replicates, seed=seed)
     ]
-    method = f"patient-clustered bootstrap, percentile, {evaluation.replicates} replicates, seed {seed}"
-    found = {}
-    for name, statistic in statistics.items():
-        value = float(statistic(whole)[0])
-        if np.isnan(value):
-            found[name] = Interval(None, None, None, "undefined: a value has no image", len(pairs), count)
-        elif count < 2:
-            found[name] = Interval(value, None, None, ONE_PATIENT, len(pairs), count)
-        else:
-            replicates = np.concatenate([statistic(confusions) for confusions in drawn])
-            low, high = percentiles(replicates[~np.isnan(replicates)], evaluation.confidence)
-            said = method + undefined_replicates(replicates)
-            found[name] = Interval(value, low, high, said, len(pairs), count)
-    return found
+    return {
+        name: _interval(
+            float(statistic(whole)[0]),
+            np.concatenate([statistic(confusions) for confusions in drawn]),
+            (len(pairs), count),
+            evaluation,
+            seed,
+        )
+        for name, statistic in statistics.items()
+    }
+
+
+def _macro_auroc(
+    table: pd.DataFrame, task: Task, patients: NDArray[np.intp], evaluation: Evaluation, seed: int
+) -> Interval:
+    """The mean AUROC of the task's labels: each class against the rest, or each "at least this grade"."""
+    if not len(table):
+        return Interval(None, None, None, NO_IMAGES, 0, 0)
+    samples = [
+        Sample(table[f"label_{label}"].astype(np.float64), table[f"prob_{label}"].astype(np.float64), patients)
+        for label in task.labels
+    ]
+    values, drawn = replicate(samples, replicates=evaluation.replicates, seed=seed)
+    return _interval(float(values.mean()), drawn.mean(axis=0), (len(table), int(patients.max()) + 1), evaluation, seed)
+
+
+def _interval(
+    value: float, drawn: NDArray[np.float64], counts: tuple[int, int], evaluation: Evaluation, seed: int
+) -> Interval:
+    n, n_patients = counts
+    if np.isnan(value):
+        return Interval(None, None, None, "undefined: a value has no image", n, n_patients)
+    return percentile_interval(value, drawn, n=n, n_patients=n_patients, confidence=evaluation.confidence, seed=seed)
 
 
 def answer_columns(tasks: Sequence[Task], probabilities: NDArray[np.float64]) -> dict[str, str]:

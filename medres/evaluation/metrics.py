@@ -14,6 +14,8 @@ from sklearn import metrics as sklearn_metrics
 
 from medres.evaluation.resampling import BINS, STATISTICS, equal_mass_bins
 
+NO_IMAGES = "undefined: no images"
+ONE_CLASS = "undefined: only one class"
 _NEVER_CERTAIN = 1e-15  # probabilities of 0 and 1 have no finite logit
 _NEWTON_STEPS = 100
 
@@ -57,7 +59,7 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], ND
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise ValueError(f"one label and one score per image, got shapes {truth.shape} and {values.shape}")
-    if not np.isin(truth, (0, 1)).all():
+    if not ((truth == 0) | (truth == 1)).all():
         raise ValueError("labels must be 0 or 1; leave unknown and uncertain images out")
     if not np.isfinite(values).all():
         raise ValueError("scores must be finite numbers")
@@ -93,6 +95,14 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
     return statistic("average_precision", labels, scores)
 
 
+def partial_auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """AUROC over false positive rates up to 0.1, scaled so that chance is 0.5 and perfection 1 (McClish 1989).
+
+    None where a class is missing.
+    """
+    return statistic("partial_auroc", labels, scores)
+
+
 def brier(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
     """Mean squared difference of probability and label; None for no images."""
     return statistic("brier", labels, probabilities)
@@ -120,6 +130,40 @@ def ppv(labels: ArrayLike, positive: ArrayLike) -> float | None:
 def npv(labels: ArrayLike, positive: ArrayLike) -> float | None:
     """Share of negative calls that are right, at this cohort's prevalence; None where everything was called."""
     return statistic("npv", labels, positive)
+
+
+def f1(labels: ArrayLike, positive: ArrayLike) -> float | None:
+    """Harmonic mean of sensitivity and PPV, at this cohort's prevalence; None without positives.
+
+    >>> f1([1, 1, 0], [1, 0, 1])
+    0.5
+    """
+    return statistic("f1", labels, positive)
+
+
+def ppv_at(prevalence: float, *, sensitivity: float, specificity: float) -> float | None:
+    """The share of positive calls that are right where `prevalence` of the images are positive (Bayes).
+
+    None where nothing would be called.
+
+    Raises:
+        ValueError: an argument is not a share.
+
+    >>> round(ppv_at(0.01, sensitivity=0.95, specificity=0.95) or 0, 3)
+    0.161
+    """
+    if not all(0 <= share <= 1 for share in (prevalence, sensitivity, specificity)):
+        raise ValueError("prevalence, sensitivity and specificity are shares from 0 to 1")
+    right, wrong = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    return right / (right + wrong) if right + wrong > 0 else None
+
+
+def npv_at(prevalence: float, *, sensitivity: float, specificity: float) -> float | None:
+    """The share of negative calls that are right where `prevalence` of the images are positive (Bayes).
+
+    None where everything would be called.
+    """
+    return ppv_at(1 - prevalence, sensitivity=specificity, specificity=sensitivity)
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> float | None:

@@ -16,24 +16,25 @@ from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.errors import ManifestError
 from medres.evaluation.grades import summarise_task
-from medres.evaluation.intervals import bootstrap, calibration_intervals
+from medres.evaluation.intervals import Sample, bootstrap, bootstraps, calibration_intervals
 from medres.evaluation.metrics import statistic
+from medres.evaluation.operating import OF_DECISIONS, points_of_rules
+from medres.model.calibration import RULES, Rule
 from medres.records import Interval
 from medres.tables import read_csv
 
-_OF_PROBABILITIES = ("auroc", "average_precision")
-_OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv")
+_OF_PROBABILITIES = ("auroc", "average_precision", "partial_auroc")
 _OF_CALIBRATION = ("brier", "expected_calibration_error")
 METRICS = (
     *_OF_PROBABILITIES,
-    *_OF_DECISIONS,
+    *OF_DECISIONS,
     *_OF_CALIBRATION,
     "calibration_slope",
     "calibration_intercept",
 )
 """Names of the pooled metrics, in the order they are shown."""
 
-_IN_FOLDS = (*_OF_PROBABILITIES, *_OF_DECISIONS, "brier")
+_IN_FOLDS = (*_OF_PROBABILITIES, *OF_DECISIONS, "brier")
 _TARGETS = (0.0, 1.0, -1.0)
 
 
@@ -52,7 +53,7 @@ class Judged:
 
     def scores(self, name: str) -> NDArray[Any]:
         """What a metric judges: decisions or probabilities."""
-        return self.positive if name in _OF_DECISIONS else self.probabilities
+        return self.positive if name in OF_DECISIONS else self.probabilities
 
     def part(self, chosen: NDArray[np.bool_]) -> Judged:
         """Some of the images."""
@@ -120,6 +121,22 @@ def judged(table: pd.DataFrame, label: str) -> Judged:
     )
 
 
+def decisions_by_rule(table: pd.DataFrame, label: str, images: Judged) -> dict[Rule, NDArray[np.int64]]:
+    """The decisions at the frozen threshold of every rule, for the judged images; {} where the table has none.
+
+    Raises:
+        ManifestError: an image with a known label lacks a decision.
+    """
+    found = {}
+    for rule in RULES:
+        if (column := f"positive_{label}_at_{rule}") in table.columns:
+            decision = _numbers(table, column)[images.rows]
+            if not np.isin(decision, (0.0, 1.0)).all():
+                raise ManifestError(f"column {column}: an image with a known label has no decision")
+            found[rule] = decision.astype(np.int64)
+    return found
+
+
 def _numbers(table: pd.DataFrame, column: str) -> NDArray[np.float64]:
     cells = table[column]
     return np.array([np.nan if cell is None or cell == "" else float(cell) for cell in cells], dtype=np.float64)
@@ -132,14 +149,16 @@ def summarise(
 
     Args:
         table: one row per image, as `read_table` gives it: `path, PatientID, SOPInstanceUID, fold, label_<L>,
-            logit_<L>, prob_<L>, positive_<L>`. Blank labels are unknown, -1 uncertain: both are left out and counted.
+            logit_<L>, prob_<L>, positive_<L>`, and maybe `positive_<L>_at_<RULE>`. Blank labels are unknown, -1
+            uncertain: both are left out and counted.
         labels: which labels, or tasks with theirs.
         evaluation: replicates and confidence of the intervals.
         seed: of the resamples.
 
     Returns:
         `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}}, "folds": [...],
-        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown"}}, "tasks": {T: see
+        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown", "operating_points":
+        see `operating.points_of_rules`, where the table has decisions by rule}}, "tasks": {T: see
         `grades.summarise_task`, for grades and classes}}`; JSON values only, None where undefined.
 
     Raises:
@@ -147,7 +166,7 @@ def summarise(
     """
     tasks = [Task(item) if isinstance(item, str) else item for item in labels]
     return {
-        "labels": {label: _label(judged(table, label), evaluation, seed) for task in tasks for label in task.labels},
+        "labels": {label: _label(table, label, evaluation, seed) for task in tasks for label in task.labels},
         "tasks": {
             task.name: summarise_task(table, task, evaluation=evaluation, seed=seed)
             for task in tasks
@@ -156,7 +175,8 @@ def summarise(
     }
 
 
-def _label(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    images = judged(table, label)
     folds = [_fold(images, int(number), evaluation, seed) for number in np.unique(images.folds)]
     n = len(images.truth)
     content = {
@@ -170,13 +190,21 @@ def _label(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Any]:
         "uncertain": images.uncertain,
         "unknown": images.unknown,
     }
+    by_rule = decisions_by_rule(table, label, images)
+    if by_rule:
+        content["operating_points"] = points_of_rules(
+            images.truth, by_rule, images.patients, evaluation=evaluation, seed=seed
+        )
     json.dumps(content, allow_nan=False)  # what is returned can be written
     return content
 
 
 def pooled(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Interval]:
     """All of `METRICS` over all images."""
-    found = {name: interval(images, name, evaluation, seed) for name in METRICS if not name.startswith("calibration_")}
+    names = [name for name in METRICS if not name.startswith("calibration_")]
+    samples = [Sample(images.truth, images.scores(name), images.patients, name) for name in names]
+    intervals = bootstraps(samples, replicates=evaluation.replicates, confidence=evaluation.confidence, seed=seed)
+    found = dict(zip(names, intervals, strict=True))
     found |= calibration_intervals(
         images.truth, images.probabilities, images.patients, confidence=evaluation.confidence
     )

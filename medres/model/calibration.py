@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,10 @@ from scipy.special import expit, log_softmax, softmax
 
 from medres.cohort.tasks import Task, task_columns
 from medres.config import Evaluation
+
+Rule = Literal["sensitivity", "specificity", "youden"]
+RULES: tuple[Rule, ...] = ("sensitivity", "specificity", "youden")
+"""Rules that choose a threshold on validation patients; the configured one is what the model decides by."""
 
 _TEMPERATURES = (
     0.25,
@@ -101,39 +106,55 @@ def probabilities(
 def choose_operating_point(
     labels: NDArray[np.int64], probabilities: NDArray[np.float64], evaluation: Evaluation
 ) -> OperatingPoint:
-    """The threshold of the configured rule; halfway between neighbouring scores, so that it is stable.
+    """The threshold of the configured rule: what the model decides by."""
+    return choose_operating_points(labels, probabilities, evaluation)[evaluation.operating_point]
+
+
+def choose_operating_points(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float64], evaluation: Evaluation
+) -> dict[Rule, OperatingPoint]:
+    """The threshold of every rule; halfway between neighbouring scores, so that it is stable.
 
     Where a class is missing there is nothing to choose from: 0.5, and the rule says so.
     """
     positives, negatives = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
     if not len(positives) or not len(negatives):
-        return OperatingPoint(
+        nothing = OperatingPoint(
             threshold=0.5,
             rule="0.5: a class is missing in validation",
             sensitivity=None,
             specificity=None,
             n=len(labels),
         )
+        return dict.fromkeys(RULES, nothing)
     scores = np.unique(probabilities)
     thresholds = np.concatenate([[scores[0]], (scores[1:] + scores[:-1]) / 2])
     sensitivity = 1 - np.searchsorted(positives, thresholds, side="left") / len(positives)
     specificity = np.searchsorted(negatives, thresholds, side="left") / len(negatives)
     target = evaluation.operating_target
-    if evaluation.operating_point == "sensitivity":  # the highest threshold that still reaches it
-        best = int(np.flatnonzero(sensitivity >= target)[-1])
-        rule = f"sensitivity ≥ {target:g} on validation patients"
-    elif evaluation.operating_point == "specificity":
-        reached = np.flatnonzero(specificity >= target)
-        best = int(reached[0]) if len(reached) else len(thresholds) - 1
-        rule = f"specificity ≥ {target:g} on validation patients"
-    else:
-        index = sensitivity + specificity
-        best = int(np.flatnonzero(index == index.max()).mean())  # the middle of a plateau
-        rule = "best Youden index on validation patients"
-    return OperatingPoint(
-        threshold=float(thresholds[best]),
-        rule=rule,
-        sensitivity=float(sensitivity[best]),
-        specificity=float(specificity[best]),
-        n=len(labels),
-    )
+    enough = np.flatnonzero(specificity >= target)
+    index = sensitivity + specificity
+    chosen: dict[Rule, tuple[int, str]] = {
+        "sensitivity": (  # the highest threshold that still reaches it
+            int(np.flatnonzero(sensitivity >= target)[-1]),
+            f"sensitivity ≥ {target:g} on validation patients",
+        ),
+        "specificity": (
+            int(enough[0]) if len(enough) else len(thresholds) - 1,
+            f"specificity ≥ {target:g} on validation patients",
+        ),
+        "youden": (  # the middle of a plateau
+            int(np.flatnonzero(index == index.max()).mean()),
+            "best Youden index on validation patients",
+        ),
+    }
+    return {
+        rule: OperatingPoint(
+            threshold=float(thresholds[place]),
+            rule=words,
+            sensitivity=float(sensitivity[place]),
+            specificity=float(specificity[place]),
+            n=len(labels),
+        )
+        for rule, (place, words) in chosen.items()
+    }

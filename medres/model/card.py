@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing
-from medres.model.calibration import OperatingPoint
+from medres.model.calibration import OperatingPoint, Rule
 from medres.tables import sha256_json
 
 FORMAT = 2
+_ADDED_LATER = ("points_by_rule",)  # older cards lack them; absent, they are no part of a model's name
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
     "diagnosis, triage or treatment of patients."
@@ -80,7 +81,8 @@ class ModelCard(_Frozen):
     preprocessing_sha256: str
     gate: Gate
     temperatures: dict[str, float]
-    operating_points: dict[str, OperatingPoint]
+    operating_points: dict[str, OperatingPoint]  # what the model decides by
+    points_by_rule: dict[str, dict[Rule, OperatingPoint]] = {}  # of every rule; {} on cards of before there were three
     heatmap_scale: dict[str, float]  # logit units drawn as full colour, the same for every image
     outliers: Outliers
     weights_sha256: str
@@ -106,5 +108,6 @@ class ModelCard(_Frozen):
 
     def identifier(self) -> str:
         """The model's name: its architecture and a hash of everything else on the card."""
-        content = self.model_dump(mode="json", exclude={"model_id"})
+        absent = {name for name in _ADDED_LATER if not getattr(self, name)}
+        content = self.model_dump(mode="json", exclude={"model_id", *absent})
         return f"{self.architecture}-{sha256_json(content)[:12]}"

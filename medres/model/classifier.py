@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from medres.config import Gate, Preprocessing
 from medres.errors import ModelError, UsageError
 from medres.imaging.preprocessing import Placement, as_float, preprocess, specification_hash
 from medres.imaging.synthesis import reference_radiograph
-from medres.model.calibration import probabilities
+from medres.model.calibration import RULES, OperatingPoint, probabilities
 from medres.model.card import FORMAT, ModelCard
 from medres.model.explain import evidence
 from medres.model.network import RadiographNetwork, build_network, family
@@ -274,17 +274,13 @@ def _ensemble_card(cards: list[ModelCard]) -> ModelCard:
             first.gate,
         ):
             raise ModelError("the folds of this run differ in labels, preprocessing or gate; they are not one model")
-    points = {
-        label: first.operating_points[label].model_copy(
-            update={
-                "threshold": float(np.mean([card.operating_points[label].threshold for card in cards])),
-                "rule": f"mean of {len(cards)} folds' thresholds, each: {first.operating_points[label].rule}",
-                "sensitivity": None,
-                "specificity": None,
-            }
-        )
-        for label in first.labels
-    }
+    points = {label: _mean_point([card.operating_points[label] for card in cards]) for label in first.labels}
+    by_rule = {}
+    if all(card.points_by_rule for card in cards):
+        by_rule = {
+            label: {rule: _mean_point([card.points_by_rule[label][rule] for card in cards]) for rule in RULES}
+            for label in first.labels
+        }
     scale: Mapping[str, float] = {
         label: float(np.mean([card.heatmap_scale[label] for card in cards])) for label in first.labels
     }
@@ -293,9 +289,22 @@ def _ensemble_card(cards: list[ModelCard]) -> ModelCard:
         update={
             "model_id": f"{first.architecture}-ensemble{len(cards)}-{identity}",
             "operating_points": points,
+            "points_by_rule": by_rule,
             "heatmap_scale": dict(scale),
             "metrics": {},
             "metrics_split": "none: the out-of-fold figures of the run are not the ensemble's",
             "members": len(cards),
+        }
+    )
+
+
+def _mean_point(points: Sequence[OperatingPoint]) -> OperatingPoint:
+    """The ensemble's threshold: the mean of its members'; what it reaches was not measured."""
+    return points[0].model_copy(
+        update={
+            "threshold": float(np.mean([point.threshold for point in points])),
+            "rule": f"mean of {len(points)} folds' thresholds, each: {points[0].rule}",
+            "sensitivity": None,
+            "specificity": None,
         }
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medres.config import Config
 from medres.evaluation.intervals import bootstrap
 from medres.imaging.preprocessing import as_float
-from medres.model.calibration import choose_operating_point, fit_temperatures, probabilities
+from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
 from medres.model.card import BackboneOrigin, ModelCard, Provenance
 from medres.model.explain import evidence
 from medres.model.network import RadiographNetwork
@@ -96,12 +96,12 @@ def complete(
     targets = cohort.targets[list(validation)]
     temperatures = fit_temperatures(cohort.manifest.tasks, targets, chosen.logits)
     calibrated = probabilities(chosen.logits, cohort.manifest.tasks, temperatures)
-    points, metrics, scale = {}, {}, {}
+    by_rule, metrics, scale = {}, {}, {}
     patients = np.array([cohort.rows[place].patient_id for place in validation])
     for place, label in enumerate(labels):
         known = ~np.isnan(targets[:, place])
         truth, likely = targets[known, place].astype(np.int64), calibrated[known, place]
-        points[label] = choose_operating_point(truth, likely, config.evaluation)
+        by_rule[label] = choose_operating_points(truth, likely, config.evaluation)
         interval = bootstrap(
             truth,
             likely,
@@ -127,7 +127,8 @@ def complete(
             "preprocessing": config.preprocessing,
             "gate": config.gate,
             "temperatures": temperatures,
-            "operating_points": points,
+            "operating_points": {label: found[config.evaluation.operating_point] for label, found in by_rule.items()},
+            "points_by_rule": by_rule,
             "heatmap_scale": scale,
             "provenance": Provenance(
                 created=now(),

@@ -230,6 +230,10 @@ class _Folds:
             "best_epoch": fitted.best_epoch,
             "temperature": card.temperatures,
             "threshold": {label: card.operating_points[label].threshold for label in card.labels},
+            "thresholds": {  # of every rule
+                label: {rule: point.threshold for rule, point in points.items()}
+                for label, points in card.points_by_rule.items()
+            },
             "seconds": round(seconds, 1),
         }
         write_json(home / _FINISHED, entry)
@@ -253,6 +257,8 @@ def held_out_rows(
             row[f"logit_{label}"] = float(scores.logits[number, column])
             row[f"prob_{label}"] = probability
             row[f"positive_{label}"] = int(probability >= model.card.operating_points[label].threshold)
+            for rule, point in model.card.points_by_rule.get(label, {}).items():
+                row[f"positive_{label}_at_{rule}"] = int(probability >= point.threshold)
         row |= answer_columns(model.tasks, scores.probabilities[number])
         rows.append({**row, **{name: value for name, value in identifiers.items() if name not in row}})
     return rows

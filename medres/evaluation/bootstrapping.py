@@ -1,0 +1,291 @@
+"""Intervals that resample patients: one set of resampled cohorts for whatever is to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medres.evaluation import metrics
+from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked
+from medres.evaluation.proportions import exact_bounds
+from medres.evaluation.resampling import STATISTICS, Counts, Kernel, Prepare, patient_numbers, resamples
+from medres.records import Interval
+
+Statistic = Callable[[NDArray[np.int64], NDArray[np.float64]], float | None]
+"""Labels and scores, one of each per image, to a value; None where undefined."""
+
+_Base = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.bool_]]
+
+_BASES: Mapping[str, _Base] = {  # the images that a share is a share of
+    "sensitivity": lambda labels, _: labels == 1,
+    "specificity": lambda labels, _: labels == 0,
+    "ppv": lambda _, scores: scores > 0,
+    "npv": lambda _, scores: scores <= 0,
+}
+_NO_BASE = {
+    "sensitivity": f"{ONE_CLASS} (no positive image)",
+    "specificity": f"{ONE_CLASS} (no negative image)",
+    "f1": f"{ONE_CLASS} (no positive image)",
+    "ppv": "undefined: nothing was called positive",
+    "npv": "undefined: nothing was called negative",
+}
+ONE_PATIENT = "no interval: only one patient"
+UNDEFINED = "no interval: undefined in every resample"
+SAME_VALUE = "no interval: every resample gives the same value"
+INFLATED = "no interval: resampling inflates this error; judge by the calibration slope and intercept"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One statistic of one set of images."""
+
+    labels: ArrayLike  # 0 or 1 per image
+    scores: ArrayLike  # probability per image; for sensitivity, specificity, ppv, npv, f1 the decision 0 or 1
+    groups: ArrayLike  # the patient of each image
+    statistic: str | Statistic = "auroc"  # a name of `resampling.STATISTICS`, or a function of labels and scores (slow)
+
+
+def bootstrap(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    *,
+    statistic: str | Statistic = "auroc",
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """An estimate with its patient-clustered bootstrap interval.
+
+    Percentiles of the replicates; those in which the statistic is undefined are left out and counted in `method`.
+    Where every replicate agrees (a perfect score) resampling shows no uncertainty: shares then get the exact
+    binomial interval of their patients, AUROC that of disjoint pairs of patients, others none. The expected
+    calibration error gets none either: resampling inflates it, so that the interval of a perfectly calibrated
+    model would miss the truth half of the time. `n` counts the images that the statistic rests on: for a
+    sensitivity, the positives.
+
+    Args:
+        labels, scores, groups, statistic: see `Sample`.
+        replicates: number of resamples.
+        confidence: for example 0.95.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: see `metrics.checked`; or an unknown statistic.
+    """
+    sample = Sample(labels, scores, groups, statistic)
+    return bootstraps([sample], replicates=replicates, confidence=confidence, seed=seed)[0]
+
+
+def bootstraps(
+    samples: Sequence[Sample], *, replicates: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """The interval of each sample, all from the same resampled patients: see `bootstrap`."""
+    parts = _parts(samples)
+    unsettled = [place for place, part in enumerate(parts) if part.settled is None]
+    drawn = dict(zip(unsettled, _draw([parts[place] for place in unsettled], replicates, seed), strict=True))
+    return [part.settled or _interval(part, drawn[place], confidence, seed) for place, part in enumerate(parts)]
+
+
+def replicate(
+    samples: Sequence[Sample], *, replicates: int = 2000, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What several statistics, models or labels give in the same resampled cohorts, so that differences are paired.
+
+    A resample draws as many patients as all samples together have; a patient without an image in a sample adds
+    nothing to it.
+
+    Returns:
+        Values (samples,) of the whole cohorts, and (samples, replicates) of the resampled; NaN where undefined.
+
+    Raises:
+        ValueError: see `bootstrap`.
+    """
+    parts = _parts(samples)
+    values = np.array([np.nan if part.value is None else part.value for part in parts], dtype=np.float64)
+    return values, _draw(parts, replicates, seed)
+
+
+def bootstrap_difference(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: ArrayLike,
+    *,
+    statistic: str = "auroc",
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The second model's statistic minus the first's on the same images, both from the same resampled patients.
+
+    Arguments as for `bootstrap`; an interval that holds 0 is a tie.
+
+    Raises:
+        ValueError: see `bootstrap`.
+    """
+    samples = [Sample(labels, scores, groups, statistic) for scores in (first, second)]
+    values, drawn = replicate(samples, replicates=replicates, seed=seed)
+    n = len(np.asarray(labels))
+    n_patients = len(np.unique(patient_numbers(groups)))
+    value, changes = float(values[1] - values[0]), drawn[1] - drawn[0]
+    if np.isnan(value):
+        return Interval(None, None, None, _NO_BASE.get(statistic, ONE_CLASS) if n else NO_IMAGES, n, n_patients)
+    if n_patients < 2:
+        return Interval(value, None, None, ONE_PATIENT, n, n_patients)
+    defined = changes[~np.isnan(changes)]
+    if not len(defined):
+        return Interval(value, None, None, UNDEFINED, n, n_patients)
+    low, high = percentiles(defined, confidence)
+    method = f"paired patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
+    return Interval(value, low, high, method + undefined_replicates(changes), n, n_patients)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A sample made ready to be resampled."""
+
+    name: str  # "" for a function
+    truth: NDArray[np.int64]
+    patient: NDArray[np.intp]  # of those of this sample
+    base: NDArray[np.bool_]  # the images that the statistic rests on
+    value: float | None
+    settled: Interval | None  # what needs no resamples
+    kernel: Kernel | None  # None for no images
+    columns: NDArray[np.intp]  # this sample's patients among those of all samples
+    of: int  # patients of all samples
+
+
+def _parts(samples: Sequence[Sample]) -> list[_Part]:
+    groups = {id(sample.groups): sample.groups for sample in samples}  # most often the same object: sorted once
+    known = {
+        key: np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
+        for key, names in groups.items()
+    }
+    everyone = np.unique(np.concatenate([names for names, _ in known.values()]))
+    columns = {key: np.searchsorted(everyone, names) for key, (names, _) in known.items()}
+    return [_part(sample, known[id(sample.groups)][1], columns[id(sample.groups)], len(everyone)) for sample in samples]
+
+
+def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], of: int) -> _Part:
+    statistic = sample.statistic
+    truth, values = checked(sample.labels, sample.scores)
+    if patient.shape != truth.shape:
+        raise ValueError(f"one patient per image, got {patient.shape} for {truth.shape}")
+    if isinstance(statistic, str) and statistic not in STATISTICS:
+        raise ValueError(f"no statistic {statistic!r}; known: {', '.join(STATISTICS)}")
+    name = statistic if isinstance(statistic, str) else ""
+    base = _BASES[name](truth, values) if name in _BASES else np.ones(len(truth), dtype=bool)
+    n, n_patients = int(base.sum()), len(np.unique(patient[base]))
+    value, settled, kernel = None, None, None
+    if not len(truth):
+        settled = Interval(None, None, None, NO_IMAGES, 0, 0)
+    else:
+        value = metrics.statistic(statistic, truth, values) if isinstance(statistic, str) else statistic(truth, values)
+        prepare = STATISTICS[statistic] if isinstance(statistic, str) else _slow(statistic)
+        kernel = prepare(truth, values, patient)
+        if value is None:
+            settled = Interval(None, None, None, _NO_BASE.get(name, ONE_CLASS), n, n_patients)
+        elif n_patients < 2:
+            settled = Interval(value, None, None, ONE_PATIENT, n, n_patients)
+        elif name == "expected_calibration_error":
+            settled = Interval(value, None, None, INFLATED, n, n_patients)
+    return _Part(name, truth, patient, base, value, settled, kernel, columns, of)
+
+
+def _draw(parts: Sequence[_Part], replicates: int, seed: int) -> NDArray[np.float64]:
+    """(parts, replicates)."""
+    found = np.full((len(parts), replicates), np.nan)
+    ready = [(row, part) for row, part in enumerate(parts) if part.kernel]
+    if not ready:
+        return found
+    start = 0
+    images = max(len(part.truth) for _, part in ready)
+    for counts in resamples(ready[0][1].of, images, replicates=replicates, seed=seed):
+        for row, part in ready:
+            own = counts if len(part.columns) == part.of else counts[:, part.columns]
+            assert part.kernel
+            found[row, start : start + len(counts)] = part.kernel(own)
+        start += len(counts)
+    return found
+
+
+def _interval(part: _Part, drawn: NDArray[np.float64], confidence: float, seed: int) -> Interval:
+    assert part.value is not None
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) and (defined == part.value).all():
+        return _unanimous(part.name, part.value, part.truth, part.patient, part.base, confidence)
+    n, n_patients = int(part.base.sum()), len(np.unique(part.patient[part.base]))
+    return percentile_interval(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
+
+
+def percentile_interval(
+    value: float, drawn: NDArray[np.float64], *, n: int, n_patients: int, confidence: float, seed: int
+) -> Interval:
+    """The interval of a defined value from its resampled values (replicates,), NaN where undefined.
+
+    No bounds where every resample gives the value itself: that is no certainty.
+    """
+    if n_patients < 2:
+        return Interval(value, None, None, ONE_PATIENT, n, n_patients)
+    defined = drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return Interval(value, None, None, UNDEFINED, n, n_patients)
+    if (defined == value).all():
+        return Interval(value, None, None, SAME_VALUE, n, n_patients)
+    low, high = percentiles(defined, confidence)
+    method = f"patient-clustered bootstrap, percentile, {len(drawn)} replicates, seed {seed}"
+    return Interval(value, low, high, method + undefined_replicates(drawn), n, n_patients)
+
+
+def percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """The bounds that leave (1 − confidence) / 2 of the values on either side."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def undefined_replicates(drawn: NDArray[np.float64]) -> str:
+    """What `method` says of replicates without a value, "" where there are none."""
+    lost = int(np.isnan(drawn).sum())
+    return f"; {lost} undefined and left out" if lost else ""
+
+
+def _slow(function: Statistic) -> Prepare:
+    """Any function as a kernel: each resample's images are repeated as often as they were drawn."""
+
+    def prepare(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
+        def one(row: Counts) -> float:
+            places = np.repeat(np.arange(len(labels)), row[patient])
+            value = function(labels[places], scores[places])
+            return np.nan if value is None else value
+
+        return lambda counts: np.array([one(row) for row in counts], dtype=np.float64)
+
+    return prepare
+
+
+def _unanimous(
+    name: str,
+    value: float,
+    labels: NDArray[np.int64],
+    patient: NDArray[np.intp],
+    base: NDArray[np.bool_],
+    confidence: float,
+) -> Interval:
+    """The interval of a share or an AUROC that is exactly 0 or 1 in every resample."""
+    n, n_patients = int(base.sum()), len(np.unique(patient[base]))
+    if value not in (0.0, 1.0) or name not in ("auroc", *_BASES):
+        return Interval(value, None, None, SAME_VALUE, n, n_patients)
+    if name == "auroc":
+        positives, negatives = (len(np.unique(patient[labels == one])) for one in (1, 0))
+        trials = max(1, min(positives, negatives, n_patients // 2))
+        method = f"exact binomial on {trials} disjoint pairs of patients (the classes are separated)"
+    else:
+        trials = n_patients
+        method = f"exact binomial on {trials} patients (every resample gives the same value)"
+    low, high = exact_bounds(round(value) * trials, trials, confidence=confidence)
+    return Interval(value, low, high, method, n, n_patients)
