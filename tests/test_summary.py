@@ -16,7 +16,7 @@ from medres.config import Evaluation
 from medres.errors import ManifestError
 from medres.evaluation import metrics
 from medres.evaluation.intervals import bootstrap
-from medres.evaluation.subgroups import by_column
+from medres.evaluation.subgroups import COLUMNS, Subgroup, recorded_subgroups
 from medres.evaluation.summary import METRICS, read_table, summarise
 from medres.tables import write_csv, write_json
 
@@ -243,31 +243,41 @@ def test_a_cell_that_is_not_a_number_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "oof.csv")
 
 
+def by_column(table: pd.DataFrame, column: str) -> list[Subgroup]:
+    return dict(recorded_subgroups(summary(table)))[COLUMNS[column]]
+
+
 def test_subgroups_divide_the_known_images_and_small_ones_have_no_figure() -> None:
     table = out_of_fold(patients=150)
     table.loc[:4, "label_effusion"] = ""
     for column in ("PatientSex", "PatientAge", "Manufacturer"):
-        groups = by_column(table, column, label="effusion", evaluation=QUICK, seed=0)
+        groups = by_column(table, column)
         assert sum(group.n for group in groups) == len(table) - 5
         if column != "PatientAge":
             assert [group.n for group in groups] == sorted((group.n for group in groups), reverse=True)
         for group in groups:
-            assert (group.auroc is None) == (group.n_patients < 20)
-    ages = [group.value for group in by_column(table, "PatientAge", label="effusion", evaluation=QUICK, seed=0)]
-    assert ages == ["under 18", "18–39", "40–59", "60–79", "80 and over"]
-    women = next(group for group in by_column(table, "PatientSex", label="effusion", evaluation=QUICK, seed=0))
+            for figure in (group.auroc, group.sensitivity, group.specificity):
+                assert (figure is None) == (group.n_patients < 20)
+    assert [group.value for group in by_column(table, "PatientAge")] == [
+        "under 18",
+        "18–39",
+        "40–59",
+        "60–79",
+        "80 and over",
+    ]
+    women = by_column(table, "PatientSex")[0]
     known = table[(table["PatientSex"] == women.value) & (table["label_effusion"] != "")]
-    assert women.auroc is not None
-    assert women.auroc.value == metrics.auroc(known["label_effusion"].astype(int), known["prob_effusion"])
-    assert {group.value for group in by_column(table, "Manufacturer", label="effusion", evaluation=QUICK, seed=0)} >= {
-        "Acme",
-        "Röntgenwerk",
-    }
+    truth = known["label_effusion"].astype(int)
+    assert women.auroc is not None and women.sensitivity is not None and women.specificity is not None
+    assert women.auroc.value == metrics.auroc(truth, known["prob_effusion"])
+    assert women.sensitivity.value == metrics.sensitivity(truth, known["positive_effusion"])
+    assert women.specificity.value == metrics.specificity(truth, known["positive_effusion"])
+    assert {group.value for group in by_column(table, "Manufacturer")} >= {"Acme", "Röntgenwerk"}
 
 
 def test_many_small_groups_are_shown_together() -> None:
     table = out_of_fold(patients=200)
     table["InstitutionName"] = [f"Hospital {int(owner) % 40}" for owner in table["PatientID"]]
-    groups = by_column(table, "InstitutionName", label="effusion", evaluation=QUICK, seed=0)
+    groups = by_column(table, "InstitutionName")
     assert len(groups) == 12
     assert "29 others" in {group.value for group in groups}

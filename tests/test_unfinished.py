@@ -47,7 +47,7 @@ def uninterrupted(medres: Medres, small_cohort: Path, tmp_path_factory: pytest.T
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("oof.csv", "metrics.json", "splits.json"):
+    for name in ("oof.csv", "metrics.json", "splits.json", "shortcuts.csv", "shortcuts.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     for fold in ("fold-0", "fold-1"):
         left, right = (load_file(run / "models" / fold / "models" / "model.safetensors") for run in (one, other))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REQUIRED = ("path", "PatientID")
-SUBGROUP_COLUMNS = ("PatientSex", "PatientAge", "ViewPosition", "Manufacturer", "InstitutionName")
+SUBGROUP_COLUMNS = ("PatientSex", "PatientAge", "ViewPosition", "Manufacturer", "InstitutionName", "Rows", "Columns")
 """Columns that a cross-validation carries into `oof.csv`, where the manifest or the headers have them."""
 
 _TARGETS: dict[str, TargetValue] = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "": None, **dict.fromkeys(UNCERTAIN)}

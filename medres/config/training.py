@@ -192,3 +192,11 @@ class Evaluation(Frozen):
         lt=1,
         description="Validation quantile of the feature distance beyond which a row is `review`.",
     )
+    subgroups: tuple[str, ...] = Field(
+        default=(),
+        description="Columns of the manifest that divide the cohort besides sex, age, view, manufacturer and site.",
+    )
+    shortcuts: bool = Field(
+        default=True,
+        description="Score held-out images again with parts of them hidden: does the score need the anatomy?",
+    )

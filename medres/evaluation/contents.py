@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from medres.config import Evaluation
@@ -16,7 +15,7 @@ from medres.evaluation.mistakes import Exhibit, Kept, exhibit, worst_mistakes
 from medres.evaluation.pictures import Picture, TableFile, call_squares, label_pictures, table_file
 from medres.evaluation.plain import Calls, calls
 from medres.evaluation.rules import RuleRow, elsewhere, read_interval, rule_rows
-from medres.evaluation.subgroups import COLUMNS, Subgroup, by_column
+from medres.evaluation.subgroups import recorded_subgroups
 from medres.evaluation.summary import METRICS, Judged
 from medres.records import Interval
 
@@ -158,7 +157,6 @@ def label_section(
     slug: str,
     *,
     folder: Path,
-    table: pd.DataFrame,
     images: Judged,
     content: Mapping[str, Any],
     run: Mapping[str, Any],
@@ -173,11 +171,10 @@ def label_section(
         place: its number in the report, for anchors and ids.
         slug: the label in file names.
         folder: the run, for the pictures of its gallery.
-        table: `oof.csv`.
         images: its judged images.
         content: its part of `metrics.json`.
         run: `run.json`.
-        evaluation: for the intervals of subgroups and bands.
+        evaluation: for the bands.
         kept: `gallery.csv`.
         most_mistakes: of either kind.
     """
@@ -188,7 +185,7 @@ def label_section(
     said = calls(*decisions, content["prevalence"], elsewhere(content, evaluation))
     thresholds = _thresholds(run, label)
     aurocs = [fold["auroc"] for fold in content["folds"] if fold["auroc"] is not None]
-    groups = subgroup_rows(_subgroups(table, label, evaluation, seed), content)
+    groups = subgroup_rows(recorded_subgroups(content), content)
     folds = fold_rows(content) if len(content["folds"]) > 1 else []
     return LabelSection(
         name=label,
@@ -244,13 +241,3 @@ def _row(name: str, recorded: Mapping[str, Any], confusion: Confusion) -> Metric
 def _thresholds(run: Mapping[str, Any], label: str) -> list[float]:
     found = [(fold.get("threshold") or {}).get(label) for fold in run.get("folds") or []]
     return [float(value) for value in found if value is not None]
-
-
-def _subgroups(
-    table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int
-) -> list[tuple[str, Sequence[Subgroup]]]:
-    found: list[tuple[str, Sequence[Subgroup]]] = []
-    for column, title in COLUMNS.items():
-        if column in table.columns and table[column].fillna("").astype(str).str.strip().any():
-            found.append((title, by_column(table, column, label=label, evaluation=evaluation, seed=seed)))
-    return found

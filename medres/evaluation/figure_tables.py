@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medres.config import Evaluation
-from medres.evaluation.bands import decision_band, precision_band, sensitivity_band
+from medres.evaluation.curves import Band, decision_curve, precision_recall_band, roc_band
 from medres.evaluation.intervals import wilson
 from medres.evaluation.metrics import calibration_curve, precision_recall_curve, roc_curve
 from medres.evaluation.summary import Judged
@@ -18,7 +18,7 @@ from medres.evaluation.summary import Judged
 _MOST_PLACES = 150  # along the x axis of a drawn curve
 _DIGITS = 6  # of a drawn curve
 _BINS = 40  # of a histogram
-_THRESHOLDS = np.arange(1, 100) / 100  # of a decision curve
+_LEAST_RECALL = 1e-9  # a precision needs a recall above 0
 _LEARNING = ("loss", "validation_loss", "validation_auroc", "learning_rate", "seconds")
 
 
@@ -31,8 +31,8 @@ def roc_table(images: Judged, evaluation: Evaluation, seed: int) -> pd.DataFrame
     if curve is None:
         return None
     x, y, upper = _thinned(curve.x, curve.y)
-    low, high = sensitivity_band(images, x, evaluation, seed)
-    table = pd.DataFrame({"false_positive_rate": x, "sensitivity": y, "low": low, "high": high})
+    band = roc_band(*_of(images), rates=x, **_drawn(evaluation, seed))
+    table = _framed("false_positive_rate", "sensitivity", x, y, band)
     table.loc[~upper, ["low", "high"]] = np.nan
     return table.round(_DIGITS)
 
@@ -46,8 +46,8 @@ def precision_recall_table(images: Judged, evaluation: Evaluation, seed: int) ->
     if curve is None:
         return None
     x, y, upper = _thinned(curve.x[::-1], curve.y[::-1])
-    low, high = precision_band(images, x, evaluation, seed)
-    table = pd.DataFrame({"recall": x, "precision": y, "low": low, "high": high})
+    band = precision_recall_band(*_of(images), recalls=np.maximum(x, _LEAST_RECALL), **_drawn(evaluation, seed))
+    table = _framed("recall", "precision", x, y, band)
     table.loc[~upper | (x == 0), ["low", "high"]] = np.nan
     return table.round(_DIGITS)
 
@@ -55,24 +55,26 @@ def precision_recall_table(images: Judged, evaluation: Evaluation, seed: int) ->
 def decision_table(images: Judged, evaluation: Evaluation, seed: int) -> pd.DataFrame | None:
     """`threshold, net_benefit, low, high, treat_all`: net benefit per image, as share of all; None without images.
 
-    Net benefit: true positives less false positives that weigh t / (1 − t), by the number of images; acting on nobody
-    has 0. Source: Vickers & Elkin 2006.
+    See `curves.decision_curve`; acting on nobody has 0.
     """
-    n = len(images.truth)
-    if not n:
+    found = decision_curve(*_of(images), **_drawn(evaluation, seed))
+    if found is None:
         return None
-    odds = _THRESHOLDS / (1 - _THRESHOLDS)
-    value, low, high = decision_band(images, _THRESHOLDS, evaluation, seed)
-    prevalence = images.truth.mean()
-    return pd.DataFrame(
-        {
-            "threshold": _THRESHOLDS,
-            "net_benefit": value,
-            "low": low,
-            "high": high,
-            "treat_all": prevalence - (1 - prevalence) * odds,
-        }
-    ).round(_DIGITS)
+    table = _framed("threshold", "net_benefit", found.model.x, found.model.y, found.model)
+    return table.assign(treat_all=found.treat_all.y).round(_DIGITS)
+
+
+def _of(images: Judged) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]:
+    return images.truth, images.probabilities, images.patients
+
+
+def _drawn(evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    return {"replicates": evaluation.replicates, "confidence": evaluation.confidence, "seed": seed}
+
+
+def _framed(name: str, value: str, x: NDArray[np.float64], y: NDArray[np.float64], band: Band | None) -> pd.DataFrame:
+    assert band is not None  # both classes are there
+    return pd.DataFrame({name: x, value: y, "low": band.low, "high": band.high})
 
 
 def calibration_table(images: Judged, confidence: float) -> pd.DataFrame | None:

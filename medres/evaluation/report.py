@@ -22,6 +22,7 @@ from medres.evaluation.mistakes import Kept, most_of_a_kind, read_gallery
 from medres.evaluation.page import network_name, render_template
 from medres.evaluation.pictures import FOLDER, Histories, TableFile, learning_pictures, slugs, table_file
 from medres.evaluation.plain import caveats, exclusions
+from medres.evaluation.shortcut_contents import shortcut_probes
 from medres.evaluation.subgroups import SMALLEST
 from medres.evaluation.summary import Judged, judged, read_table
 from medres.tables import read_csv, read_json, read_json_lines, refuse_existing, write_text
@@ -39,6 +40,7 @@ class RunFiles:
     refused: pd.DataFrame | None
     histories: Histories
     gallery: Kept
+    shortcuts: Mapping[str, Any] | None  # shortcuts.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,9 @@ class Report:
 def write_report(run: Path, *, force: bool = True) -> Path:
     """Write RUN/report.html, one file, no script, no network; and the tables of its figures, RUN/tables/*.csv.
 
-    Reads `run.json`, `metrics.json` and `oof.csv`, and where they are there `splits.json`, `refused.csv`, `gallery.csv`
-    with its pictures and `models/fold-K/history.jsonl`. The same files give the same page, byte for byte.
+    Reads `run.json`, `metrics.json` and `oof.csv`, and where they are there `splits.json`, `refused.csv`,
+    `shortcuts.json`, `gallery.csv` with its pictures and `models/fold-K/history.jsonl`. The same files give the same
+    page, byte for byte.
 
     Args:
         run: folder of a cross-validation or an external validation.
@@ -102,6 +105,7 @@ def read_run(folder: Path) -> RunFiles:
         refused=read_csv(refused) if refused.is_file() else None,
         histories=dict(sorted(histories.items())),
         gallery=read_gallery(folder),
+        shortcuts=read_json(folder / "shortcuts.json") if (folder / "shortcuts.json").is_file() else None,
     )
 
 
@@ -156,6 +160,7 @@ def render(folder: Path, files: RunFiles) -> Report:
         ),
         exclusions=exclusions(run, table),
         limits=limits(run, random_start=random_start),
+        shortcuts=shortcut_probes(files.shortcuts),
         gallery=bool(files.gallery),
         reasons=REASONS,
         refused=[] if files.refused is None else files.refused.head(_MOST_REFUSALS).to_dict("records"),
@@ -177,7 +182,6 @@ def _labels(folder: Path, files: RunFiles, images: Mapping[str, Judged], evaluat
             place,
             names[place],
             folder=folder,
-            table=files.table,
             images=images[label],
             content=content,
             run=files.run,

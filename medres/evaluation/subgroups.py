@@ -1,17 +1,26 @@
-"""For whom a model works: the same figure in parts of the cohort, and none where a part is too small to tell."""
+"""For whom a model works: the same figures in parts of the cohort, and none where a part is too small to tell."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medres.config import Evaluation
-from medres.evaluation.summary import interval, judged
+from medres.errors import ManifestError
+from medres.evaluation.differences import difference
+from medres.evaluation.intervals import bootstrap
 from medres.records import Interval
+
+if TYPE_CHECKING:
+    from medres.evaluation.summary import Judged
 
 COLUMNS = {
     "PatientSex": "Sex",
@@ -20,7 +29,10 @@ COLUMNS = {
     "Manufacturer": "Manufacturer",
     "InstitutionName": "Institution",
 }
-"""Columns of `oof.csv` that divide a cohort, and what they are called in a report."""
+"""Columns of `oof.csv` that divide every cohort, and what they are called in a report."""
+
+METRICS = ("auroc", "sensitivity", "specificity")
+"""What is said of a group; sensitivity and specificity at the frozen thresholds."""
 
 SMALLEST = 20
 """Patients below which a group is shown without a figure."""
@@ -33,16 +45,22 @@ _OLDEST = "80 and over"
 _BY_AGE = (*(name for _, name in _BANDS), _OLDEST, UNKNOWN)
 _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
 
+Groups = NDArray[np.object_]
+"""The group of each image, as text."""
+
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """One part of a cohort."""
+    """One part of a cohort; its figures are None where it has fewer than SMALLEST patients."""
 
     value: str
     n: int  # images
     n_patients: int
     n_positive: int
-    auroc: Interval | None  # None: fewer than SMALLEST patients
+    auroc: Interval | None = None
+    sensitivity: Interval | None = None
+    specificity: Interval | None = None
+    difference: Mapping[str, Interval] = field(default_factory=dict)  # by metric: this group minus all other images
 
 
 def age_band(age: str) -> str:
@@ -60,33 +78,163 @@ def age_band(age: str) -> str:
     return next((name for limit, name in _BANDS if years < limit), _OLDEST)
 
 
-def by_column(table: pd.DataFrame, column: str, *, label: str, evaluation: Evaluation, seed: int) -> list[Subgroup]:
-    """AUROC of the groups that a column forms, largest first; of age bands, youngest first.
+def dividing_columns(table: pd.DataFrame, asked: Sequence[str] = ()) -> dict[str, str]:
+    """The columns of a table that divide it, with their titles: COLUMNS that are not blank, and those asked for.
+
+    Raises:
+        ManifestError: a column that was asked for is not there.
+    """
+    absent = [name for name in asked if name not in table.columns]
+    if absent:
+        raise ManifestError(f"evaluation.subgroups: the out-of-fold table has no column {' or '.join(absent)}")
+    known = {name: title for name, title in COLUMNS.items() if name in table.columns and _recorded(table[name]).any()}
+    return known | {name: name for name in asked if name not in known}
+
+
+def grouped(table: pd.DataFrame, column: str) -> Groups:
+    """The group of each row: the cell's text, an age's band, `not recorded` where it is blank.
+
+    >>> grouped(pd.DataFrame({"label_tube": [1.0, np.nan]}), "label_tube").tolist()
+    ['1', 'not recorded']
+    """
+    cells = (f"{cell:g}" if isinstance(cell, float) and cell == cell else cell for cell in table[column])
+    texts = ["" if cell is None or cell != cell else str(cell).strip() for cell in cells]
+    return np.array([age_band(text) if column == "PatientAge" else text or UNKNOWN for text in texts], dtype=object)
+
+
+def with_others(groups: Groups) -> Groups:
+    """The groups with the smallest of very many as one."""
+    common = Counter(groups).most_common()
+    if len(common) <= _MOST_GROUPS:
+        return groups
+    kept = {name for name, _ in common[: _MOST_GROUPS - 1]}
+    others = f"{len(common) - len(kept)} others"
+    return np.array([name if name in kept else others for name in groups], dtype=object)
+
+
+def divided(table: pd.DataFrame, images: Judged, *, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    """A label's figures in parts of the cohort: what `metrics.json` says of them.
 
     Args:
         table: as `summary.read_table` gives it.
-        column: a text column; blank cells are `not recorded`.
-        label: which label.
-        evaluation: replicates and confidence of the intervals.
+        images: its images whose label is known.
+        evaluation: columns asked for, replicates and confidence of the intervals.
         seed: of the resamples.
 
+    Returns:
+        `{"subgroups": [{"column", "title", "groups": [{"value", "n", "n_patients", "n_positive", METRIC: interval or
+        None, "difference": {METRIC: interval}}]}], "intersections": [{"columns", "titles", "groups": [the same, with
+        "values" for "value" and no "difference"], "suppressed_groups", "suppressed_images"}]}`. Groups stand by size,
+        age bands by age. A difference is that from all other images; its intervals hold for all groups of the label
+        at once, so that chance alone rarely lets one of them exclude 0.
+
     Raises:
-        ManifestError: see `summary.judged`.
+        ManifestError: see `dividing_columns`.
     """
-    images = judged(table, label)
-    cells = [str(cell).strip() for cell in table[column].fillna("")]
-    values = np.array([age_band(cell) if column == "PatientAge" else cell or UNKNOWN for cell in cells], dtype=object)
-    values = values[images.rows]
-    common = Counter(values).most_common()
-    if len(common) > _MOST_GROUPS:
-        kept = {name for name, _ in common[: _MOST_GROUPS - 1]}
-        values = np.array([value if value in kept else f"{len(common) - len(kept)} others" for value in values])
-    by_size = [name for name, _ in Counter(sorted(values)).most_common()]
-    shown = [name for name in _BY_AGE if name in by_size] if column == "PatientAge" else by_size
-    groups = []
-    for value in shown:
-        part = images.part(values == value)
-        n_patients = len(np.unique(part.patients))
-        found = interval(part, "auroc", evaluation, seed) if n_patients >= SMALLEST else None
-        groups.append(Subgroup(value, len(part.truth), n_patients, int(part.truth.sum()), found))
-    return groups
+    titles = dividing_columns(table, evaluation.subgroups)
+    columns = {name: with_others(grouped(table, name)[images.rows]) for name in titles}
+    compared = sum(1 for groups in columns.values() for one in _parts(groups) if _comparable(images, one[1]))
+    shown = [
+        {
+            "column": name,
+            "title": titles[name],
+            "groups": [
+                asdict(_subgroup(images, value, mask, evaluation, seed, compared))
+                for value, mask in _parts(groups, by_age=name == "PatientAge")
+            ],
+        }
+        for name, groups in columns.items()
+    ]
+    dividing = [name for name, groups in columns.items() if sum(_large(images, mask) for _, mask in _parts(groups)) > 1]
+    crossed = [
+        {"columns": [one, other], "titles": [titles[one], titles[other]]}
+        | _crossed(images, columns[one], columns[other], evaluation, seed)
+        for one, other in combinations(dividing, 2)
+    ]
+    return {"subgroups": shown, "intersections": crossed}
+
+
+def recorded_subgroups(content: Mapping[str, Any]) -> list[tuple[str, list[Subgroup]]]:
+    """The subgroups of one label of `metrics.json`, with the titles of their columns."""
+
+    def read(recorded: Mapping[str, Any]) -> Subgroup:
+        figures = {name: recorded[name] and Interval(**recorded[name]) for name in METRICS}
+        differences = {name: Interval(**item) for name, item in recorded["difference"].items()}
+        return Subgroup(**{**recorded, **figures, "difference": differences})
+
+    return [(one["title"], [read(group) for group in one["groups"]]) for one in content.get("subgroups") or []]
+
+
+def _recorded(cells: pd.Series[Any]) -> pd.Series[Any]:
+    return cells.fillna("").astype(str).str.strip() != ""
+
+
+def _parts(groups: Groups, *, by_age: bool = False) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Names and images of groups, largest first; of age bands, youngest first."""
+    by_size = [name for name, _ in Counter(sorted(groups)).most_common()]
+    for name in [name for name in _BY_AGE if name in by_size] if by_age else by_size:
+        yield name, groups == name
+
+
+def _large(images: Judged, mask: NDArray[np.bool_]) -> bool:
+    return len(np.unique(images.patients[mask])) >= SMALLEST
+
+
+def _comparable(images: Judged, mask: NDArray[np.bool_]) -> bool:
+    return _large(images, mask) and _large(images, ~mask)
+
+
+def _subgroup(
+    images: Judged, value: str, mask: NDArray[np.bool_], evaluation: Evaluation, seed: int, compared: int
+) -> Subgroup:
+    """One group; with `compared` above 0 also how it differs from the rest."""
+    part = images.part(mask)
+    n_patients = len(np.unique(part.patients))
+    n, n_positive = len(part.truth), int(part.truth.sum())
+    if n_patients < SMALLEST:
+        return Subgroup(value, n, n_patients, n_positive)
+    figures = {
+        name: bootstrap(
+            part.truth,
+            part.scores(name),
+            part.patients,
+            statistic=name,
+            replicates=evaluation.replicates,
+            confidence=evaluation.confidence,
+            seed=seed,
+        )
+        for name in METRICS
+    }
+    differences: dict[str, Interval] = {}
+    if compared and _comparable(images, mask):
+        differences = {
+            name: difference(
+                name,
+                images.truth,
+                images.scores(name),
+                images.patients,
+                mask,
+                confidence=evaluation.confidence,
+                comparisons=compared,
+            )
+            for name in METRICS
+        }
+    auroc, sensitivity, specificity = (figures[name] for name in METRICS)
+    return Subgroup(value, n, n_patients, n_positive, auroc, sensitivity, specificity, differences)
+
+
+def _crossed(images: Judged, one: Groups, other: Groups, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    """The groups that two columns form together, those of enough patients, largest first."""
+    pairs = np.empty(len(one), dtype=object)
+    pairs[:] = list(zip(one, other, strict=True))
+    shown: list[dict[str, Any]] = []
+    small = [0, 0]
+    for values in [pair for pair, _ in Counter(sorted(pairs)).most_common()]:
+        mask = (one == values[0]) & (other == values[1])
+        if not _large(images, mask):
+            small = [small[0] + 1, small[1] + int(mask.sum())]
+            continue
+        found = asdict(_subgroup(images, "", mask, evaluation, seed, 0))
+        del found["value"], found["difference"]
+        shown.append({"values": list(values), **found})
+    return {"groups": shown, "suppressed_groups": small[0], "suppressed_images": small[1]}

@@ -19,6 +19,7 @@ from medres.evaluation.grades import summarise_task
 from medres.evaluation.intervals import Sample, bootstrap, bootstraps, calibration_intervals
 from medres.evaluation.metrics import statistic
 from medres.evaluation.operating import OF_DECISIONS, points_of_rules
+from medres.evaluation.subgroups import divided
 from medres.model.calibration import RULES, Rule
 from medres.records import Interval
 from medres.tables import read_csv
@@ -157,8 +158,9 @@ def summarise(
 
     Returns:
         `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}}, "folds": [...],
-        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown", "operating_points":
-        see `operating.points_of_rules`, where the table has decisions by rule}}, "tasks": {T: see
+        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown", "subgroups",
+        "intersections": see `subgroups.divided`, "operating_points": see `operating.points_of_rules`, where the table
+        has decisions by rule}}, "tasks": {T: see
         `grades.summarise_task`, for grades and classes}}`; JSON values only, None where undefined.
 
     Raises:
@@ -189,6 +191,7 @@ def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -
         "prevalence": float(images.truth.mean()) if n else None,
         "uncertain": images.uncertain,
         "unknown": images.unknown,
+        **divided(table, images, evaluation=evaluation, seed=seed),
     }
     by_rule = decisions_by_rule(table, label, images)
     if by_rule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_OF_RESULTS = ("path", "PatientID", "SOPInstanceUID", "fold")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingCohort:
@@ -37,6 +39,7 @@ class TrainingCohort:
     rows: tuple[ManifestRow, ...]  # one per cached image
     targets: NDArray[np.float32]  # (images, labels): 1, 0, NaN unknown or uncertain: what results are judged by
     learned: NDArray[np.float32]  # the same with uncertain targets as `training.uncertain` says: what training sees
+    asked: tuple[str, ...] = ()  # columns of the manifest that `evaluation.subgroups` asks for
 
     def places(self, patients: Sequence[str], *, learning: bool = False) -> list[int]:
         """The images of some patients that have at least one known target (to learn from, or to be judged by)."""
@@ -81,7 +84,7 @@ class TrainingCohort:
             "PatientID": row.patient_id,
             "SOPInstanceUID": row.sop_instance_uid or image.sop_instance_uid,
         }
-        for name in SUBGROUP_COLUMNS:
+        for name in dict.fromkeys((*SUBGROUP_COLUMNS, *self.asked)):
             value = str(record.get(name, "")) or image.attributes.get(name, "")
             columns[name] = value
         return columns
@@ -91,7 +94,8 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
     """Decode (or find in the cache) every radiograph of a manifest.
 
     Raises:
-        ManifestError: no radiograph is usable, or identical images lie under different patients.
+        ManifestError: no radiograph is usable, identical images lie under different patients, or a column of
+            `evaluation.subgroups` is not there.
     """
     cache = cached_pixels(
         manifest.rows, config.preprocessing, gate=config.gate, limits=config.limits, progress=progress
@@ -102,6 +106,8 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
         codes = Counter(refusal.code for _, refusal in cache.refusals)
         raise ManifestError(f"{manifest.path}: none of its {len(manifest.rows)} files is usable: {dict(codes)}")
     rows = tuple(manifest.rows[image.row] for image in cache.images)
+    asked = config.evaluation.subgroups
+    _refuse_strange_columns(asked, {*manifest.table.columns, *cache.images[0].attributes})
     leaks = find_leaks(rows, [image.pixels_sha256 for image in cache.images])
     for leak in leaks:
         log.warning("possible leak (%s): %s", leak.kind, leak.detail)
@@ -113,5 +119,15 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
     said = manifest.table[columns].iloc[[image.row for image in cache.images]]
     uncertain = said.isin(UNCERTAIN).to_numpy(dtype=bool)
     return TrainingCohort(
-        manifest, cache, rows, targets, training_targets(targets, uncertain, config.training.uncertain)
+        manifest, cache, rows, targets, training_targets(targets, uncertain, config.training.uncertain), asked
     )
+
+
+def _refuse_strange_columns(asked: Sequence[str], known: Collection[str]) -> None:
+    """Say no to subgroups by a column that is not there, or that is no property of an image."""
+    absent = [name for name in asked if name not in known]
+    if absent:
+        raise ManifestError(f"evaluation.subgroups: the manifest has no column {' or '.join(absent)}")
+    own = [name for name in asked if name in _OF_RESULTS or name.startswith(("logit_", "prob_", "positive_"))]
+    if own:
+        raise ManifestError(f"evaluation.subgroups: {' and '.join(own)} cannot divide a cohort")

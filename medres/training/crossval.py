@@ -34,6 +34,7 @@ from medres.training.completing import complete
 from medres.training.distributed import Processes, joined
 from medres.training.fitting import Fitter
 from medres.training.gallery import write_gallery
+from medres.training.shortcuts import ProbedFold, probe_fold, write_shortcuts
 from medres.training.train import announced_weights, run_identity, run_record
 from medres.unfinished import resumable_folder
 
@@ -46,6 +47,7 @@ class _FoldResult:
     rows: list[dict[str, Any]]  # of oof.csv
     card: ModelCard
     entry: dict[str, Any]  # of run.json
+    probed: ProbedFold | None
 
 
 def cross_validate(
@@ -63,8 +65,8 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Cross-validate a recipe on a cohort.
 
-    Writes `splits.json`, `oof.csv`, `metrics.json`, `run.json`, `refused.csv`, `gallery.csv` with its
-    pictures, `report.html` with its `tables/`, and `models/fold-K/` into `out`.
+    Writes `splits.json`, `oof.csv`, `metrics.json`, `shortcuts.csv`, `shortcuts.json`, `run.json`, `refused.csv`,
+    `gallery.csv` with its pictures, `report.html` with its `tables/`, and `models/fold-K/` into `out`.
 
     Args:
         manifest: the cohort.
@@ -138,6 +140,9 @@ def _conclude(
     table = read_table(folder / "oof.csv")
     metrics = summarise(table, labels=cohort.manifest.tasks, evaluation=config.evaluation, seed=config.seed)
     write_json(folder / "metrics.json", metrics)
+    if probed := [result.probed for result in results if result.probed]:
+        labels = cohort.manifest.labels
+        write_shortcuts(folder, table, probed, labels=labels, evaluation=config.evaluation, seed=config.seed)
     device = results[0].card.provenance.device
     record = run_record(cohort, config, weights, splits=document, device=device, seconds=seconds)
     record["network"]["parameters"] = results[0].card.parameters
@@ -191,7 +196,11 @@ class _Folds:
         classifier = Classifier.load(home)
         rows = held_out_rows(classifier, self.cohort, held_out, fold=fold.index)
         entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
-        return _FoldResult(rows, classifier.card, entry)
+        probed = None
+        if self.config.evaluation.shortcuts:
+            title = f"fold {fold.index + 1}/{self.count}"
+            probed = probe_fold(classifier, self.cohort, held_out, title=title, seed=self.config.seed)
+        return _FoldResult(rows, classifier.card, entry, probed)
 
     def _fit(self, home: Path, fold: Fold) -> None:
         """Fit and save one fold's model; what `run.json` says of it is written last."""
