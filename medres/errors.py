@@ -57,6 +57,9 @@ REASONS: dict[str, str] = {
     "DUPLICATE_IDENTICAL": "the same image as another file; scored once",
     "DUPLICATE_CONFLICT": "the same SOPInstanceUID as another file, with other content",
     "CHANGED": "the file is not, or no longer, the one that was scored",
+    # the label
+    "UNLABELLED": "no label that the model knows is given for the image, so nothing can be judged",
+    "EXCLUDED": "the manifest itself says, by its status, that the image is not used",
     # the score
     "OUTLIER": "the image is unlike the images the model was trained on",
     "NOT_FINITE": "the network's output is not a finite number",

@@ -8,11 +8,11 @@ import sys
 
 import click
 
-from medres.cli import building, using
+from medres.cli import building, judging, using
 from medres.cli.group import medres
 from medres.errors import MedresError
 
-__all__ = ["building", "main", "medres", "using"]
+__all__ = ["building", "judging", "main", "medres", "using"]
 
 EXIT_INTERRUPTED = 130
 

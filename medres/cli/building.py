@@ -13,7 +13,6 @@ from medres.cli.options import (
     EXIT_SOME_REFUSED,
     FILE,
     check_early,
-    need_model,
     out_option,
     refuse_early,
     with_burned_in,
@@ -205,25 +204,7 @@ def crossval(
             allow_burned_in=allow_burned_in,
             progress=progress,
         )
-    _show_metrics(metrics)
-    click.echo(f"report: {out / 'report.html'}")
-
-
-@medres.command()
-@click.argument("model", type=FILE)
-@click.argument("manifest", type=FILE)
-@out_option("The new folder for table, metrics and report.")
-@with_root
-@with_force
-def evaluate(model: Path, manifest: Path, out: Path, root: Path | None, force: bool) -> None:
-    """Validate a saved model on another labelled cohort, thresholds and calibration frozen."""
-    refuse_early(out, force)
-    need_model(model)
-    from medres.training.evaluating import evaluate_model
-
-    with progress_bar("decoding") as progress:
-        metrics = evaluate_model(model, manifest, out=out, root=root, force=force, progress=progress)
-    _show_metrics(metrics)
+    show_metrics(metrics)
     click.echo(f"report: {out / 'report.html'}")
 
 
@@ -243,7 +224,8 @@ def _interval(item: dict[str, Any]) -> str:
     return f"{item['value']:.3f}{bounds}, n = {item['n']} images of {item['n_patients']} patients"
 
 
-def _show_metrics(metrics: dict[str, Any]) -> None:
+def show_metrics(metrics: dict[str, Any]) -> None:
+    """The figures of a metrics.json that fit a terminal."""
     for label, values in metrics["labels"].items():
         pooled = values["pooled"]
         click.echo(f"{label}: AUROC {_interval(pooled['auroc'])}")

@@ -31,6 +31,7 @@ from medres.unfinished import lock, unlock
 log = logging.getLogger(__name__)
 
 _KEPT_TOGETHER = 64  # rows after which a build is brought to disk
+_ATTRIBUTES = 2  # raised whenever a cache keeps other header attributes than before
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ def cached_pixels(
     decoder versions: when any of them changes, the images are decoded again.
     """
     digests = [sha256_file(row.path) if row.path.is_file() else None for row in rows]
-    key = sha256_json([digests, specification_hash(spec), gate.model_dump(), limits.model_dump(), decoders.versions()])
+    key = sha256_json(
+        [digests, specification_hash(spec), gate.model_dump(), limits.model_dump(), decoders.versions(), _ATTRIBUTES]
+    )
     home = (folder or cache_folder()) / "pixels" / key[:32]
     if not (home / "index.json").is_file():
         home.parent.mkdir(parents=True, exist_ok=True)

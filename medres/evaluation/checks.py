@@ -101,7 +101,12 @@ def _once(table: pd.DataFrame) -> Check:
 def _splits(folder: Path, run: Mapping[str, Any], table: pd.DataFrame) -> list[Check]:
     names = ("The split file is as it was written", KEPT_APART)
     if run.get("kind") == "external validation":
-        return [Check(names[1], None, "external validation: there are no folds, and the training cohort is not here")]
+        overlap = run.get("overlap") or {}
+        if not overlap:
+            return [Check(names[1], None, "external validation: the training cohort is not here")]
+        known = overlap["patients"] is not None or overlap["found"]
+        detail = f"this cohort holds {overlap['detail']}" if overlap["found"] else overlap["detail"]
+        return [Check(names[1], not overlap["found"] if known else None, detail)]
     path = folder / "splits.json"
     if not path.is_file():
         return [Check(name, None, "splits.json is not in the run") for name in names]

@@ -30,7 +30,10 @@ Path = str | os.PathLike[str]
 ANY = GATES["any"]
 DEFAULT_LIMITS = Limits()
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_TEXTS = ("BodyPartExamined", "Manufacturer", "ManufacturerModelName", "InstitutionName")
+_TEXTS = (
+    *("BodyPartExamined", "Manufacturer", "ManufacturerModelName", "InstitutionName"),
+    *("PixelSpacing", "ImagerPixelSpacing"),
+)
 _CODES = ("Modality", "PatientSex", "PatientAge", "BurnedInAnnotation", "PhotometricInterpretation")
 _UNPARSABLE = (
     *(ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError, EOFError, OSError),
@@ -233,7 +236,7 @@ def _attributes(dataset: Dataset) -> dict[str, str]:
     if not header.is_valid_age(found["PatientAge"]):
         found["PatientAge"] = ""
     found["SeriesInstanceUID"] = header.uid(dataset, "SeriesInstanceUID") or ""
-    for name in ("Rows", "Columns"):
+    for name in ("Rows", "Columns", "BitsStored"):
         found[name] = str(header.integer(dataset, name) or "")
     return found
 

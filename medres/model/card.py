@@ -6,13 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from medres.cohort.profile import CohortProfile
 from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing
 from medres.model.calibration import OperatingPoint, Rule
 from medres.tables import sha256_json
 
 FORMAT = 2
-_ADDED_LATER = ("points_by_rule",)  # older cards lack them; absent, they are no part of a model's name
+_ADDED_LATER = ("points_by_rule", "cohort_profile")  # older cards lack them; absent, they are no part of a model's name
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
     "diagnosis, triage or treatment of patients."
@@ -93,6 +94,7 @@ class ModelCard(_Frozen):
     intended_use: str = INTENDED_USE
     limits: tuple[str, ...] = ()
     members: int = 1  # networks whose calibrated probabilities are averaged
+    cohort_profile: CohortProfile | None = None  # of the training and validation images; None on cards of before
 
     @model_validator(mode="after")
     def _labels_of_tasks(self) -> ModelCard:

@@ -15,6 +15,7 @@ from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
 from medres.cohort.leakage import find_leaks
 from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
+from medres.cohort.profile import TAGS, CohortProfile, describe
 from medres.cohort.tasks import LABEL_PREFIX, UNCERTAIN, task_columns
 from medres.config import Config
 from medres.errors import ManifestError
@@ -87,7 +88,16 @@ class TrainingCohort:
         for name in dict.fromkeys((*SUBGROUP_COLUMNS, *self.asked)):
             value = str(record.get(name, "")) or image.attributes.get(name, "")
             columns[name] = value
-        return columns
+        return columns | {"pixels_sha256": image.pixels_sha256}
+
+    def profile(self, places: Sequence[int]) -> CohortProfile:
+        """What some of its images are like: tags and intensities, no group of few patients."""
+        records = []
+        for place in places:
+            image = self.cache.images[place]
+            said = self.manifest.table.iloc[image.row]
+            records.append({name: str(said.get(name, "")) or image.attributes.get(name, "") for name in TAGS})
+        return describe(records, [self.rows[place].patient_id for place in places], self.cache.pixels, places)
 
 
 def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None = None) -> TrainingCohort:

@@ -152,6 +152,7 @@ def complete(
             "metrics": metrics,
             "metrics_split": "inner validation patients, who also chose epoch, temperature and thresholds: optimistic",
             "limits": _limits(config, weights),
+            "cohort_profile": cohort.profile([*training, *validation]),
         },
     )
 

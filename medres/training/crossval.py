@@ -25,7 +25,7 @@ from medres.evaluation.report import write_report
 from medres.evaluation.summary import read_table, summarise
 from medres.model.bundle import CARD_TEXT, card_text
 from medres.model.card import ModelCard
-from medres.model.classifier import Classifier
+from medres.model.classifier import Classifier, Scores
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
 from medres.tables import write_csv, write_json, write_text
@@ -250,10 +250,10 @@ class _Folds:
 
 
 def held_out_rows(
-    model: Classifier, cohort: TrainingCohort, places: Sequence[int], *, fold: int | None
+    model: Classifier, cohort: TrainingCohort, places: Sequence[int], *, fold: int | None, scores: Scores | None = None
 ) -> list[dict[str, Any]]:
     """Rows of an evaluation table: identifiers, targets, and what the saved model says at its frozen threshold."""
-    scores = model.score(np.asarray(cohort.cache.pixels[list(places)]))
+    scores = scores or model.score(np.asarray(cohort.cache.pixels[list(places)]))
     rows = []
     for number, place in enumerate(places):
         identifiers = cohort.oof_columns(place)

@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from medres.cohort.indexing import Progress
-from medres.cohort.manifest import read_manifest
+from medres import __version__
+from medres.cohort.indexing import REFUSED_COLUMNS, Progress
+from medres.cohort.manifest import Manifest, read_manifest
+from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
 from medres.config import Config, load_config
-from medres.errors import ManifestError
+from medres.errors import ConfigError, ManifestError
+from medres.evaluation.recalibration import recalibration_record
 from medres.evaluation.report import write_report
-from medres.evaluation.summary import read_table, summarise
-from medres.model.classifier import Classifier
-from medres.tables import output_folder, write_csv, write_json
-from medres.training.cohorts import load_cohort
+from medres.evaluation.shift import outlier_shift, shift_record
+from medres.evaluation.summary import judged, read_table, summarise
+from medres.model.classifier import Classifier, Scores
+from medres.tables import inert_path, output_folder, read_csv, write_csv, write_json
+from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.crossval import held_out_rows
 from medres.training.provenance import environment, git_commit, now
+
+log = logging.getLogger(__name__)
+
+KIND = "external validation"
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """What an external validation found."""
+
+    metrics: dict[str, Any]  # content of metrics.json
+    refused: int  # rows of the manifest that were not judged
+    shift: str  # one sentence
+    overlap: Overlap
+
+    def lines(self) -> list[str]:
+        """A short account, one line each."""
+        found = [self.shift]
+        if self.overlap.found:
+            found.append(f"NOT EXTERNAL: the cohort holds {self.overlap}")
+        if self.refused:
+            found.append(f"{self.refused} rows of the manifest were not judged: see refused.csv")
+        return found
 
 
 def evaluate_model(
@@ -28,13 +59,23 @@ def evaluate_model(
     *,
     out: Path,
     root: Path | None = None,
+    allow_overlap: bool = False,
     force: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Score a labelled cohort with a saved model; thresholds and temperatures stay as they are.
+) -> External:
+    """Judge a saved model on another labelled cohort; thresholds, temperatures and the outlier cut stay as they are.
 
-    Writes `oof.csv` (here: every row scored by a model that never saw it), `metrics.json`, `run.json`,
-    `refused.csv` and `report.html`.
+    Writes `oof.csv` (every image with the frozen model's answer; `distance` 1 is the outlier cut), `metrics.json`,
+    `refused.csv` (every other row of the manifest), `shift.csv`, `recalibrated.csv`, `run.json` and `report.html`.
+
+    Args:
+        model: a model folder, or a cross-validation run whose folds answer as an ensemble.
+        manifest: the other cohort, with the model's labels.
+        out: the new folder.
+        root: what the manifest's paths are relative to; its own folder by default.
+        allow_overlap: go on although patients or images of the training cohort are in it.
+        force: replace `out`.
+        progress: told (done, total) while images are decoded.
 
     Raises:
         UsageError, ManifestError, ModelError: see `medres.errors`.
@@ -42,57 +83,162 @@ def evaluate_model(
     started = time.monotonic()
     classifier = Classifier.load(model)
     checked = read_manifest(manifest, classifier.tasks, root=root)
-    config: Config = load_config("quick").model_copy(
-        update={
-            "name": "external validation",
-            "preprocessing": classifier.preprocessing,
-            "gate": classifier.gate,
-        }
+    known = training_identity(
+        model, manifests=[member.card.provenance.manifest_sha256 for member in classifier.members]
     )
+    overlap = find_overlap(known, manifest_sha256=checked.sha256, rows=checked.rows)
+    if not allow_overlap:
+        refuse_overlap(overlap, manifest)
+    config = _frozen_config(classifier)
     with output_folder(out, force=force) as folder:
         cohort = load_cohort(checked, config, progress=progress)
-        places = cohort.places(sorted({row.patient_id for row in cohort.rows}))
+        hashes = [image.pixels_sha256 for image in cohort.cache.images]
+        seen = find_overlap(known, manifest_sha256=checked.sha256, rows=cohort.rows, pixels=hashes)
+        overlap = Overlap(seen.same_manifest, overlap.patients, overlap.images, seen.pixels, seen.example)
+        if not allow_overlap:
+            refuse_overlap(overlap, manifest)
+        places = [place for place in range(len(cohort.rows)) if np.isfinite(cohort.targets[place]).any()]
         if not places:
             raise ManifestError(f"{manifest}: no image has a known label")
-        write_csv(folder / "oof.csv", pd.DataFrame(held_out_rows(classifier, cohort, places, fold=None)))
-        write_csv(folder / "refused.csv", cohort.refused_table())
-        metrics = summarise(
-            read_table(folder / "oof.csv"),
-            labels=classifier.tasks,
-            evaluation=config.evaluation,
-            seed=config.seed,
-        )
+        scores = classifier.score(np.asarray(cohort.cache.pixels[places]))
+        rows = held_out_rows(classifier, cohort, places, fold=None, scores=scores)
+        distances = [{"distance": float(value), "outlier": int(value > 1)} for value in scores.distances]
+        write_csv(folder / "oof.csv", pd.DataFrame([row | far for row, far in zip(rows, distances, strict=True)]))
+        refused = _not_judged(manifest, cohort, set(places))
+        write_csv(folder / "refused.csv", refused)
+        table = read_table(folder / "oof.csv")
+        metrics = summarise(table, labels=classifier.tasks, evaluation=config.evaluation, seed=config.seed)
         write_json(folder / "metrics.json", metrics)
+        shift = _shift(classifier, cohort, places, scores, config)
+        write_csv(folder / "shift.csv", pd.DataFrame(shift["lines"]))
         record = {
-            "kind": "external validation",
-            "medres": environment().get("medres", ""),
-            "created": now(),
-            "command": f"medres evaluate {model} {manifest} --out {out}",
-            "labels": list(classifier.labels),
-            "tasks": [asdict(task) for task in classifier.tasks],
-            "recipe": classifier.card.provenance.recipe,
-            "model_id": classifier.model_id,
-            "manifest": {
-                "name": manifest.name,
-                "sha256": checked.sha256,
-                "rows": len(checked.rows),
-                "patients": checked.patients,
-            },
-            "flow": cohort.flow(),
-            "network": {
-                "architecture": classifier.card.architecture,
-                "weights": classifier.card.weights,
-                "weights_sha256": classifier.card.provenance.backbone.sha256,
-                "parameters": classifier.card.parameters,
-                "input": f"{config.preprocessing.size} × {config.preprocessing.size}",
-            },
-            "config": config.model_dump(mode="json"),
-            "seed": config.seed,
-            "device": str(classifier.device),
+            **_record(classifier, checked, config),
+            "flow": _flow(refused, judged=len(places)),
+            "overlap": {**asdict(overlap), "found": overlap.found, "detail": str(overlap)},
+            "shift": shift,
+            "recalibration": _recalibration(folder, table, classifier.labels, config),
             "seconds": round(time.monotonic() - started, 1),
-            "environment": environment(),
-            "git_commit": git_commit(),
         }
         write_json(folder / "run.json", record)
         write_report(folder)
-    return metrics
+    return External(metrics, len(refused), shift["sentence"], overlap)
+
+
+def _frozen_config(classifier: Classifier) -> Config:
+    """How the model reads images, and how its recipe judges results."""
+    try:
+        own = Config.model_validate(classifier.card.provenance.config)
+        evaluation, seed = own.evaluation, own.seed
+    except ValueError:
+        raise ConfigError(f"the card of {classifier.model_id} holds a configuration of another version") from None
+    update = {
+        "name": KIND,
+        "preprocessing": classifier.preprocessing,
+        "gate": classifier.gate,
+        "evaluation": evaluation,
+        "seed": seed,
+    }
+    return load_config("quick").model_copy(update=update)
+
+
+def _not_judged(manifest: Path, cohort: TrainingCohort, judged_places: set[int]) -> pd.DataFrame:
+    """Every row of the manifest file that is not in `oof.csv`, with why (columns of `refused.csv`)."""
+    written = cohort.refused_table()
+    others = [
+        (cohort.oof_columns(place)["path"], "refused", "UNLABELLED", f"unknown: {', '.join(cohort.manifest.labels)}")
+        for place in range(len(cohort.rows))
+        if place not in judged_places
+    ]
+    used = {inert_path(path) for path in cohort.manifest.table["path"]}
+    raw = read_csv(manifest)
+    others += [
+        (inert_path(row["path"]), "refused", "EXCLUDED", f"status {row['status']} in the manifest")
+        for row in raw.to_dict("records")
+        if inert_path(row["path"]) not in used
+    ]
+    return pd.concat([written, pd.DataFrame(others, columns=list(REFUSED_COLUMNS))], ignore_index=True)
+
+
+def _flow(refused: pd.DataFrame, *, judged: int) -> dict[str, Any]:
+    return {
+        "rows": judged + len(refused),
+        "used": judged,
+        "refused": {str(code): int(count) for code, count in refused["reason"].value_counts(sort=False).items()},
+    }
+
+
+def _shift(
+    classifier: Classifier, cohort: TrainingCohort, places: Sequence[int], scores: Scores, config: Config
+) -> dict[str, Any]:
+    profile, card = cohort.profile(places), classifier.card
+    outliers = outlier_shift(
+        expected=1 - card.outliers.quantile,
+        expected_patients=sum(member.card.provenance.validation_patients for member in classifier.members),
+        beyond=float((scores.distances > 1).mean()),
+        patients=profile.patients,
+        confidence=config.evaluation.confidence,
+    )
+    return shift_record(card.cohort_profile, profile, outliers, confidence=config.evaluation.confidence)
+
+
+def _recalibration(folder: Path, table: pd.DataFrame, labels: Sequence[str], config: Config) -> dict[str, Any]:
+    """What refitting slope, intercept and threshold here would give; the probabilities go into `recalibrated.csv`."""
+    content: dict[str, Any] = {}
+    columns = table[["path", "PatientID", "SOPInstanceUID"]].copy()
+    for label in labels:
+        content[label], found = recalibration_record(
+            judged(table, label), evaluation=config.evaluation, seed=config.seed
+        )
+        if found.images is not None:
+            places = found.images.rows
+            for name, values in (
+                ("part", found.images.folds),
+                ("label", found.images.truth),
+                ("prob", found.images.probabilities),
+                ("positive", found.images.positive),
+            ):
+                column = np.full(len(table), None, dtype=object)
+                column[places] = values
+                columns[f"{name}_{label}"] = column
+    write_csv(folder / "recalibrated.csv", columns)
+    return content
+
+
+def _record(classifier: Classifier, checked: Manifest, config: Config) -> dict[str, Any]:
+    """What `run.json` says of the model, the cohort and the machine."""
+    card = classifier.card
+    side = config.preprocessing.size
+    return {
+        "kind": KIND,
+        "medres": __version__,
+        "created": now(),
+        "command": " ".join(["medres", *sys.argv[1:]]),
+        "labels": list(classifier.labels),
+        "tasks": [asdict(task) for task in classifier.tasks],
+        "recipe": card.provenance.recipe,
+        "model_id": classifier.model_id,
+        "members": card.members,
+        "frozen": {
+            "thresholds": {label: card.operating_points[label].threshold for label in card.labels},
+            "temperatures": [member.card.temperatures for member in classifier.members],
+            "outlier_cuts": [member.card.outliers.cut for member in classifier.members],
+        },
+        "manifest": {
+            "name": checked.path.name,
+            "sha256": checked.sha256,
+            "rows": len(checked.rows),
+            "patients": checked.patients,
+        },
+        "network": {
+            "architecture": card.architecture,
+            "weights": card.weights,
+            "weights_sha256": card.provenance.backbone.sha256,
+            "parameters": card.parameters,
+            "input": f"{side} × {side}",
+        },
+        "config": config.model_dump(mode="json"),
+        "seed": config.seed,
+        "device": str(classifier.device),
+        "environment": environment(),
+        "git_commit": git_commit(),
+    }

@@ -1,0 +1,82 @@
+"""Verbs that judge: runs against each other, a model on another cohort."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from medres.cli.building import show_metrics
+from medres.cli.group import medres
+from medres.cli.options import (
+    EXIT_SOME_REFUSED,
+    FILE,
+    need_model,
+    out_option,
+    refuse_early,
+    with_force,
+    with_root,
+)
+from medres.errors import UsageError
+from medres.terminal import progress_bar
+
+
+@medres.command()
+@click.argument("runs", type=FILE, nargs=-1, required=True, metavar="RUN RUN...")
+@out_option("The new folder for compare.html, comparison.json and comparison.csv.")
+@click.option(
+    "--seed-spread", type=click.FloatRange(0, 1), metavar="AUROC",
+    help="What another seed changes, where it was not measured; 0.017, the upper end of what is usual, by default.",
+)  # fmt: skip
+@click.option("--timing/--no-timing", default=True, help="Measure the speed of scoring on this machine.")
+@with_force
+def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing: bool, force: bool) -> None:
+    """Compare cross-validation runs on the same splits, paired by patient; the first is the reference.
+
+    Runs that differ in the seed alone count as one recipe and measure its spread.
+    """
+    refuse_early(out, force)
+    for run in runs:
+        if not (run / "oof.csv").is_file():
+            raise UsageError(f"{run} is not a run of `medres crossval` (it holds no oof.csv)")
+    from medres.evaluation.comparable import read_runs
+    from medres.evaluation.comparison_page import sentences
+
+    read_runs(runs)  # before seconds are spent on torch
+    from medres.training.compare import compare_runs
+
+    content = compare_runs(runs, out=out, spread=seed_spread, timing=timing, force=force)
+    for sentence in sentences(content):
+        click.echo(sentence)
+    click.echo(f"report: {out / 'compare.html'}")
+
+
+@medres.command()
+@click.argument("model", type=FILE)
+@click.argument("manifest", type=FILE)
+@out_option("The new folder for table, metrics and report.")
+@click.option(
+    "--allow-overlap", is_flag=True, help="Go on although patients or images of the training cohort are here."
+)
+@with_root
+@with_force
+def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, force: bool) -> None:
+    """Validate a saved model (or a run as an ensemble) on another labelled cohort, everything it learned frozen.
+
+    Also says how that cohort differs from the training cohort, and, apart, what recalibration there would give.
+    Exit 3 if files were refused.
+    """
+    refuse_early(out, force)
+    need_model(model)
+    from medres.training.evaluating import evaluate_model
+
+    with progress_bar("decoding") as progress:
+        found = evaluate_model(
+            model, manifest, out=out, root=root, allow_overlap=allow_overlap, force=force, progress=progress
+        )
+    show_metrics(found.metrics)
+    for line in found.lines():
+        click.echo(line)
+    click.echo(f"report: {out / 'report.html'}")
+    sys.exit(EXIT_SOME_REFUSED if found.refused else 0)

@@ -1,0 +1,169 @@
+"""How another cohort differs from the one a model learned from: tags, intensities, and the model's own features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from medres.cohort.profile import INTENSITIES, NUMBERS, RARE, CohortProfile, Count, Distribution
+
+MEANINGFUL = 0.1
+"""A standardised difference below this is usually taken for balance (Austin 2009)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One line: what was so in training, what is so here, and by how much it differs."""
+
+    group: str  # "tags", "intensities" or "features"
+    name: str
+    value: str  # of a tag; "" for a number
+    training: float | None  # share of images, or mean
+    here: float | None
+    difference: float | None  # of shares; of means, in standard deviations
+    low: float | None
+    high: float | None
+    unit: str  # "share" or "standard deviations"
+    differs: bool
+
+
+def shifts(training: CohortProfile, here: CohortProfile, *, confidence: float = 0.95) -> list[Shift]:
+    """Every tag and intensity of two cohorts side by side.
+
+    Shares of images with Newcombe's interval for a difference, means as standardised differences with Hedges and
+    Olkin's; in both patients are the sample, because images of one patient are not independent. `differs`: the interval
+    excludes 0, and a standardised difference is 0.1 or more. With a line in twenty that is so by chance.
+
+    Source: Newcombe 1998 (method 10); Hedges and Olkin 1985; Austin 2009.
+    """
+    found = []
+    for tag, counts in training.categories.items():
+        others = here.categories.get(tag, {})
+        values = sorted({*counts, *others}, key=lambda name: (name == RARE, name))
+        found += [_share(tag, value, (training, counts), (here, others), confidence) for value in values]
+    for name, title in NUMBERS.items():
+        found.append(_mean("tags", title, training.numbers.get(name), here.numbers.get(name), confidence))
+    for name, title in INTENSITIES.items():
+        pair = training.intensities.get(name), here.intensities.get(name)
+        found.append(_mean("intensities", f"intensity of the image: {title}", *pair, confidence))
+    return found
+
+
+def outlier_shift(
+    *, expected: float, expected_patients: int, beyond: float, patients: int, confidence: float = 0.95
+) -> Shift:
+    """The share of images beyond the frozen outlier cut, beside the share of the validation images that chose it."""
+    low, high = newcombe(expected, expected_patients, beyond, patients, confidence=confidence)
+    return Shift(
+        "features", "beyond the outlier cut of feature distances", "", expected, beyond, beyond - expected, low, high,
+        "share", not low <= 0 <= high,
+    )  # fmt: skip
+
+
+def newcombe(first: float, m: float, second: float, n: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Bounds of second − first for shares of m and n (Newcombe 1998, method 10: from Wilson's score intervals).
+
+    >>> [round(bound, 4) for bound in newcombe(48 / 80, 80, 56 / 70, 70)]
+    [0.0524, 0.3339]
+    """
+    z = float(norm.isf((1 - confidence) / 2))
+    low_1, high_1 = _score(first, m, z)
+    low_2, high_2 = _score(second, n, z)
+    difference = second - first
+    low = difference - np.sqrt((second - low_2) ** 2 + (high_1 - first) ** 2)
+    return float(low), float(difference + np.sqrt((high_2 - second) ** 2 + (first - low_1) ** 2))
+
+
+def _score(share: float, n: float, z: float) -> tuple[float, float]:
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    return min(share, max(0.0, centre - reach)), max(share, min(1.0, centre + reach))
+
+
+def standardised_difference(
+    first: Distribution, second: Distribution, *, confidence: float = 0.95
+) -> tuple[float, float, float] | None:
+    """Second − first in pooled standard deviations with its bounds; None where neither cohort varies."""
+    gap = second.mean - first.mean
+    pooled = float(np.sqrt((first.deviation**2 + second.deviation**2) / 2))
+    if pooled == 0:
+        return None
+    value, m, n = gap / pooled, first.patients, second.patients
+    reach = float(norm.isf((1 - confidence) / 2)) * float(np.sqrt((m + n) / (m * n) + value**2 / (2 * (m + n))))
+    return value, value - reach, value + reach
+
+
+def _share(
+    tag: str,
+    value: str,
+    training: tuple[CohortProfile, dict[str, Count]],
+    here: tuple[CohortProfile, dict[str, Count]],
+    confidence: float,
+) -> Shift:
+    (one, first), (two, second) = training, here
+    shares = [_part(value, counts, profile) for profile, counts in (training, here)]
+    rare = [_part(RARE, counts, profile) for profile, counts in (training, here)]
+    known = [value in counts or RARE not in counts for counts in (first, second)]
+    if value == RARE:  # not the same values on both sides
+        return Shift("tags", tag, value, shares[0], shares[1], None, None, None, "share", False)
+    near = list(shares)  # where a side may hide the value among its rare ones: as much of it as brings both together
+    for side in (0, 1):
+        if not known[side]:
+            near[side] = min(shares[1 - side], rare[side])
+    low, high = newcombe(near[0], one.patients, near[1], two.patients, confidence=confidence)
+    differs = not low <= 0 <= high
+    one_share, two_share = (share if sure else None for share, sure in zip(shares, known, strict=True))
+    if one_share is None or two_share is None:
+        return Shift("tags", tag, value, one_share, two_share, None, None, None, "share", differs)
+    return Shift("tags", tag, value, one_share, two_share, two_share - one_share, low, high, "share", differs)
+
+
+def _part(value: str, counts: dict[str, Count], profile: CohortProfile) -> float:
+    return counts[value].images / profile.images if value in counts else 0.0
+
+
+def _mean(group: str, name: str, first: Distribution | None, second: Distribution | None, confidence: float) -> Shift:
+    means = (first.mean if first else None), (second.mean if second else None)
+    if first is None or second is None:
+        return Shift(group, name, "", *means, None, None, None, "standard deviations", False)
+    found = standardised_difference(first, second, confidence=confidence)
+    if found is None:
+        differs = first.mean != second.mean
+        return Shift(group, name, "", *means, None, None, None, "standard deviations", differs)
+    value, low, high = found
+    differs = abs(value) >= MEANINGFUL and not low <= 0 <= high
+    return Shift(group, name, "", *means, value, low, high, "standard deviations", differs)
+
+
+def shift_record(
+    training: CohortProfile | None, here: CohortProfile, outliers: Shift, *, confidence: float
+) -> dict[str, Any]:
+    """What `run.json` keeps of the shift."""
+    lines = [outliers, *(shifts(training, here, confidence=confidence) if training else [])]
+    return {
+        "sentence": sentence(lines, known=training is not None),
+        "training": None if training is None else {"images": training.images, "patients": training.patients},
+        "here": {"images": here.images, "patients": here.patients},
+        "lines": [asdict(line) for line in lines],
+    }
+
+
+def sentence(lines: Sequence[Shift], *, known: bool) -> str:
+    """What differs, in one sentence."""
+    outliers = next(line for line in lines if line.group == "features")
+    beyond = (
+        f"{outliers.here:.1%} of the images lie beyond the model's outlier cut ({outliers.training:.1%} in training)"
+    )
+    beyond = beyond.replace("%", " %")
+    if not known:
+        return f"{beyond}; what the training images were like is not recorded on the model's card."
+    names = list(dict.fromkeys(line.name.split(",")[0] for line in lines if line.differs and line.group == "tags"))
+    if any(line.differs and line.group == "intensities" for line in lines):
+        names.append("image intensities")
+    return (
+        f"{beyond}; the cohort differs from the training cohort in {', '.join(names) or 'nothing that was measured'}."
+    )

@@ -1,0 +1,120 @@
+"""What a network costs: its size, its arithmetic, and its speed beside another's on the same machine."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from medres.config import Architecture
+from medres.model.network import RadiographNetwork, build_network, parameter_count
+
+BATCH = 4
+ROUNDS = 7
+FEWEST_ROUNDS = 3
+BUDGET = 20.0  # seconds after which no further round is begun
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A network's shape, which decides its cost; the weights do not."""
+
+    architecture: Architecture
+    side: int  # of the input, pixels
+    labels: int
+    rgb: bool
+
+    def build(self) -> RadiographNetwork:
+        """A network of that shape, in evaluation mode."""
+        return build_network(self.architecture, labels=self.labels, rgb=self.rgb).eval()
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Size and arithmetic of one image."""
+
+    parameters: int
+    gflop: float  # per image; a multiplication and an addition count as two
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Scoring speed on one machine."""
+
+    images_per_second: float  # median of the rounds
+    relative_time: float  # time per image ÷ that of the first network in the same round, median
+
+
+def cost(design: Design) -> Cost:
+    """Count parameters and floating-point operations; nothing is computed.
+
+    >>> cost(Design("resnet50", 224, 1, True)).gflop > 8
+    True
+    """
+    with torch.device("meta"):
+        network = design.build()
+        images = torch.zeros(1, 1, design.side, design.side)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return Cost(parameter_count(network), counter.get_total_flops() / 1e9)
+
+
+def device_name(device: torch.device) -> str:
+    """The machine in words, as a table says it."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, fp32"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}, fp32"
+
+
+def compare_speed(designs: Mapping[str, Design], *, device: torch.device, rounds: int = ROUNDS) -> dict[str, Speed]:
+    """Scoring speed of several networks, in turn, so that what disturbs one disturbs the others.
+
+    One round before the first is not counted; where time runs out, three are enough.
+
+    Args:
+        designs: the networks by name; the first is what the others are compared with.
+        device: where they run.
+        rounds: in each, every network scores one batch.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in designs}
+    networks = {
+        name: design.build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name, design in designs.items()
+    }
+    started = time.perf_counter()
+    for number in range(rounds + 1):
+        if number > FEWEST_ROUNDS and time.perf_counter() - started > BUDGET:
+            break
+        for name, design in designs.items():
+            images = torch.full((BATCH, 1, design.side, design.side), 0.5, device=device)
+            taken = _seconds(networks[name], images)
+            if number:
+                seconds[name].append(taken)
+    first = next(iter(seconds.values()))
+    return {
+        name: Speed(
+            BATCH / statistics.median(times),
+            statistics.median(own / other for own, other in zip(times, first, strict=True)),
+        )
+        for name, times in seconds.items()
+    }
+
+
+@torch.inference_mode()
+def _seconds(network: RadiographNetwork, images: torch.Tensor) -> float:
+    _wait(images.device)
+    started = time.perf_counter()
+    network(images)
+    _wait(images.device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,302 @@
+"""A model is judged elsewhere as it is: nothing is refitted, no file is lost, and its own patients are not external."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from medres.cohort.overlap import TrainingIdentity, find_overlap, training_identity
+from medres.cohort.profile import RARE, CohortProfile, describe
+from medres.config import Evaluation
+from medres.evaluation.metrics import fit_calibration_line
+from medres.evaluation.recalibration import METRICS, recalibrate, recalibration_record
+from medres.evaluation.shift import newcombe, outlier_shift, shift_record, shifts
+from medres.evaluation.summary import Judged, pooled
+from medres.model.card import ModelCard
+from medres.model.classifier import Classifier, read_card
+from medres.records import ManifestRow
+from medres.tables import read_json, write_json
+from tests.conftest import Medres
+from tests.phantoms import blob, write_radiograph
+from tests.test_cli import refusal
+from tests.test_report import _Page, visible
+
+QUICK = Evaluation(replicates=200)
+
+
+def write_elsewhere(folder: Path, *, patients: int = 26) -> Path:
+    """Another hospital: its own patients, a darker detector, and a broken, an unlabelled and an excluded file."""
+    lines = ["path,status,PatientID,SOPInstanceUID,label_disc"]
+    for patient in range(patients):
+        name, uid = f"images/{patient:04d}.dcm", f"2.25.{90_000 + patient}"
+        pixels = 0.7 * blob(7000 + patient, bright=patient % 2 == 0)
+        tags = {"Manufacturer": "Elsewhere", "PatientAge": f"{60 + patient % 9:03d}Y", "ImagerPixelSpacing": [0.2, 0.2]}
+        write_radiograph(folder / name, pixels, patient=f"X{patient:04d}", uid=uid, **tags)
+        label = int(patient % 2 == 0) if patient else ""
+        lines.append(f"{name},{'refused' if patient == 1 else 'ok'},X{patient:04d},{uid},{label}")
+    (folder / "images" / "broken.dcm").write_text("not DICOM")
+    lines.append("images/broken.dcm,ok,X9999,2.25.99999,1")
+    path = folder / "manifest.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_elsewhere(tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    medres: Medres, small_run: Path, elsewhere: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """An external validation of a run as an ensemble, and what it said."""
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    done = medres("evaluate", small_run, elsewhere, "--out", out)
+    assert done.returncode == 3, done.stderr[-3000:]
+    return out, done.stdout
+
+
+def test_every_row_of_the_manifest_is_judged_or_says_why_not(evaluated: tuple[Path, str], elsewhere: Path) -> None:
+    out, said = evaluated
+    table, refused = (pd.read_csv(out / name, dtype=str, keep_default_na=False) for name in ("oof.csv", "refused.csv"))
+    paths = pd.read_csv(elsewhere, dtype=str)["path"]
+    assert sorted([*table["path"], *refused["path"]]) == sorted(paths)
+    assert refused.set_index("path")["reason"].to_dict() == {
+        "images/broken.dcm": "NOT_DICOM", "images/0000.dcm": "UNLABELLED", "images/0001.dcm": "EXCLUDED",
+    }  # fmt: skip
+    assert read_json(out / "run.json")["flow"]["rows"] == len(paths)
+    assert "3 rows of the manifest were not judged" in said
+
+
+def test_thresholds_temperatures_and_the_outlier_cut_are_the_models_own(
+    evaluated: tuple[Path, str], small_run: Path
+) -> None:
+    table = pd.read_csv(evaluated[0] / "oof.csv")
+    model = Classifier.load(small_run)
+    frozen = read_json(evaluated[0] / "run.json")["frozen"]
+    threshold = model.card.operating_points["disc"].threshold
+    assert frozen["thresholds"] == {"disc": threshold}
+    assert frozen["temperatures"] == [member.card.temperatures for member in model.members]
+    assert (table["positive_disc"] == (table["prob_disc"] >= threshold)).all()
+    assert (table["outlier"] == (table["distance"] > 1)).all()
+
+
+def test_the_report_says_what_differs_and_keeps_recalibration_apart(
+    medres: Medres, evaluated: tuple[Path, str]
+) -> None:
+    out, said = evaluated
+    page = (out / "report.html").read_text(encoding="utf-8")
+    _Page(page)
+    words = visible(page).replace("&#39;", "'")
+    sentence = read_json(out / "run.json")["shift"]["sentence"]
+    assert "Manufacturer" in sentence
+    assert "image intensities" in sentence
+    assert sentence in said
+    assert sentence in words[: words.index("Results")]
+    assert "this report does not hold together" not in words.lower()
+    apart = words[words.index("If it were recalibrated here") :]
+    assert "Not the model's performance" in apart
+    lines = pd.read_csv(out / "shift.csv", dtype=str, keep_default_na=False)
+    maker = lines[lines["name"] == "Manufacturer"].set_index("value")
+    assert maker.loc["Elsewhere", ["training", "here", "differs"]].tolist() == ["0.0", "1.0", "True"]
+    done = medres("report", out)
+    assert done.returncode == 0, done.stderr
+    assert (out / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_the_training_cohort_is_refused_as_external_and_allowed_only_when_said(
+    medres: Medres, small_model: Path, small_cohort: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    line = refusal(medres("evaluate", small_model, small_cohort, "--out", out), 2)
+    assert "the manifest, 40 patients" in line
+    assert "--allow-overlap" in line
+    assert not out.exists()
+    done = medres("evaluate", small_model, small_cohort, "--out", out, "--allow-overlap")
+    assert done.returncode == 0, done.stderr
+    assert "NOT EXTERNAL" in done.stdout
+    words = visible((out / "report.html").read_text(encoding="utf-8"))
+    assert "this cohort holds the manifest, 40 patients of the training cohort" in words[: words.index("Results")]
+
+
+# What can be known of an overlap, without networks.
+
+
+def row(patient: str, uid: str) -> ManifestRow:
+    return ManifestRow(Path(f"{uid}.dcm"), patient, "", uid, {})
+
+
+def test_overlap_is_found_by_patient_by_image_and_by_pixels_and_what_was_not_looked_for_is_said() -> None:
+    rows = [row("1", "2.25.1"), row("new", "2.25.2"), row("renamed", "2.25.9")]
+    known = TrainingIdentity(frozenset({"m"}), frozenset({"1"}), frozenset({"2.25.2"}), frozenset({"same"}))
+    found = find_overlap(known, manifest_sha256="other", rows=rows, pixels=["x", "y", "same"])
+    assert (found.patients, found.images, found.pixels, found.same_manifest) == (1, 1, 1, False)
+    assert found.found
+    nothing = find_overlap(TrainingIdentity(frozenset({"m"})), manifest_sha256="other", rows=rows)
+    assert not nothing.found
+    assert str(nothing) == "nothing of the training cohort was found (looked for by SHA-256 of the manifest)"
+    assert find_overlap(TrainingIdentity(frozenset({"m"})), manifest_sha256="m", rows=rows).found
+
+
+def test_a_renamed_training_image_is_found_by_its_pixels(
+    small_run: Path, small_cohort: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    from medres.errors import ManifestError
+    from medres.training.evaluating import evaluate_model
+
+    manifest = Path(shutil.copytree(elsewhere.parent, tmp_path / "mixed")) / "manifest.csv"
+    write_radiograph(manifest.parent / "images/0003.dcm", blob(0, bright=True), patient="X0003", uid="2.25.90003")
+    with pytest.raises(ManifestError, match=r"1 images with the same pixels .* 0003\.dcm for one"):
+        evaluate_model(small_run, manifest, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fold_knows_its_own_patients_and_a_run_all_of_them(
+    small_run: Path, small_model: Path, tmp_path: Path
+) -> None:
+    run, fold = training_identity(small_run, manifests=[]), training_identity(small_run / "models/fold-0", manifests=[])
+    held_out = set(read_json(small_run / "splits.json")["folds"][0]["held_out"])
+    assert run.patients is not None
+    assert fold.patients == run.patients - held_out
+    assert run.images is not None
+    assert run.pixels is not None
+    assert fold.images is not None
+    assert fold.images < run.images
+    alone = training_identity(small_model, manifests=[])
+    assert alone.patients == run.patients
+    assert alone.images is None
+    exported = tmp_path / "model"
+    exported.mkdir()
+    assert training_identity(exported, manifests=["m"]) == TrainingIdentity(frozenset({"m"}))
+
+
+# The profile that travels with a model, and what is compared with it.
+
+
+def profile(makers: list[str], *, ages: float = 50, brightness: int = 20_000, seed: int = 0) -> CohortProfile:
+    generator = np.random.default_rng(seed)
+    n = len(makers)
+    pixels = np.clip(generator.normal(brightness, 4000, (n, 8, 8)), 0, 65535).astype(np.uint16)
+    records = [
+        {"Manufacturer": maker, "PatientAge": f"{int(age):03d}Y", "BitsStored": "12"}
+        for maker, age in zip(makers, generator.normal(ages, 8, n), strict=True)
+    ]
+    return describe(records, [f"p{place}" for place in range(n)], pixels, range(n))
+
+
+def test_a_profile_tells_no_group_of_fewer_than_twenty_patients() -> None:
+    found = profile(["A"] * 60 + ["B"] * 19 + ["C"] * 3)
+    assert set(found.categories["Manufacturer"]) == {"A", RARE}
+    assert found.categories["Manufacturer"][RARE].patients == 22
+    assert profile(["A"] * 19).numbers == {}
+    assert found.numbers["age"].patients == 82
+    one_patient = describe([{"Manufacturer": "A"}] * 50, ["p"] * 50, np.ones((50, 8, 8), np.uint16), range(50))
+    assert set(one_patient.categories["Manufacturer"]) == {RARE}
+    assert one_patient.intensities == {}
+
+
+def test_what_was_changed_differs_and_what_was_not_does_not() -> None:
+    training = profile(["A"] * 80 + ["B"] * 80, seed=1)
+    lines = shifts(training, profile(["A"] * 30 + ["C"] * 70, ages=65, brightness=26_000, seed=2))
+    differing = {(line.name, line.value) for line in lines if line.differs}
+    assert {("Manufacturer", "B"), ("Manufacturer", "C"), ("PatientAge, years", "")} <= differing
+    assert ("intensity of the image: mean", "") in differing
+    assert ("BitsStored", "12") not in differing
+    same = shifts(training, profile(["A"] * 80 + ["B"] * 80, seed=3))
+    assert [line.name for line in same if line.differs and line.group == "tags"] == []
+    hidden = shifts(training, profile(["A"] * 90 + ["B"] * 10, seed=4))
+    (rare,) = [line for line in hidden if line.value == "B"]
+    assert rare.here is None
+    assert rare.difference is None
+    assert rare.differs  # 10 % at most, where it was 50 %
+
+
+def test_an_interval_of_shares_holds_the_difference_and_reaches_its_published_value() -> None:
+    assert newcombe(48 / 80, 80, 56 / 70, 70) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+    for first, second in ((0.0, 0.0), (0.0, 1.0), (1.0, 0.3)):
+        low, high = newcombe(first, 30, second, 40)
+        assert -1 <= low <= second - first <= high <= 1
+
+
+def test_a_card_without_a_profile_still_loads_and_the_shift_says_so(small_model: Path, tmp_path: Path) -> None:
+    card = read_card(small_model)
+    assert card.cohort_profile is not None
+    assert card.cohort_profile.patients == card.provenance.training_patients + card.provenance.validation_patients
+    content = card.model_dump(mode="json", exclude={"cohort_profile", "model_id"})
+    old = ModelCard.model_validate(content)
+    folder = tmp_path / "old"
+    folder.mkdir()
+    write_json(folder / "medres.json", {**content, "model_id": old.identifier()})
+    assert read_card(folder).cohort_profile is None
+    lines = outlier_shift(expected=0.01, expected_patients=40, beyond=0.5, patients=50)
+    assert lines.differs
+    record = shift_record(None, card.cohort_profile, lines, confidence=0.95)
+    assert "is not recorded" in record["sentence"]
+    assert len(record["lines"]) == 1
+
+
+# Recalibration.
+
+
+def miscalibrated(patients: int = 300, seed: int = 0) -> tuple[Judged, NDArray[np.float64]]:
+    """Images whose probabilities are too extreme and too high, and the true ones."""
+    generator = np.random.default_rng(seed)
+    owners = np.repeat(np.arange(patients), 2)
+    odds = generator.normal(-0.5, 1.2, len(owners))
+    truth = (generator.random(len(owners)) < expit(odds)).astype(np.int64)
+    said = expit(2.0 * odds + 1.0)
+    zeros = np.zeros(len(owners), dtype=np.int64)
+    names = np.array([f"{owner:04d}" for owner in owners])
+    images = Judged(truth, said, (said >= 0.5).astype(np.int64), names, zeros, np.arange(len(owners)), 0, 0)
+    return images, np.asarray(expit(odds))
+
+
+def test_recalibration_mends_slope_and_intercept_and_leaves_every_patient_to_others() -> None:
+    images, true = miscalibrated()
+    record, found = recalibration_record(images, evaluation=QUICK, seed=0)
+    assert found.images is not None
+    assert np.abs(found.images.probabilities - true).mean() < 0.05 < np.abs(images.probabilities - true).mean()
+    frozen = pooled(images, QUICK, 0)
+    assert set(record["metrics"]) == set(METRICS)
+    assert record["metrics"]["brier"]["value"] < (frozen["brier"].value or 0) - 0.01
+    assert record["metrics"]["calibration_slope"]["value"] == pytest.approx(1, abs=0.15)
+    assert record["metrics"]["calibration_intercept"]["value"] == pytest.approx(0, abs=0.15)
+    assert abs((frozen["calibration_intercept"].value or 0) - 0) > 0.3
+    parts = pd.DataFrame({"patient": found.images.patients, "part": found.images.folds})
+    assert (parts.groupby("patient")["part"].nunique() == 1).all()
+
+
+def test_each_part_gets_one_line_that_other_patients_fitted() -> None:
+    images, _ = miscalibrated(60)
+    found = recalibrate(images, evaluation=QUICK, seed=0).images
+    assert found is not None
+    lines = []
+    for part in np.unique(found.folds):
+        chosen = found.folds == part
+        before, after = logit(images.probabilities[chosen]), logit(found.probabilities[chosen])
+        lines.append(np.polyfit(before, after, 1))
+        np.testing.assert_allclose(np.polyval(lines[-1], before), after, atol=1e-6)
+        others = fit_calibration_line(images.truth[~chosen], images.probabilities[~chosen])
+        assert others is not None
+        assert lines[-1] == pytest.approx([others.slope, others.intercept])
+    assert len(lines) == 5
+
+
+def test_recalibration_that_cannot_be_judged_is_none_with_its_reason() -> None:
+    images, _ = miscalibrated(200)
+    few = images.part(np.isin(images.patients, np.unique(images.patients)[:12]))
+    assert "too few to fit on" in recalibrate(few, evaluation=QUICK, seed=0).reason
+    reversed_ = Judged(1 - images.truth, *(getattr(images, name) for name in (
+        "probabilities", "positive", "patients", "folds", "rows", "uncertain", "unknown")))  # fmt: skip
+    assert "no recalibration mends that" in recalibrate(reversed_, evaluation=QUICK, seed=0).reason
+    perfect = Judged(
+        images.truth, images.truth * 0.8 + 0.1, images.truth, images.patients, images.folds, images.rows, 0, 0
+    )
+    assert "separate the classes" in recalibrate(perfect, evaluation=QUICK, seed=0).reason
