@@ -113,13 +113,18 @@ def inert_path(path: str) -> str:
     return f"./{path}" if path.startswith((*_FORMULA, "'")) else path
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV (UTF-8, floats in full precision), atomically, text cells inert."""
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV, floats in full precision, text cells inert."""
     safe = table.copy()
     for name in safe.columns:
         if safe[name].dtype.kind not in "iufb":
             safe[name] = safe[name].map(inert)
-    write_text(path, safe.to_csv(index=False, lineterminator="\n"))
+    return str(safe.to_csv(index=False, lineterminator="\n"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV (UTF-8, floats in full precision), atomically, text cells inert."""
+    write_text(path, csv_text(table))
 
 
 def read_csv(path: Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from medres.cli.options import (
     check_early,
     out_option,
     refuse_early,
+    with_burned_in,
     with_cohort,
     with_config,
     with_folds_column,
@@ -120,6 +121,7 @@ def train(
 @click.option("--splits", type=FILE, help="A split file of `medres split` instead of making one.")
 @click.option("--repeat", type=click.IntRange(0), help="Which repeat of a repeated split file to go through, from 0.")
 @with_folds_column
+@with_burned_in
 @with_cohort
 @with_config
 @with_resume
@@ -135,6 +137,7 @@ def crossval(
     config: Config,
     resume: bool,
     force: bool,
+    allow_burned_in: bool,
 ) -> None:
     """Cross-validate a recipe with patients kept apart; every figure can be recomputed from oof.csv."""
     refuse_early(out, force)
@@ -153,6 +156,7 @@ def crossval(
             folds_column=folds_column,
             resume=resume,
             force=force,
+            allow_burned_in=allow_burned_in,
             progress=progress,
         )
     show_metrics(metrics)

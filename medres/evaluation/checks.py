@@ -1,8 +1,8 @@
-"""What can be verified about a run from its own files, and what the run did not do."""
+"""What can be verified about a run from its own files, and how its figures must not be read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from medres.cohort.tasks import Task
 from medres.errors import UsageError
 from medres.evaluation.grades import confusion
 from medres.evaluation.metrics import calibration_line, statistic
-from medres.evaluation.subgroups import COLUMNS, UNKNOWN
 from medres.evaluation.summary import METRICS, Judged
+from medres.tables import read_json
 
 KEPT_APART = "Patients were kept apart"
 _AGREEMENT = 1e-9  # recomputed figures may differ by what another machine's arithmetic differs
@@ -30,14 +30,6 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unmet:
-    """One item of a reporting guideline that this run does not meet."""
-
-    topic: str
-    statement: str
-
-
 def verify(
     folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], table: pd.DataFrame, images: Mapping[str, Judged]
 ) -> list[Check]:
@@ -50,7 +42,13 @@ def verify(
         table: `oof.csv`.
         images: the judged images of each label.
     """
-    return [_figures(metrics, images, table), _once(table), *_splits(folder, run, table), _flow(run, table)]
+    return [
+        _figures(metrics, images, table),
+        _once(table),
+        *_splits(folder, run, table),
+        _flow(run, table),
+        _models(folder, run),
+    ]
 
 
 def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd.DataFrame) -> Check:
@@ -146,42 +144,27 @@ def _flow(run: Mapping[str, Any], table: pd.DataFrame) -> Check:
     return Check(name, flow["rows"] == flow["used"] + refused and flow["used"] == len(table), detail)
 
 
-def unmet(run: Mapping[str, Any], table: pd.DataFrame) -> list[Unmet]:
-    """What this run leaves open of what CLAIM 2024 and TRIPOD+AI ask for."""
-    found = []
-    if run.get("kind") != "external validation":
-        found.append(
-            Unmet(
-                "External validation",
-                "The model was not tested on another hospital's images. Performance there can be far lower.",
-            )
+def _models(folder: Path, run: Mapping[str, Any]) -> Check:
+    name = "The models are those of this run"
+    entries = [entry for entry in run.get("folds") or [] if entry.get("model_id")]
+    cards = {entry["fold"]: folder / "models" / f"fold-{entry['fold']}" / "medres.json" for entry in entries}
+    there = {fold: read_json(path) for fold, path in cards.items() if path.is_file()}
+    if not there:
+        return Check(name, None, "no model of a fold is in the run")
+    wrong = []
+    for entry in entries:
+        card = there.get(entry["fold"])
+        if card is None:
+            continue
+        thresholds = {label: point["threshold"] for label, point in card["operating_points"].items()}
+        same = (card["model_id"], card["temperatures"], thresholds) == tuple(
+            entry.get(key) for key in ("model_id", "temperature", "threshold")
         )
-    sites = _values(table, "InstitutionName")
-    if len(sites) < 2:
-        known = f"one institution ({sites[0]})" if sites else "institutions that are not recorded"
-        found.append(Unmet("Several sites", f"All images come from {known}."))
-    missing = [name for name in COLUMNS if not _values(table, name)]
-    if missing:
-        found.append(
-            Unmet("Subgroups", f"No figures by {_listed(missing)}: the table has no such column, or it is blank.")
-        )
-    return [
-        *found,
-        Unmet(
-            "Reference standard",
-            "Labels were taken from the manifest as true. Who made them, from what, and how often two readers "
-            "agree is not recorded.",
-        ),
-        Unmet("Reader study", "No radiologist's performance, alone or with the model, was measured on these images."),
-        Unmet("Comparison", "No simpler method and no existing tool was run on the same images."),
-        Unmet(
-            "Repeats",
-            "One seed was trained. Another seed usually moves the AUROC by 0.004 to 0.017; intervals do not show that.",
-        ),
-        Unmet("Sample size", "It was not planned; the width of the intervals is what the cohort allows."),
-        Unmet("Heatmaps", "Not validated in this run: no hit rate, randomisation or repeatability test stands here."),
-        Unmet("Clinical benefit", "No decision analysis, no prospective use, no effect on patients was studied."),
-    ]
+        if not same:
+            wrong.append(f"that of fold {entry['fold']} is another, or has another temperature or threshold")
+    if wrong:
+        return Check(name, False, "; ".join(wrong))
+    return Check(name, True, f"identifier, temperatures and thresholds of {len(there)} cards are those of run.json")
 
 
 def limits(run: Mapping[str, Any], *, random_start: bool) -> list[str]:
@@ -202,13 +185,3 @@ def limits(run: Mapping[str, Any], *, random_start: bool) -> list[str]:
             "Pretrained weights usually give better results on small cohorts."
         )
     return found
-
-
-def _values(table: pd.DataFrame, column: str) -> Sequence[str]:
-    if column not in table.columns:
-        return []
-    return sorted({text for cell in table[column].fillna("") if (text := str(cell).strip()) and text != UNKNOWN})
-
-
-def _listed(columns: Sequence[str]) -> str:
-    return ", ".join(COLUMNS[name].lower() for name in columns)

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from matplotlib.ticker import NullLocator
 
 from medres.evaluation.comparison import ENOUGH, PRIMARY, PRIOR_DEGREES, USUAL_SPREAD
-from medres.evaluation.figures import FIRST, MUTED, RULE, SECOND, STYLE, as_svg, new_figure
-from medres.evaluation.report import network_name, render_template
+from medres.evaluation.drawing import FIRST, MUTED, RULE, SECOND, STYLE, as_svg, new_figure
+from medres.evaluation.page import network_name, render_template
 from medres.tables import write_text
 
 _SAME_TIME = 0.1  # a tenth more or less is said to be as long

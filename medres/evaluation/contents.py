@@ -1,18 +1,21 @@
-"""What a report says of one label: plain values, tables and pictures for the page to show."""
+"""What a report says of one label, or of one grade or class: plain values for the page to show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
-from medres.evaluation import figures
-from medres.evaluation.figures import ForestRow
-from medres.evaluation.subgroups import Subgroup, recorded_subgroups
+from medres.config import Evaluation
+from medres.evaluation.forest import Forest, fold_rows, forest, forest_table, subgroup_rows
+from medres.evaluation.mistakes import Exhibit, Kept, exhibit, worst_mistakes
+from medres.evaluation.pictures import Picture, TableFile, call_squares, label_pictures, table_file
+from medres.evaluation.plain import Calls, calls
+from medres.evaluation.rules import RuleRow, elsewhere, read_interval, rule_rows
+from medres.evaluation.subgroups import recorded_subgroups
 from medres.evaluation.summary import METRICS, Judged
 from medres.records import Interval
 
@@ -40,7 +43,6 @@ _TASK_MEANINGS = {
     "macro_auroc": ("Macro AUROC", "mean AUROC of the labels that answer it"),
     "balanced_accuracy": ("Balanced accuracy", "share that is right within each class, averaged over classes"),
 }
-_MOST_MISTAKES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,6 @@ class MetricRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
-    """An image the model was most wrong about."""
-
-    path: str
-    fold: int
-    probability: float
-    kind: str  # missed, or false alarm
-
-
-@dataclass(frozen=True, slots=True)
 class Confusion:
     """Images by truth and decision."""
 
@@ -72,6 +64,14 @@ class Confusion:
     false_negative: int
     false_positive: int
     true_negative: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForestFigure:
+    """A forest plot with the table that is written beside the page."""
+
+    forest: Forest
+    file: TableFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,31 @@ class LabelSection:
     content: Mapping[str, Any]  # of metrics.json
     rows: Sequence[MetricRow]
     confusion: Confusion
-    pictures: Sequence[tuple[str, Markup]]  # caption, SVG
-    forest: Markup | None
+    calls: Calls
+    rules: Sequence[RuleRow]
+    squares: Mapping[str, Markup]
+    pictures: Sequence[Picture]
+    folds: ForestFigure | None
     spread: tuple[float, float] | None  # lowest and highest AUROC of the folds
     thresholds: Sequence[float]
     mean_probability: float | None
-    subgroups: Sequence[tuple[str, Sequence[Subgroup]]]
-    mistakes: Sequence[Mistake]
+    subgroups: ForestFigure | None
+    exhibits: Sequence[Exhibit]
 
     def metric(self, key: str) -> MetricRow:
         """One line of `rows`."""
         return next(row for row in self.rows if row.key == key)
+
+    @property
+    def pooled(self) -> dict[str, Interval]:
+        """The metrics by name."""
+        return {row.key: row.result for row in self.rows}
+
+    @property
+    def files(self) -> list[TableFile]:
+        """The tables of its figures."""
+        plots = [figure.file for figure in (self.folds, self.subgroups) if figure]
+        return [*(picture.file for picture in self.pictures), *plots]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,10 @@ def task_section(name: str, place: int, content: Mapping[str, Any]) -> TaskSecti
     right = sum(counts[at] for at, counts in enumerate(content["confusion"]))
     rows = [
         MetricRow(
-            key, *_TASK_MEANINGS[key], _interval(recorded), f"{right} of {content['n']}" if key == "accuracy" else ""
+            key,
+            *_TASK_MEANINGS[key],
+            read_interval(recorded),
+            f"{right} of {content['n']}" if key == "accuracy" else "",
         )
         for key, recorded in content["metrics"].items()
     ]
@@ -137,41 +154,69 @@ def task_section(name: str, place: int, content: Mapping[str, Any]) -> TaskSecti
 def label_section(
     label: str,
     place: int,
+    slug: str,
     *,
-    table: pd.DataFrame,
+    folder: Path,
     images: Judged,
     content: Mapping[str, Any],
     run: Mapping[str, Any],
+    evaluation: Evaluation,
+    kept: Kept,
+    most_mistakes: int,
 ) -> LabelSection:
     """Gather what a report shows of one label.
 
     Args:
         label: its name.
         place: its number in the report, for anchors and ids.
-        table: `oof.csv`.
+        slug: the label in file names.
+        folder: the run, for the pictures of its gallery.
         images: its judged images.
         content: its part of `metrics.json`.
         run: `run.json`.
+        evaluation: for the bands.
+        kept: `gallery.csv`.
+        most_mistakes: of either kind.
     """
-    confusion = _confusion(images)
+    confusion, seed = _confusion(images), int(run.get("seed") or 0)
     rows = [_row(name, content["pooled"][name], confusion) for name in METRICS if name in content["pooled"]]
-    values = {row.key: row.result.value for row in rows}
+    results = {row.key: row.result for row in rows}
+    decisions = (results["sensitivity"], results["specificity"], results["ppv"])
+    said = calls(*decisions, content["prevalence"], elsewhere(content, evaluation))
     thresholds = _thresholds(run, label)
     aurocs = [fold["auroc"] for fold in content["folds"] if fold["auroc"] is not None]
+    groups = subgroup_rows(recorded_subgroups(content), content)
+    folds = fold_rows(content) if len(content["folds"]) > 1 else []
     return LabelSection(
         name=label,
         anchor=f"label-{place}",
         content=content,
         rows=rows,
         confusion=confusion,
-        pictures=_pictures(images, values, thresholds, f"l{place}"),
-        forest=_forest(content, f"l{place}-forest") if len(content["folds"]) > 1 else None,
+        calls=said,
+        rules=rule_rows(content, evaluation),
+        squares=call_squares(said, name=f"l{place}-squares"),
+        pictures=label_pictures(
+            images,
+            {name: result.value for name, result in results.items()},
+            thresholds,
+            name=f"l{place}",
+            slug=slug,
+            evaluation=evaluation,
+            seed=seed,
+        ),
+        folds=_forest("folds", folds, slug),
         spread=(min(aurocs), max(aurocs)) if len(aurocs) > 1 else None,
         thresholds=thresholds,
         mean_probability=float(images.probabilities.mean()) if len(images.truth) else None,
-        subgroups=recorded_subgroups(content),
-        mistakes=_mistakes(table, images),
+        subgroups=_forest("subgroups", groups, slug),
+        exhibits=[exhibit(folder, label, mistake, kept) for mistake in worst_mistakes(images, most=most_mistakes)],
     )
+
+
+def _forest(kind: str, rows: Sequence[Any], slug: str) -> ForestFigure | None:
+    plot = forest(rows)
+    return ForestFigure(plot, table_file(kind, forest_table(rows), slug)) if plot else None
 
 
 def _confusion(images: Judged) -> Confusion:
@@ -190,76 +235,9 @@ def _row(name: str, recorded: Mapping[str, Any], confusion: Confusion) -> Metric
         "npv": (rejections, rejections + misses),
     }
     share = "{} of {}".format(*shares[name]) if name in shares else ""
-    return MetricRow(name, *_MEANINGS[name], _interval(recorded), share)
-
-
-def _interval(recorded: Mapping[str, Any]) -> Interval:
-    keys = ("value", "low", "high", "method", "n", "n_patients")
-    return Interval(*(recorded.get(key) for key in keys))  # type: ignore[arg-type]  # as summarise wrote them
+    return MetricRow(name, *_MEANINGS[name], read_interval(recorded), share)
 
 
 def _thresholds(run: Mapping[str, Any], label: str) -> list[float]:
     found = [(fold.get("threshold") or {}).get(label) for fold in run.get("folds") or []]
     return [float(value) for value in found if value is not None]
-
-
-def _pictures(
-    images: Judged, values: Mapping[str, float | None], thresholds: Sequence[float], name: str
-) -> list[tuple[str, Markup]]:
-    def point(first: str, second: str) -> tuple[float, float] | None:
-        pair = (values.get(first), values.get(second))
-        return None if pair[0] is None or pair[1] is None else (pair[0], pair[1])
-
-    truth, probabilities = images.truth, images.probabilities
-    if not len(truth):
-        return []
-    frozen = "dashed: frozen thresholds" if thresholds else "thresholds not recorded"
-    drawn = (
-        (
-            "ROC curve, pooled",
-            figures.roc_figure(truth, probabilities, point=point("sensitivity", "specificity"), name=f"{name}-roc"),
-        ),
-        (
-            "Precision and recall",
-            figures.precision_recall_figure(
-                truth, probabilities, point=point("sensitivity", "ppv"), name=f"{name}-precision"
-            ),
-        ),
-        (
-            "Calibration: bins of equal mass, Wilson intervals (images taken as independent)",
-            figures.calibration_figure(truth, probabilities, name=f"{name}-calibration"),
-        ),
-        (
-            f"Scores by class; {frozen}",
-            figures.score_figure(truth, probabilities, thresholds=thresholds, name=f"{name}-scores"),
-        ),
-    )
-    return [(caption, Markup(svg)) for caption, svg in drawn if svg]
-
-
-def _forest(content: Mapping[str, Any], name: str) -> Markup | None:
-    rows = [
-        ForestRow(f"fold {fold['fold']}", fold["auroc"], fold.get("auroc_low"), fold.get("auroc_high"))
-        for fold in content["folds"]
-    ]
-    pooled = content["pooled"]["auroc"]
-    rows.append(ForestRow("pooled", pooled["value"], pooled["low"], pooled["high"], emphasis=True))
-    svg = figures.forest_figure(rows, name=name)
-    return Markup(svg) if svg else None
-
-
-def _mistakes(table: pd.DataFrame, images: Judged) -> list[Mistake]:
-    """The false positives with the highest and the false negatives with the lowest probability."""
-    wrong = images.positive != images.truth
-    surprise = np.where(images.truth == 1, 1 - images.probabilities, images.probabilities)
-    chosen = []
-    for one, word in ((1, "missed"), (0, "false alarm")):
-        places = np.flatnonzero(wrong & (images.truth == one))
-        worst = places[np.argsort(-surprise[places], kind="stable")][:_MOST_MISTAKES]
-        chosen += [
-            Mistake(
-                str(table["path"].iloc[images.rows[at]]), int(images.folds[at]), float(images.probabilities[at]), word
-            )
-            for at in worst
-        ]
-    return chosen

@@ -160,8 +160,8 @@ def summarise(
         `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}}, "folds": [...],
         "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown", "subgroups",
         "intersections": see `subgroups.divided`, "operating_points": see `operating.points_of_rules`, where the table
-        has decisions by rule}}, "tasks": {T: see `grades.summarise_task`, for grades and classes}}`;
-        JSON values only, None where undefined.
+        has decisions by rule}}, "tasks": {T: see
+        `grades.summarise_task`, for grades and classes}}`; JSON values only, None where undefined.
 
     Raises:
         ManifestError: see `judged`.

@@ -8,6 +8,9 @@ from typing import Any
 
 from medres.model.card import ModelCard
 
+CARD_TEXT = "docs/README.md"
+"""Where the card in words lies in a model's folder."""
+
 
 def metadata(card: ModelCard) -> dict[str, Any]:
     """`configs/metadata.json`, after MONAI's bundle schema."""
@@ -164,8 +167,13 @@ def train(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def card_text(card: ModelCard) -> str:
-    """The model card as Markdown, from the same numbers."""
+def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """The model card as Markdown, from the same numbers.
+
+    Args:
+        card: the model's.
+        held_out: of a fold of a cross-validation, what `metrics.json` says of it, by label.
+    """
     origin = card.provenance
     start = card.weights if card.provenance.backbone.sha256 else f"**{card.weights}**"
     lines = [
@@ -194,7 +202,10 @@ def card_text(card: ModelCard) -> str:
             f"| {label} | {point.threshold:.4f} | {point.rule} | {_number(point.sensitivity)} | "
             f"{_number(point.specificity)} | {point.n} | {card.temperatures[label]:.3f} |"
         )
-    lines += ["", f"## Metrics ({card.metrics_split})", "", *_metrics(card.metrics), "", "## Limits", ""]
+    lines += ["", f"## Metrics ({card.metrics_split})", "", *_metrics(card.metrics)]
+    if held_out:
+        lines += ["", "## Metrics (the patients whom this fold held out: they chose nothing)", "", *_held_out(held_out)]
+    lines += ["", "## Limits", ""]
     lines += [f"- {limit}" for limit in card.limits]
     packages = ", ".join(f"{name} {version}" for name, version in origin.packages.items())
     lines += ["", f"Made with {packages}; commit {origin.git_commit or 'not recorded'}; {origin.device}.", ""]
@@ -210,10 +221,31 @@ def _metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str
     ]
     for label, values in metrics.items():
         for name, item in values.items():
-            interval = f"{_number(item['low'])}–{_number(item['high'])}"
+            interval = _bounds(item["low"], item["high"])
             count = f"{item['n']} ({item['n_patients']})"
             lines.append(f"| {label} | {name} | {_number(item['value'])} | {interval} | {count} | {item['method']} |")
     return lines
+
+
+def _held_out(folds: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = [
+        "| label | AUROC | interval | sensitivity | specificity | n (patients, positive) |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for label, fold in folds.items():
+        figures = " | ".join(
+            [
+                _number(fold["auroc"]),
+                _bounds(fold.get("auroc_low"), fold.get("auroc_high")),
+                *(_number(fold[name]) for name in ("sensitivity", "specificity")),
+            ]
+        )
+        lines.append(f"| {label} | {figures} | {fold['n']} ({fold['n_patients']}, {fold['n_positive']}) |")
+    return lines
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return "none" if low is None or high is None else f"{low:.3f}–{high:.3f}"
 
 
 def _number(value: float | None) -> str:

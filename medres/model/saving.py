@@ -70,6 +70,6 @@ def save_model(
     write_json(folder / "configs" / "metadata.json", bundle.metadata(complete))
     write_json(folder / "configs" / "inference.json", bundle.inference(complete))
     write_json(folder / "configs" / "train.json", bundle.train(complete))
-    write_text(folder / "docs" / "README.md", bundle.card_text(complete))
+    write_text(folder / bundle.CARD_TEXT, bundle.card_text(complete))
     write_text(folder / "LICENSE", _LICENCE)
     return complete

@@ -17,6 +17,7 @@ import numpy as np
 from medres import __version__
 from medres.cohort.duplicates import Repeat, Repeats
 from medres.cohort.indexing import Progress, list_files
+from medres.cohort.pseudonyms import pseudonym, pseudonym_key
 from medres.config import Limits
 from medres.errors import Refused
 from medres.evaluation.grades import answer_columns
@@ -26,7 +27,6 @@ from medres.model.classifier import Classifier, Scores
 from medres.records import Refusal
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
-from medres.scoring.pseudonyms import pseudonym, pseudonym_key
 from medres.tables import inert_path, refuse_inside
 from medres.training.provenance import environment, git_commit, now
 

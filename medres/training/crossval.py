@@ -16,6 +16,7 @@ import pandas as pd
 from medres.cohort.given_folds import folds_from_column
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
+from medres.cohort.pseudonyms import pseudonym_key
 from medres.cohort.splits import choose_repeat, make_folds, read_splits, splits_document, write_splits
 from medres.cohort.tasks import Task
 from medres.config import Config
@@ -23,15 +24,17 @@ from medres.errors import ManifestError, UsageError
 from medres.evaluation.grades import answer_columns
 from medres.evaluation.report import write_report
 from medres.evaluation.summary import read_table, summarise
+from medres.model.bundle import CARD_TEXT, card_text
 from medres.model.card import ModelCard
 from medres.model.classifier import Classifier, Scores
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
-from medres.tables import write_csv, write_json
+from medres.tables import write_csv, write_json, write_text
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.completing import complete
 from medres.training.distributed import Processes, joined
 from medres.training.fitting import Fitter
+from medres.training.gallery import write_gallery
 from medres.training.shortcuts import ProbedFold, probe_fold, write_shortcuts
 from medres.training.train import announced_weights, run_identity, run_record
 from medres.unfinished import resumable_folder
@@ -60,12 +63,13 @@ def cross_validate(
     folds_column: str | None = None,
     resume: bool = False,
     force: bool = False,
+    allow_burned_in: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Cross-validate a recipe on a cohort.
 
     Writes `splits.json`, `oof.csv`, `metrics.json`, `shortcuts.csv`, `shortcuts.json`, `run.json`, `refused.csv`,
-    `report.html` and `models/fold-K/` into `out`.
+    `gallery.csv` with its pictures, `report.html` with its `tables/`, and `models/fold-K/` into `out`.
 
     Args:
         manifest: the cohort.
@@ -79,6 +83,7 @@ def cross_validate(
         resume: go on with what an interrupted run left: finished folds are kept, the fold that was interrupted goes on
             after its last epoch.
         force: replace `out`.
+        allow_burned_in: keep pictures of mistakes although pixels may hold a name.
         progress: told (done, total) while images are decoded.
 
     Returns:
@@ -88,6 +93,7 @@ def cross_validate(
         UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
     """
     started = time.monotonic()
+    pseudonym_key()  # a key that cannot be used is refused now, not after hours
     checked = read_manifest(manifest, labels, root=root)
     given = _given_folds(checked, config, splits, repeat, folds_column)
     weights = announced_weights(config)
@@ -116,7 +122,11 @@ def cross_validate(
         results = [result for result in map(fitting.run, folds) if result]
         metrics: dict[str, Any] = {}
         if processes.first:
-            metrics = _conclude(folder, results, cohort, config, weights, document, seconds=time.monotonic() - started)
+            seconds = time.monotonic() - started
+            metrics = _conclude(folder, results, cohort, config, weights, document, seconds=seconds)
+            table = read_table(folder / "oof.csv")
+            write_gallery(folder, table, cohort, limits=config.limits, allow_burned_in=allow_burned_in)
+            write_report(folder)
         return processes.decide(metrics)
 
 
@@ -130,7 +140,7 @@ def _conclude(
     *,
     seconds: float,
 ) -> dict[str, Any]:
-    """Tables, figures and report of all folds; returns the content of `metrics.json`."""
+    """Tables and figures of all folds; returns the content of `metrics.json`."""
     write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
     table = read_table(folder / "oof.csv")
     metrics = summarise(table, labels=cohort.manifest.tasks, evaluation=config.evaluation, seed=config.seed)
@@ -144,7 +154,8 @@ def _conclude(
     record["flow"] = cohort.flow(judged=len(held_out))
     record["network"]["parameters"] = results[0].card.parameters
     write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
-    write_report(folder)
+    for result in results:
+        _write_card(folder, result, metrics)
     return metrics
 
 
@@ -172,6 +183,14 @@ def _given_folds(
     facts: dict[str, Any] = {name: document[name] for name in ("labels", "seed", "manifest_sha256")}
     method = f"{document['method']}; repeat {folds[0].repeat} of split file {document['sha256'][:12]}"
     return folds, splits_document(folds, **facts, method=method)
+
+
+def _write_card(folder: Path, result: _FoldResult, metrics: dict[str, Any]) -> None:
+    """Write a fold's model card again, now that its held-out patients were scored."""
+    number = result.entry["fold"]
+    labels = metrics["labels"].items()
+    found = {label: fold for label, content in labels for fold in content["folds"] if fold["fold"] == number}
+    write_text(folder / "models" / f"fold-{number}" / CARD_TEXT, card_text(result.card, held_out=found))
 
 
 def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:

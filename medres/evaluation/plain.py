@@ -1,0 +1,157 @@
+"""A run in words for people who do not read metrics: natural frequencies, caveats, and where it must not be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from medres.evaluation.checklist import NOT_MET, Item, column_values
+from medres.evaluation.formatting import bounds, figure, percent
+from medres.evaluation.rules import Elsewhere
+from medres.evaluation.subgroups import SMALLEST, UNKNOWN, age_band
+from medres.records import Interval
+
+_LEAST_PATIENTS = 100  # of either class, to judge a prediction model (Vergouwe et al. 2005; Collins et al. 2016)
+_BANDS = {band: None for years in range(0, 100, 10) if (band := age_band(str(years)))}
+_PER = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of a hundred, with an interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int  # images
+    n_patients: int
+
+    def __str__(self) -> str:
+        """For example "93 (85 to 99)"."""
+        if self.low is None or self.high is None:
+            return percent(self.value)
+        return f"{percent(self.value)} ({percent(self.low)} to {percent(self.high)})"
+
+    @property
+    def squares(self) -> int:
+        """How many of a hundred squares are marked."""
+        return round(100 * self.value)
+
+    @property
+    def rest(self) -> Share:
+        """The others of the hundred."""
+        low, high = (None if bound is None else 1 - bound for bound in (self.high, self.low))
+        return Share(1 - self.value, low, high, self.n, self.n_patients)
+
+
+@dataclass(frozen=True, slots=True)
+class Thousand:
+    """A thousand radiographs as in the cohort, sorted by truth and call; whole numbers that add up."""
+
+    found: int
+    missed: int
+    alarms: int
+    cleared: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What the calls at the frozen thresholds mean for people; parts are None where undefined."""
+
+    found: Share | None  # of positives, called
+    alarms: Share | None  # of negatives, called
+    right: Share | None  # of calls, positive: at the cohort's prevalence
+    thousand: Thousand | None
+    elsewhere: Sequence[Elsewhere]  # at other prevalences, rarest first
+
+
+def calls(
+    sensitivity: Interval,
+    specificity: Interval,
+    ppv: Interval,
+    prevalence: float | None,
+    others: Sequence[Elsewhere] = (),
+) -> Calls:
+    """Sensitivity, specificity and PPV, at this prevalence and maybe at others, as natural frequencies."""
+    found, cleared, right = (_share(one) for one in (sensitivity, specificity, ppv))
+    thousand = None
+    if found and cleared and prevalence is not None:
+        positives = round(_PER * prevalence)
+        hits, rejected = round(positives * found.value), round((_PER - positives) * cleared.value)
+        thousand = Thousand(hits, positives - hits, _PER - positives - rejected, rejected)
+    return Calls(found, cleared.rest if cleared else None, right, thousand, others)
+
+
+def _share(interval: Interval) -> Share | None:
+    if interval.value is None:
+        return None
+    return Share(interval.value, interval.low, interval.high, interval.n, interval.n_patients)
+
+
+def caveats(
+    items: Sequence[Item], pooled: Mapping[str, Mapping[str, Interval]], *, random_start: bool, folds_undefined: int
+) -> list[str]:
+    """What weighs most against the figures, the gravest first.
+
+    Args:
+        items: the checklist.
+        pooled: the pooled metrics of every label.
+        random_start: the network started without pretraining.
+        folds_undefined: folds in which an AUROC could not be computed.
+    """
+    unmet = [item for item in items if item.caveat and item.state == NOT_MET]
+    found = [item.answer for item in sorted(unmet, key=lambda item: item.caveat)]
+    for label, metrics in pooled.items():
+        found += _few(label, metrics) + _uncalibrated(label, metrics)
+    if folds_undefined:
+        found.append(f"In {folds_undefined} folds one class is missing, so that they have no AUROC.")
+    if random_start:
+        found.append("The network started from random weights; pretrained ones usually do better on small cohorts.")
+    return found
+
+
+def _few(label: str, metrics: Mapping[str, Interval]) -> list[str]:
+    positives, negatives = metrics["sensitivity"], metrics["specificity"]
+    word, rarer = min((("positive", positives), ("negative", negatives)), key=lambda pair: pair[1].n_patients)
+    if rarer.n_patients >= _LEAST_PATIENTS:
+        return []
+    return [
+        f"Only {rarer.n_patients} patients have an image that is {word} for “{label}”; {_LEAST_PATIENTS} is the least "
+        "usually asked for before such figures are trusted."
+    ]
+
+
+def _uncalibrated(label: str, metrics: Mapping[str, Interval]) -> list[str]:
+    slope, intercept = metrics["calibration_slope"], metrics["calibration_intercept"]
+    if _holds(slope, 1.0) and _holds(intercept, 0.0):
+        return []
+    return [
+        f"A probability of “{label}” is no percentage here: calibration slope {figure(slope.value)} ({bounds(slope)}; "
+        f"right is 1), intercept {figure(intercept.value)} ({bounds(intercept)}; right is 0), n = {slope.n}."
+    ]
+
+
+def _holds(interval: Interval, value: float) -> bool:
+    return interval.low is None or interval.high is None or interval.low <= value <= interval.high
+
+
+def exclusions(run: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
+    """Where a model of this run must not be used."""
+    found = ["To diagnose, triage or treat a patient: this is research software, no medical device."]
+    if run.get("kind") != "external validation":
+        found.append("In another hospital than that of these images, before it was tested there.")
+    if not column_values(table, "PatientAge"):
+        found.append("On children: the ages of these patients are not recorded.")
+    else:
+        patients = table.assign(band=[age_band(str(age)) for age in table["PatientAge"].fillna("")])
+        counts = patients.groupby("band")["PatientID"].nunique()
+        few = [f"{band} ({counts.get(band, 0)})" for band in _BANDS if counts.get(band, 0) < SMALLEST]
+        if few:
+            found.append(f"At ages of which fewer than {SMALLEST} patients were seen: {', '.join(few)}.")
+    views = column_values(table, "ViewPosition")
+    if views and UNKNOWN not in views:
+        found.append(f"On other views than {', '.join(views[:6])}{' and others' if len(views) > 6 else ''}.")
+    return found

@@ -1,0 +1,65 @@
+"""What each frozen threshold reaches, and what a call would mean elsewhere, as `metrics.json` says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medres.config import Evaluation
+from medres.records import Interval
+
+SHOWN = ("sensitivity", "specificity", "ppv", "npv")
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """One rule that chose a threshold, with what its calls reached."""
+
+    title: str
+    decides: bool  # whether the model decides by it
+    figures: Mapping[str, Interval]  # by name of SHOWN
+    n_called: int
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What calls would mean where the finding is rarer or commoner."""
+
+    prevalence: float
+    ppv: Interval
+    npv: Interval
+
+
+def rule_rows(content: Mapping[str, Any], evaluation: Evaluation) -> list[RuleRow]:
+    """Every rule of a label's part of `metrics.json`; none where it records none."""
+    words = {
+        "youden": "best Youden index",
+        "sensitivity": f"sensitivity ≥ {evaluation.operating_target:g}",
+        "specificity": f"specificity ≥ {evaluation.operating_target:g}",
+    }
+    return [
+        RuleRow(
+            words.get(rule, rule),
+            rule == evaluation.operating_point,
+            {name: read_interval(point[name]) for name in SHOWN},
+            point["n_called"],
+        )
+        for rule, point in (content.get("operating_points") or {}).items()
+    ]
+
+
+def elsewhere(content: Mapping[str, Any], evaluation: Evaluation) -> Sequence[Elsewhere]:
+    """PPV and NPV of the rule that decides at the prevalences that `metrics.json` states, rarest first."""
+    point = (content.get("operating_points") or {}).get(evaluation.operating_point) or {}
+    found = [
+        Elsewhere(float(prevalence), read_interval(values["ppv"]), read_interval(values["npv"]))
+        for prevalence, values in (point.get("at_prevalence") or {}).items()
+    ]
+    return sorted(found, key=lambda one: one.prevalence)
+
+
+def read_interval(recorded: Mapping[str, Any]) -> Interval:
+    """An interval as `summarise` wrote it."""
+    keys = ("value", "low", "high", "method", "n", "n_patients")
+    return Interval(*(recorded.get(key) for key in keys))  # type: ignore[arg-type]

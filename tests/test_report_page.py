@@ -1,0 +1,141 @@
+"""The report as people meet it: a real Chromium at the width of a phone, of a desk, and of a sheet of paper."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from medres.config import load_config
+from medres.evaluation.report import write_report
+from medres.evaluation.summary import read_table, summarise
+from medres.tables import write_csv, write_json
+from tests.runs import write_gallery_files, write_run
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
+PAPER = 680  # CSS pixels between the margins of an A4 sheet
+SCREENS = [(390, "screen"), (1280, "screen"), (PAPER, "print")]
+
+CLIPPED = """([width, scrolls]) => [...document.querySelectorAll('body *')]
+  .filter(e => !(scrolls && e.closest('.scroll')) && !e.classList.contains('unseen'))
+  .filter(e => { const box = e.getBoundingClientRect(); return box.right > width + 0.5 || box.left < -0.5; })
+  .map(e => e.tagName + ' ' + e.textContent.trim().slice(0, 60))"""
+HIDDEN = """() => [...document.querySelectorAll('main *, header *')]
+  .filter(e => !e.closest('.unseen, svg') && !e.classList.contains('scroll'))
+  .filter(e => ['hidden', 'clip', 'auto', 'scroll'].includes(getComputedStyle(e).overflowX))
+  .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.tagName + ' ' + e.textContent.trim().slice(0, 60))"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One label, with a gallery."""
+    folder = write_run(tmp_path_factory.mktemp("page") / "run")
+    write_gallery_files(folder, "effusion")
+    return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six labels with names that do not break, and groups with long ones."""
+    folder = write_run(tmp_path_factory.mktemp("crowded") / "run")
+    table = read_table(folder / "oof.csv")
+    labels = ["effusion", "Enlarged_Cardiomediastinum", *(f"support_devices_and_more_{place}" for place in range(4))]
+    for label in labels[1:]:
+        for kind in ("label", "logit", "prob", "positive"):
+            table[f"{kind}_{label}"] = table[f"{kind}_effusion"].sample(frac=1, random_state=len(label)).to_numpy()
+    table["Manufacturer"] = "Röntgenapparatebaugesellschaft_mit_beschränkter_Haftung"
+    write_csv(folder / "oof.csv", table)
+    evaluation = load_config("quick", ["evaluation.replicates=100"]).evaluation
+    write_json(
+        folder / "metrics.json",
+        summarise(read_table(folder / "oof.csv"), labels=labels, evaluation=evaluation, seed=0),
+    )
+    return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, path: Path, width: int, media: str) -> tuple[Page, list[str]]:
+    """The page without script, and all that went wrong or was asked for besides the page itself."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=True)
+    page, problems = context.new_page(), []
+    address = path.as_uri()
+    page.on("console", lambda message: problems.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda one: None if one.url.startswith((address, "data:")) else problems.append(one.url))
+    page.emulate_media(media=media)  # type: ignore[arg-type]
+    page.goto(address)
+    return page, problems
+
+
+@pytest.mark.parametrize(("width", "media"), SCREENS)
+@pytest.mark.parametrize("kind", ["report", "crowded"])
+def test_nothing_is_clipped_and_nothing_is_fetched(
+    browser: Browser, request: pytest.FixtureRequest, kind: str, width: int, media: str
+) -> None:
+    page, problems = opened(browser, request.getfixturevalue(kind), width, media)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CLIPPED, [width, media == "screen"]) == []
+    assert page.evaluate(HIDDEN) == []
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    assert problems == []
+    page.context.close()
+
+
+def test_on_a_desk_the_first_screen_holds_result_meaning_and_caveats(browser: Browser, report: Path) -> None:
+    page, _ = opened(browser, report, 1280, "screen")
+    for words in ("AUROC: how well it ranks", "misses", "wrongly", "Not for diagnostic use.", "What speaks against it",
+                  "Where it must not be used"):  # fmt: skip
+        box = page.get_by_text(words).first.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 900, words
+    page.context.close()
+
+
+def test_it_reads_the_same_without_script(browser: Browser, report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto(report.as_uri())
+    page, _ = opened(browser, report, 1280, "screen")
+    assert plain.locator("main").inner_text() == page.locator("main").inner_text()
+    context.close()
+    page.context.close()
+
+
+def test_the_copy_of_a_table_in_the_page_can_be_saved_without_the_folder(
+    browser: Browser, report: Path, tmp_path: Path
+) -> None:
+    alone = Path(shutil.copy(report, tmp_path / "alone.html"))
+    page, _ = opened(browser, alone, 1280, "screen")
+    with page.expect_download() as download:
+        page.get_by_text("save the copy in this page").first.click()
+    name = download.value.suggested_filename
+    assert Path(download.value.path()).read_bytes() == (report.parent / "tables" / name).read_bytes()
+    page.context.close()
+
+
+def test_it_prints_on_pages_and_breaks_no_figure(browser: Browser, report: Path) -> None:
+    page, _ = opened(browser, report, 1280, "print")
+    data = page.pdf(format="A4", prefer_css_page_size=True)
+    assert data.startswith(b"%PDF")
+    pages = len(re.findall(rb"/Type /Page\b", data))
+    assert 5 < pages < 40
+    unbroken = page.evaluate(
+        "[...document.querySelectorAll('figure:not(.forest):not(.flowchart), tr, .card, .gallery li')]"
+        ".every(e => getComputedStyle(e).breakInside === 'avoid')"
+    )
+    assert unbroken
+    page.context.close()
