@@ -160,6 +160,8 @@ class _Part:
 
 
 def _parts(samples: Sequence[Sample]) -> list[_Part]:
+    if not samples:
+        return []
     groups = {id(sample.groups): sample.groups for sample in samples}  # most often the same object: sorted once
     known = {
         key: np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
@@ -197,7 +199,7 @@ def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], 
 
 
 def _draw(parts: Sequence[_Part], replicates: int, seed: int) -> NDArray[np.float64]:
-    """(parts, replicates)."""
+    """What each part gives in each resample of all patients, (parts, replicates)."""
     found = np.full((len(parts), replicates), np.nan)
     ready = [(row, part) for row, part in enumerate(parts) if part.kernel]
     if not ready:
