@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 SIDE = 64
 """Pixels of a side of the images that are compared: enough to tell exposures apart, little to keep."""
 
-NEAR_DUPLICATE = 0.91
+NEAR_DUPLICATE = 0.92
 """Correlation after alignment from which two images are near-duplicates.
 
-Between different patients the likeliest pairs reach 0.86 in 1,000 chest radiographs of 64 × 64 pixels (NIH
-ChestX-ray14) and 0.91 in 2,800 knee radiographs (OAI), which resemble each other most. Of copies with up to a tenth of
-each side cut off, 97 to 99 in 100 lie above; of copies compressed as JPEG at quality 40 to 80, 99 in 100; so do some
-radiographs of one patient taken soon after each other, which leak between PatientIDs just as well.
+Between different patients the likeliest pairs reach 0.87 in 1,000 chest radiographs of 64 × 64 pixels (NIH
+ChestX-ray14) and 0.915 in 2,800 knee radiographs (OAI), which resemble each other most. Of 600 copies of each cohort
+(up to a tenth of each side cut off; JPEG of quality 40 to 80; contrast changed by a quarter and brightness by a tenth)
+599 and 591 lie above. So do some radiographs that one patient had soon after each other: under two PatientIDs they leak
+just as well.
 """
 
 _CELLS = 16  # cells of a side of the square, of which the perceptual hash leaves the outermost two out:
@@ -39,6 +40,7 @@ _STEPS = 30  # most of an alignment
 _WORTH_ALIGNING = 0.8  # after an alignment at half the size: what correlates less is no copy
 _BLOCK = 256  # images compared with all others at a time
 _BORDER = 0.02  # of the brightest pixel: what counts as black around an image
+_MARGIN = 4  # pixels along the border of what an image shows: a crop ends there, and edges spread that far
 _SHARED = 0.4  # part of the square that both images must show
 
 Window = tuple[float, float, float]
@@ -96,7 +98,7 @@ def similar_images(
 
 def _proposals(pixels: NDArray[np.uint16], patients: Sequence[str]) -> list[_Proposal]:
     """Pairs worth aligning, one of each, in the direction that fits better."""
-    names = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1]
+    owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1]
     whole = np.concatenate([_hashes(pixels[part], WINDOWS[:1])[:, 0] for part in _parts(len(pixels))])
     best: dict[tuple[int, int], _Proposal] = {}
     for part in _parts(len(pixels)):
@@ -104,7 +106,7 @@ def _proposals(pixels: NDArray[np.uint16], patients: Sequence[str]) -> list[_Pro
         likeness = hashes[:, 0] @ whole.T
         for window in range(1, len(WINDOWS)):
             np.maximum(likeness, hashes[:, window] @ whole.T, out=likeness)
-        same = names[part][:, None] == names[None, :]
+        same = owner[part][:, None] == owner[None, :]
         for group in (np.where(same, -1.0, likeness), np.where(same, likeness, -1.0)):
             for row, column in _strongest(group):
                 one, other, value = part.start + row, column, float(group[row, column])
@@ -156,7 +158,8 @@ def aligned_correlation(whole: NDArray[np.uint16], cropped: NDArray[np.uint16], 
     """
     masks = [_content_mask(image) for image in (whole, cropped)]
     details = [_details(image, _DETAIL) for image in (whole, cropped)]
-    found = _aligned([_halved(image) for image in details], _halved(masks[1]), _at_scale(_matrix(window), 0.5))
+    coarse = [_halved(_details(image, _WINDOW)) for image in (whole, cropped)]  # which lead astray less
+    found = _aligned(coarse, _halved(masks[1]), _at_scale(_matrix(window), 0.5))
     rough = _at_scale(found, 2.0)
     value = _correlation(details, masks, rough)
     if value < _WORTH_ALIGNING:
@@ -216,10 +219,10 @@ def _content(image: NDArray[np.uint16]) -> tuple[int, int, int, int]:
 
 
 def _content_mask(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """255 where the image shows something, without its outermost two pixels."""
+    """255 where the image shows something, without a margin."""
     mask = np.zeros(image.shape, np.uint8)
     top, bottom, left, right = _content(image)
-    mask[top + 2 : max(bottom - 2, 0), left + 2 : max(right - 2, 0)] = 255
+    mask[top + _MARGIN : max(bottom - _MARGIN, 0), left + _MARGIN : max(right - _MARGIN, 0)] = 255
     return mask
 
 
