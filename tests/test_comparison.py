@@ -22,7 +22,7 @@ from medres.evaluation.comparison_page import Point, front, sentences
 from medres.evaluation.intervals import bootstrap_difference
 from medres.tables import read_json, write_csv, write_json
 from medres.training.compare import compare_runs
-from tests.conftest import Medres
+from tests.conftest import TINY, Medres
 from tests.test_cli import refusal
 from tests.test_report import _Page, visible, write_run
 from tests.test_summary import out_of_fold
@@ -282,6 +282,27 @@ def test_a_planted_difference_is_said_in_one_sentence_and_a_second_look_says_the
     assert "already exists" in refusal(medres(*arguments), 2)
     assert medres(*arguments, "--force").returncode == 0
     assert (tmp_path / "out" / "comparison.json").read_bytes() == first
+
+
+def test_runs_of_crossval_on_the_same_splits_compare_as_they_are(
+    medres: Medres, small_run: Path, small_cohort: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "short"
+    done = medres(
+        "crossval", small_cohort, "--label", "disc", "--out", short, "--splits", small_run / "splits.json", *TINY,
+        "--set=training.stages=[{epochs: 1}]",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    content = compare_runs([small_run, short], out=tmp_path / "out", device="cpu")
+    assert [item["name"] for item in content["candidates"]] == [small_run.name, "short"]
+    assert list(content["candidates"][1]["peculiar"]) == ["training.stages"]
+    recorded = read_json(small_run / "metrics.json")["labels"]["disc"]["pooled"]
+    for metric in ("auroc", "average_precision", "brier"):
+        assert content["values"]["disc"][metric][small_run.name] == [pytest.approx(recorded[metric]["value"])]
+    cost = content["candidates"][0]["cost"]
+    assert cost["parameters"] == read_json(small_run / "run.json")["network"]["parameters"]
+    assert cost["training_seconds"] == read_json(small_run / "run.json")["seconds"]
+    assert cost["relative_time"] == 1
 
 
 def test_two_seeds_of_one_recipe_are_one_candidate_and_a_tie(medres: Medres, runs: Path, tmp_path: Path) -> None:
