@@ -22,6 +22,7 @@ INTERNAL = Facts(
     random_start=False,
     has_flow=True,
     has_gallery=True,
+    has_shift=False,
     uncertain_policy="ignore",
 )
 LEAST = replace(INTERNAL, sites=[], blank_columns=list(COLUMNS), has_flow=False, has_gallery=False, random_start=True)

@@ -42,6 +42,7 @@ class Facts:
     random_start: bool
     has_flow: bool
     has_gallery: bool
+    has_shift: bool  # how an external cohort differs from the training cohort
     uncertain_policy: str
 
 
@@ -71,6 +72,7 @@ def facts(run: Mapping[str, Any], table: pd.DataFrame, *, random_start: bool, ga
         random_start=random_start,
         has_flow="rows" in flow and "used" in flow,
         has_gallery=gallery,
+        has_shift=bool(run.get("shift")),
         uncertain_policy=str(training.get("uncertain") or "not recorded"),
     )
 
@@ -112,6 +114,8 @@ def _start(known: Facts) -> tuple[str, str]:
 
 
 def _shift(known: Facts) -> tuple[str, str]:
+    if known.external and known.has_shift:
+        return MET, "Shown beside the figures."
     if known.external:
         return NOT_MET, "How this cohort differs from the training cohort is not shown here."
     return NOT_APPLICABLE, "Both are parts of one cohort."

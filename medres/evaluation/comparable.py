@@ -12,7 +12,8 @@ import pandas as pd
 
 from medres.cohort.splits import read_splits
 from medres.errors import UsageError
-from medres.evaluation.report import network_name, read_run
+from medres.evaluation.page import network_name
+from medres.evaluation.report import read_run
 from medres.tables import sha256_file, sha256_json
 
 _NOT_THE_RECIPE = ("seed", "name", "tracking")
