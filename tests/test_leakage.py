@@ -15,9 +15,18 @@ from hypothesis import strategies as st
 from medres.cohort.cache import CachedImage
 from medres.cohort.identifiers import similar_patients
 from medres.cohort.leakage import find_leaks
-from medres.cohort.similarity import NEAR_DUPLICATE, SIDE, aligned_correlation, similar_images
+from medres.cohort.similarity import (
+    CERTAIN,
+    NEAR_DUPLICATE,
+    SIDE,
+    Likeness,
+    aligned_correlation,
+    similar_images,
+    threshold,
+)
 from medres.evaluation.metadata import readable_labels
 from medres.imaging.reading import read_radiograph
+from medres.imaging.synthesis import synthesise_cohort
 from medres.records import ManifestRow
 from tests.conftest import SHARED, Medres, needs_shared
 from tests.phantoms import write_cohort, write_radiograph
@@ -272,3 +281,33 @@ def test_columns_that_know_nothing_are_not_named_even_where_patients_repeat() ->
     for seed in range(20):
         table = columns(seed=seed)[["PatientID", "label_mass", "InstitutionName", "Room"]]
         assert readable_labels(table.assign(Bed=table["PatientID"]), header=["Bed"]) == ()
+
+
+def likenesses(usual: float, spread: float, *, images: int = 300, copies: int = 0) -> list[Likeness]:
+    """Each image with three others of other patients, and some with a copy of themselves."""
+    generator = np.random.default_rng(0)
+    values = np.tanh(generator.normal(np.arctanh(usual), spread, size=(images, 3)))
+    pairs = [
+        Likeness(image, images + image * 3 + place, float(value))
+        for image, row in enumerate(values)
+        for place, value in enumerate(row)
+    ]
+    return pairs + [Likeness(image, 10_000 + image, 0.99) for image in range(copies)]
+
+
+@pytest.mark.parametrize("copies", [0, 30, 300])
+def test_a_copy_stands_out_of_its_own_cohort_however_many_there_are(copies: int) -> None:
+    least = threshold(likenesses(0.85, 0.2, copies=copies))
+    assert NEAR_DUPLICATE < least <= CERTAIN
+    assert threshold(likenesses(0.7, 0.1, copies=copies)) == NEAR_DUPLICATE
+    assert threshold(likenesses(0.97, 0.3, copies=copies)) == CERTAIN
+
+
+def test_phantoms_resemble_each_other_and_are_not_accused(medres: Medres, tmp_path: Path) -> None:
+    synthesise_cohort(tmp_path / "cohort", patients=30, seed=3)
+    manifest = tmp_path / "manifest.csv"
+    labels = tmp_path / "cohort" / "labels.csv"
+    assert medres("index", tmp_path / "cohort" / "images", "--labels", labels, "--out", manifest).returncode in (0, 3)
+    done = medres("check", manifest)
+    assert done.returncode == 0, done.stdout
+    assert "two PatientIDs" not in done.stdout

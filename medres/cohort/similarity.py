@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 SIDE = 64
 """Pixels of a side of the images that are compared: enough to tell exposures apart, little to keep."""
@@ -25,9 +26,14 @@ Between different patients the likeliest pairs reach 0.87 in 1,000 chest radiogr
 ChestX-ray14) and 0.915 in 2,800 knee radiographs (OAI), which resemble each other most. Of 600 copies of each cohort
 (up to a tenth of each side cut off; JPEG of quality 40 to 80; contrast changed by a quarter and brightness by a tenth)
 599 and 591 lie above. So do some radiographs that one patient had soon after each other: under two PatientIDs they leak
-just as well.
+just as well. A cohort whose patients resemble each other more raises it: see `threshold`.
 """
 
+CERTAIN = 0.98
+"""Correlation from which two images are near-duplicates in any cohort."""
+
+_STANDING_OUT = 4.0  # standard deviations of Fisher's z above the usual likeness of different patients
+_FEWEST = 50  # pairs that tell what is usual
 _CELLS = 16  # cells of a side of the square, of which the perceptual hash leaves the outermost two out:
 _EDGE = 2  # there a crop that is not square shows padding
 _WINDOW = (1.0, 4.0)  # pixels: Gaussians whose difference is hashed: coarse, so that a small shift matters little
@@ -85,15 +91,40 @@ def similar_images(
         progress: told (done, total) while pairs are aligned.
     """
     proposals = _proposals(pixels, patients)
-    found = []
+    pairs = []
     for number, proposal in enumerate(proposals, start=1):
         value = aligned_correlation(pixels[proposal.whole], pixels[proposal.cropped], WINDOWS[proposal.window])
-        if value >= NEAR_DUPLICATE:
-            first, second = sorted((proposal.whole, proposal.cropped))
-            found.append(Likeness(first, second, value))
+        pairs.append(Likeness(*sorted((proposal.whole, proposal.cropped)), value))
         if progress:
             progress(number, len(proposals))
+    least = threshold([pair for pair in pairs if patients[pair.first] != patients[pair.second]])
+    found = [pair for pair in pairs if pair.correlation >= least]
     return tuple(sorted(found, key=lambda pair: (-pair.correlation, pair.first, pair.second)))
+
+
+def threshold(between: Sequence[Likeness]) -> float:
+    """The correlation from which a pair is reported, between NEAR_DUPLICATE and CERTAIN.
+
+    A copy stands out of its own cohort. What is usual there, pairs of different patients tell of which neither image
+    has its best partner in the other: a cohort in which every image has a copy must not make copies usual. Medians and
+    the upper decile of Fisher's z stand for the normal distribution that few copies do not disturb.
+
+    Args:
+        between: pairs of images of different patients.
+
+    >>> threshold([Likeness(0, 1, 0.99)])
+    0.92
+    """
+    best: dict[int, float] = {}
+    for pair in between:
+        for image in (pair.first, pair.second):
+            best[image] = max(best.get(image, 0.0), pair.correlation)
+    usual = [pair.correlation for pair in between if pair.correlation < min(best[pair.first], best[pair.second])]
+    if len(usual) < _FEWEST:
+        return NEAR_DUPLICATE
+    middle, high = np.quantile(np.arctanh(np.clip(usual, 0, 0.999)), [0.5, 0.9])
+    limit = float(np.tanh(middle + _STANDING_OUT * (high - middle) / norm.ppf(0.9)))
+    return min(max(limit, NEAR_DUPLICATE), CERTAIN)
 
 
 def _proposals(pixels: NDArray[np.uint16], patients: Sequence[str]) -> list[_Proposal]:
