@@ -16,6 +16,7 @@ from medres.config import Evaluation
 from medres.errors import ManifestError
 from medres.evaluation import metrics
 from medres.evaluation.intervals import bootstrap
+from medres.evaluation.operating import points_of_rules
 from medres.evaluation.subgroups import COLUMNS, Subgroup, recorded_subgroups
 from medres.evaluation.summary import METRICS, read_table, summarise
 from medres.tables import write_csv, write_json
@@ -142,10 +143,22 @@ def test_predictive_values_without_a_class_or_a_call_are_undefined() -> None:
     assert never["ppv"]["method"] == "undefined: nothing was called positive"
     assert never["at_prevalence"]["0.05"]["ppv"]["value"] is None
     assert never["at_prevalence"]["0.05"]["npv"]["value"] == pytest.approx(0.95)
-    assert never["at_prevalence"]["0.05"]["npv"]["low"] is None
+    assert never["at_prevalence"]["0.05"]["npv"]["low"] < 0.95 < never["at_prevalence"]["0.05"]["npv"]["high"]
     table["label_effusion"] = "0"
     stated = summary(table)["operating_points"]["youden"]["at_prevalence"]["0.2"]["ppv"]
     assert (stated["value"], stated["method"]) == (None, "undefined: a class is missing, or nothing was called so")
+
+
+def test_a_perfect_specificity_is_no_promise_at_another_prevalence() -> None:
+    labels, patients = np.repeat([1, 0], 40), np.arange(80).astype(str)
+    called = np.where(np.arange(80) < 34, 1, 0)
+    found = points_of_rules(labels, {"youden": called}, patients, evaluation=Evaluation(replicates=200), seed=0)
+    rare = found["youden"]["at_prevalence"]["0.01"]["ppv"]
+    low = {name: found["youden"][name]["low"] for name in ("sensitivity", "specificity")}
+    assert rare["value"] == 1
+    assert rare["low"] == pytest.approx(metrics.ppv_at(0.01, **low))
+    assert rare["low"] < 0.2
+    assert "bounds of sensitivity and specificity" in rare["method"]
 
 
 def test_a_known_image_without_a_decision_of_a_rule_is_refused() -> None:
