@@ -94,7 +94,8 @@ def similar_images(
     pairs = []
     for number, proposal in enumerate(proposals, start=1):
         value = aligned_correlation(pixels[proposal.whole], pixels[proposal.cropped], WINDOWS[proposal.window])
-        pairs.append(Likeness(*sorted((proposal.whole, proposal.cropped)), value))
+        first, second = sorted((proposal.whole, proposal.cropped))
+        pairs.append(Likeness(first, second, value))
         if progress:
             progress(number, len(proposals))
     least = threshold([pair for pair in pairs if patients[pair.first] != patients[pair.second]])
