@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from medres.training.checkpoints import Checkpoints
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from tests.phantoms import blob
+
+
+@pytest.fixture(autouse=True)
+def signals_arrive() -> Iterator[None]:
+    """A test run that was started in the background ignores Ctrl-C; these tests do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 STATE = {"network": {"w": torch.arange(5.0)}, "epoch": 3, "history": [{"loss": 0.5, "auroc": None}]}
 

@@ -99,6 +99,7 @@ def test_everything_on_the_card_is_filled(small_model: Path) -> None:
         "weights_sha256",
         "input_range",
         "negative_focusing",
+        "mlflow",
     }
     assert card["weights_sha256"]  # of the model's own tensors; that of a checkpoint to start from is optional
 
