@@ -101,7 +101,7 @@ class Explanation:
     model_id: str
     label: str
     heatmap: NDArray[np.float32]  # native rows × columns, >= 0, logit units
-    strength: float  # the map's maximum, logit units
+    strength: float  # of the map's strongest cell, logit units
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,14 +230,15 @@ def test_a_picture_has_square_pixels_and_fits(rows: int, columns: int, aspect: f
 def test_a_heatmap_keeps_its_absolute_scale() -> None:
     weak = np.full((50, 40), 0.5, dtype=np.float32)
     cells = [
-        np.frombuffer(zlib.decompress(encode_heatmap(part * weak, scale=2.0).cells), np.uint8) for part in (1, 2, 8)
+        np.frombuffer(zlib.decompress(encode_heatmap(part * weak, scale=2.0, strength=1.0).cells), np.uint8)
+        for part in (1, 2, 8)
     ]
     assert [int(values.max()) for values in cells] == [64, 128, 255]
 
 
 def test_a_message_holds_its_parts_in_order() -> None:
     picture = encode_picture(np.eye(5, dtype=np.float32))
-    grid = encode_heatmap(np.eye(5, dtype=np.float32), scale=1.0)
+    grid = encode_heatmap(np.eye(5, dtype=np.float32), scale=1.0, strength=1.0)
     message = pack(picture, grid, {"label": "Ödem"})
     length = int.from_bytes(message[:4], "little")
     header = json.loads(message[4 : 4 + length])

@@ -84,7 +84,7 @@ def assert_same(one: Fitted, other: Fitted) -> None:
     assert one.best_epoch == other.best_epoch
 
 
-@pytest.mark.parametrize(("epoch", "before"), [(1, False), (2, False), (3, True), (4, False), (5, True), (7, False)])
+@pytest.mark.parametrize(("epoch", "before"), [(1, False), (3, True), (4, False), (7, False)])
 def test_an_interrupted_training_becomes_bit_for_bit_what_it_would_have_become(
     uninterrupted: Fitted, tmp_path: Path, epoch: int, before: bool
 ) -> None:
@@ -136,7 +136,7 @@ def test_a_second_signal_ends_a_training_at_once(tmp_path: Path, monkeypatch: py
 def test_a_training_that_is_interrupted_again_and_again_still_ends_the_same(
     uninterrupted: Fitted, tmp_path: Path
 ) -> None:
-    for _ in range(6):
+    for _ in range(4):
         with pytest.raises(InterruptedTrainingError):
             trained(Killed(tmp_path, 1))
     assert_same(trained(Checkpoints(tmp_path)), uninterrupted)

@@ -106,6 +106,7 @@ def test_two_processes_have_the_loss_curve_of_one_with_the_same_batches(
     assert read_json(both / "splits.json") == read_json(alone / "splits.json")
 
 
+@pytest.mark.sweep
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_two_processes_that_were_ended_go_on_to_the_same_end(
     asked: tuple[object, ...], both: Path, tmp_path: Path

@@ -156,10 +156,10 @@ class Worklist:
             case=case,
             picture=encode_picture(radiograph.pixels, pixel_aspect_ratio=radiograph.pixel_aspect_ratio),
             heatmaps={
-                label: encode_heatmap(
-                    self.model.explain(radiograph, label=label).heatmap, scale=self.model.heatmap_scale(label)
+                found.label: encode_heatmap(
+                    found.heatmap, scale=self.model.heatmap_scale(found.label), strength=found.strength
                 )
-                for label in self.labels
+                for found in (self.model.explain(radiograph, label=label) for label in self.labels)
             },
         )
         with self._lock:

@@ -38,7 +38,7 @@ class HeatmapGrid:
     rows: int
     columns: int
     cells: bytes  # deflated uint8: 255 × min(heatmap ÷ scale, 1)
-    strength: float  # the heatmap's maximum, logit units
+    strength: float  # of the strongest cell, logit units
     scale: float  # what is drawn as full colour, logit units; the same for every image
 
 
@@ -61,18 +61,19 @@ def encode_picture(pixels: NDArray[np.float32], *, pixel_aspect_ratio: float = 1
     return Picture(rows, columns, zlib.compress(levels.tobytes(), 1))
 
 
-def encode_heatmap(heatmap: NDArray[np.float32], *, scale: float) -> HeatmapGrid:
+def encode_heatmap(heatmap: NDArray[np.float32], *, scale: float, strength: float) -> HeatmapGrid:
     """A heatmap (rows, columns) in logit units as a HeatmapGrid that covers the same picture.
 
     Args:
         heatmap: ≥ 0, logit units.
         scale: what is drawn as full colour, logit units.
+        strength: as the Explanation says it: the strongest cell, which may lie between two pixels.
     """
     shrink = min(1.0, HEATMAP_SIDE / max(heatmap.shape))
     rows, columns = (max(1, round(side * shrink)) for side in heatmap.shape)
     small = cv2.resize(heatmap, (columns, rows), interpolation=cv2.INTER_AREA)
     cells = np.rint(np.clip(np.asarray(small) / scale, 0, 1) * 255).astype(np.uint8)
-    return HeatmapGrid(rows, columns, zlib.compress(cells.tobytes(), 6), float(heatmap.max()), scale)
+    return HeatmapGrid(rows, columns, zlib.compress(cells.tobytes(), 6), strength, scale)
 
 
 def colours() -> list[int]:
