@@ -191,7 +191,7 @@ def test_what_is_undefined_stays_undefined() -> None:
         assert found["verdict"]["anatomy"] == "undefined"
 
 
-def write_site_cohort(folder: Path, *, planted: bool, patients: int = 48) -> Path:
+def write_site_cohort(folder: Path, *, planted: bool, patients: int = 60) -> Path:
     """Discs in the middle; with `planted` nine of ten positives come from site B, whose images bear a marker."""
     lines = ["path,PatientID,SOPInstanceUID,ward,label_disc"]
     for number in range(2 * patients):
