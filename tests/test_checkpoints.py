@@ -17,6 +17,7 @@ from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
+from medres.training.interruption import Interruption
 from tests.phantoms import blob
 
 
@@ -119,6 +120,13 @@ def test_a_signal_keeps_the_step_that_was_being_done(
     assert steps == [(0, 2), (3, 0), (3, 1), (5, 0)]
     assert_same(trained(Checkpoints(tmp_path)), uninterrupted)
     assert drawn == 21  # no step was done twice
+
+
+def test_a_signal_that_nobody_looked_for_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.asked
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_second_signal_ends_a_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from medres.errors import ModelError, UsageError
 from medres.evaluation.summary import read_table
 from medres.imaging.preprocessing import preprocess
 from medres.model.card import ModelCard
-from medres.tables import sha256_file, sha256_json
+from medres.tables import sha256_file
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
 
@@ -57,8 +57,6 @@ def test_an_altered_card_is_refused(copy: Path, change: tuple[str, object]) -> N
 
 def test_weights_that_compute_something_else_fail_the_self_check(copy: Path) -> None:
     from safetensors.numpy import load_file, save_file
-
-    from medres.model.card import ModelCard
 
     tensors = load_file(copy / "models/model.safetensors")
     save_file({**tensors, "head.bias": tensors["head.bias"] + 0.5}, copy / "models/model.safetensors")
@@ -169,16 +167,6 @@ def test_every_rule_s_threshold_is_frozen_in_the_card_the_run_and_the_table(smal
         each = [card.points_by_rule["disc"][rule].threshold for card in cards]
         assert point.threshold == pytest.approx(np.mean(each))
         assert (point.sensitivity, point.specificity) == (None, None)
-
-
-def test_a_model_saved_before_there_were_three_rules_still_loads(copy: Path) -> None:
-    card = ModelCard.model_validate_json((copy / "medres.json").read_text())
-    content = card.model_dump(mode="json", exclude={"model_id", "points_by_rule"})
-    before = {**content, "model_id": f"{card.architecture}-{sha256_json(content)[:12]}"}
-    (copy / "medres.json").write_text(json.dumps(before))
-    loaded = Classifier.load(copy).card
-    assert loaded.points_by_rule == {}
-    assert loaded.operating_points == card.operating_points
 
 
 def test_an_image_unlike_the_training_images_is_for_review(small_model: Path, tmp_path: Path) -> None:

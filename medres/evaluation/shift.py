@@ -139,28 +139,24 @@ def _mean(group: str, name: str, first: Distribution | None, second: Distributio
     return Shift(group, name, "", *means, value, low, high, "standard deviations", differs)
 
 
-def shift_record(
-    training: CohortProfile | None, here: CohortProfile, outliers: Shift, *, confidence: float
-) -> dict[str, Any]:
+def shift_record(training: CohortProfile, here: CohortProfile, outliers: Shift, *, confidence: float) -> dict[str, Any]:
     """What `run.json` keeps of the shift."""
-    lines = [outliers, *(shifts(training, here, confidence=confidence) if training else [])]
+    lines = [outliers, *shifts(training, here, confidence=confidence)]
     return {
-        "sentence": sentence(lines, known=training is not None),
-        "training": None if training is None else {"images": training.images, "patients": training.patients},
+        "sentence": sentence(lines),
+        "training": {"images": training.images, "patients": training.patients},
         "here": {"images": here.images, "patients": here.patients},
         "lines": [asdict(line) for line in lines],
     }
 
 
-def sentence(lines: Sequence[Shift], *, known: bool) -> str:
+def sentence(lines: Sequence[Shift]) -> str:
     """What differs, in one sentence."""
     outliers = next(line for line in lines if line.group == "features")
     beyond = (
         f"{outliers.here:.1%} of the images lie beyond the model's outlier cut ({outliers.training:.1%} in training)"
     )
     beyond = beyond.replace("%", " %")
-    if not known:
-        return f"{beyond}; what the training images were like is not recorded on the model's card."
     names = list(dict.fromkeys(line.name.split(",")[0] for line in lines if line.differs and line.group == "tags"))
     if any(line.differs and line.group == "intensities" for line in lines):
         names.append("image intensities")

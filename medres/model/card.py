@@ -13,7 +13,6 @@ from medres.model.calibration import OperatingPoint, Rule
 from medres.tables import sha256_json
 
 FORMAT = 3
-_ADDED_LATER = ("points_by_rule", "cohort_profile")  # older cards lack them; absent, they are no part of a model's name
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
     "diagnosis, triage or treatment of patients."
@@ -83,7 +82,7 @@ class ModelCard(_Frozen):
     gate: Gate
     temperatures: dict[str, float]
     operating_points: dict[str, OperatingPoint]  # what the model decides by
-    points_by_rule: dict[str, dict[Rule, OperatingPoint]] = {}  # of every rule; {} on cards of before there were three
+    points_by_rule: dict[str, dict[Rule, OperatingPoint]]  # of every rule
     heatmap_scale: dict[str, float]  # logit units drawn as full colour, the same for every image
     outliers: Outliers
     weights_sha256: str
@@ -94,7 +93,7 @@ class ModelCard(_Frozen):
     intended_use: str = INTENDED_USE
     limits: tuple[str, ...] = ()
     members: int = 1  # networks whose calibrated probabilities are averaged
-    cohort_profile: CohortProfile | None = None  # of the training and validation images; None on cards of before
+    cohort_profile: CohortProfile  # of the training and validation images
 
     @model_validator(mode="after")
     def _labels_of_tasks(self) -> ModelCard:
@@ -110,6 +109,5 @@ class ModelCard(_Frozen):
 
     def identifier(self) -> str:
         """The model's name: its architecture and a hash of everything else on the card."""
-        absent = {name for name in _ADDED_LATER if not getattr(self, name)}
-        content = self.model_dump(mode="json", exclude={"model_id", *absent})
+        content = self.model_dump(mode="json", exclude={"model_id"})
         return f"{self.architecture}-{sha256_json(content)[:12]}"

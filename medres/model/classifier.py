@@ -275,12 +275,10 @@ def _ensemble_card(cards: list[ModelCard]) -> ModelCard:
         ):
             raise ModelError("the folds of this run differ in labels, preprocessing or gate; they are not one model")
     points = {label: _mean_point([card.operating_points[label] for card in cards]) for label in first.labels}
-    by_rule = {}
-    if all(card.points_by_rule for card in cards):
-        by_rule = {
-            label: {rule: _mean_point([card.points_by_rule[label][rule] for card in cards]) for rule in RULES}
-            for label in first.labels
-        }
+    by_rule = {
+        label: {rule: _mean_point([card.points_by_rule[label][rule] for card in cards]) for rule in RULES}
+        for label in first.labels
+    }
     scale: Mapping[str, float] = {
         label: float(np.mean([card.heatmap_scale[label] for card in cards])) for label in first.labels
     }

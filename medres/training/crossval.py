@@ -300,7 +300,7 @@ def held_out_rows(
             row[f"logit_{label}"] = float(scores.logits[number, column])
             row[f"prob_{label}"] = probability
             row[f"positive_{label}"] = int(probability >= model.card.operating_points[label].threshold)
-            for rule, point in model.card.points_by_rule.get(label, {}).items():
+            for rule, point in model.card.points_by_rule[label].items():
                 row[f"positive_{label}_at_{rule}"] = int(probability >= point.threshold)
         row |= answer_columns(model.tasks, scores.probabilities[number])
         rows.append({**row, **{name: value for name, value in identifiers.items() if name not in row}})

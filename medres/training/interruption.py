@@ -16,6 +16,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Notes the first signal in `asked` instead of ending the process; a second one ends it at once.
 
+    Who uses it saves and raises KeyboardInterrupt; what nobody acted on is raised at the end, so that none is lost.
+
     Signals that the process was started to ignore stay ignored, and outside of the main thread, which alone receives
     signals, nothing is changed.
     """
@@ -37,6 +39,8 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        if self.asked and kind is None:
+            raise KeyboardInterrupt  # it came when nobody looked any more
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.asked:

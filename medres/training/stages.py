@@ -142,6 +142,7 @@ class Fitting:
             val_handlers=[record],
             decollate=False,
         )
+        interruption = Interruption()
         order = self._order(training, seed)
         augment = BatchAugmentation(
             self.config.augmentation, seed=seed, batch=order.batch_size, processes=self.processes
@@ -221,7 +222,6 @@ class Fitting:
             trainer.state.iteration = trainer.state.epoch * len(order) + order.done
             self.resumed = None
         # processes that share a batch must end at the same step: they end at once, and go on from the last epoch
-        interruption = Interruption()
         with interruption if self.processes.count == 1 and self.checkpoints else nullcontext():
             trainer.run()
 
