@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
+from tests import preloaded
 from tests.phantoms import write_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,11 +43,18 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def run_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the installed `medres` command as a user would."""
+def start_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the installed `medres` command exactly as a user would."""
     entry = Path(sys.executable).with_name("medres")
     command = [str(entry), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+
+
+def run_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command's entry point in a process of its own that need not import torch again: see `preloaded`."""
+    if preloaded.server() is None:
+        return start_medres(*arguments, timeout=timeout, cwd=cwd)
+    return preloaded.run([str(argument) for argument in arguments], timeout=timeout, cwd=cwd)
 
 
 @pytest.fixture(scope="session")
@@ -56,10 +64,16 @@ def medres() -> Medres:
 
 
 @pytest.fixture(scope="session")
+def installed_medres() -> Medres:
+    """The command as it is installed, for what depends on how it starts."""
+    return start_medres
+
+
+@pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one whole `medres demo --no-app`; the run's standard output is in `stdout.txt` beside it."""
     folder = tmp_path_factory.mktemp("demo")
-    done = run_medres("demo", "--no-app", "--out", folder / "demo")
+    done = start_medres("demo", "--no-app", "--out", folder / "demo")
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
     (folder / "stderr.txt").write_text(done.stderr, encoding="utf-8")

@@ -30,8 +30,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_missing_folder_is_named(medres: Medres, tmp_path: Path) -> None:
-    line = refusal(medres("index", tmp_path / "nowhere", "--out", tmp_path / "m.csv"), 2)
+def test_a_missing_folder_is_named(installed_medres: Medres, tmp_path: Path) -> None:
+    line = refusal(installed_medres("index", tmp_path / "nowhere", "--out", tmp_path / "m.csv"), 2)
     assert "nowhere" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -41,14 +41,14 @@ def test_an_empty_folder_is_named(medres: Medres, tmp_path: Path) -> None:
     assert "holds no files" in refusal(medres("index", tmp_path / "empty", "--out", tmp_path / "m.csv"), 2)
 
 
-def test_an_index_holds_every_file_once_and_says_why_not(medres: Medres, folder: Path) -> None:
+def test_an_index_holds_every_file_once_and_says_why_not(installed_medres: Medres, folder: Path) -> None:
     images = folder / "in"
     shutil.copy(images / "a.dcm", images / "b.dcm")
     write_radiograph(images / "c.dcm", blob(2, bright=True), patient="2", uid="2.25.1")
     (images / "=formula.dcm").write_bytes((images / "a.dcm").read_bytes()[:600])
     (images / "letter.txt").write_text("dear colleague")
     (images / "empty").touch()
-    done = medres("index", images, "--out", folder / "manifest.csv")
+    done = installed_medres("index", images, "--out", folder / "manifest.csv")
     assert done.returncode == 3, done.stderr
     manifest = pd.read_csv(folder / "manifest.csv", dtype=str)
     refused = pd.read_csv(folder / "refused.csv", dtype=str)

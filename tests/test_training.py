@@ -182,6 +182,17 @@ def test_the_chance_loss_is_the_entropy_of_the_prevalence() -> None:
     assert record.chance_loss() == pytest.approx((3 * entropy[0] + 4 * entropy[1]) / 7)
 
 
+def test_the_last_epoch_is_kept_where_validation_patients_are_to_choose_nothing() -> None:
+    network = torch.nn.Linear(1, 1)
+    best = BestWeights(patience=1, saturation=0.99, last=True)
+    for epoch, value in enumerate((0.999, 0.7, None, 0.6), start=1):
+        torch.nn.init.constant_(network.weight, epoch)
+        assert not best.judge(network, epoch=epoch, value=value, loss=0.01, last_stage=True, chance=1.0)
+    assert best.epoch == 4
+    assert best.state is not None
+    assert best.state["weight"].item() == 4
+
+
 def test_metrics_are_recomputed_exactly_from_the_out_of_fold_table(small_run: Path) -> None:
     record = json.loads((small_run / "run.json").read_text())
     evaluation = Evaluation.model_validate(record["config"]["evaluation"])

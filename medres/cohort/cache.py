@@ -54,6 +54,16 @@ class PixelCache:
     images: tuple[CachedImage, ...]  # same order as `pixels`
     refusals: tuple[tuple[int, Refusal], ...]  # (manifest row, why)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the memory map again instead of being sent a copy."""
+        if isinstance(self.pixels, np.memmap) and self.pixels.filename:
+            return _reopen, (os.fspath(self.pixels.filename), self.images, self.refusals)
+        return PixelCache, (self.pixels, self.images, self.refusals)
+
+
+def _reopen(path: str, images: tuple[CachedImage, ...], refusals: tuple[tuple[int, Refusal], ...]) -> PixelCache:
+    return PixelCache(np.load(path, mmap_mode="r")[: len(images)], images, refusals)
+
 
 def cache_folder() -> Path:
     """Where caches lie: the environment's MEDRES_CACHE, else the user's cache folder."""

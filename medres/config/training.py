@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -148,6 +148,11 @@ class Training(Frozen):
         default="ignore", description="What an uncertain target (−1) is in training: unknown, 1, 0, or 0.5."
     )
     warmup: float = Field(default=0.08, ge=0, lt=1, description="Part of all steps in which the rate rises linearly.")
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="The epoch that becomes the model. `best`: highest validation AUROC; `last`: of a schedule that is "
+        "always gone through to its end, so that few validation images choose nothing but calibration and thresholds.",
+    )
     patience: int = Field(
         default=4, ge=1, description="Epochs without a better validation AUROC after which training stops."
     )
@@ -186,6 +191,12 @@ class CrossValidation(Frozen):
     """How the cohort is divided."""
 
     folds: int = Field(default=5, ge=2, le=50, description="Number of folds.")
+    folds_at_once: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        default=1,
+        description="How many folds are fitted side by side, in processes that share the processors or a GPU, or take "
+        "a GPU each; `auto`: several where a trial shows that it is faster. Another number of threads gives other last "
+        "digits.",
+    )
 
 
 class Evaluation(Frozen):

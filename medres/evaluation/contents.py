@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from medres.config import Evaluation
 from medres.evaluation.forest import Forest, fold_rows, forest, forest_table, subgroup_rows
+from medres.evaluation.group_table import GroupTable, group_table
 from medres.evaluation.mistakes import Exhibit, Kept, exhibit, worst_mistakes
 from medres.evaluation.pictures import Picture, TableFile, call_squares, label_pictures, table_file
 from medres.evaluation.plain import Calls, calls
@@ -75,6 +76,14 @@ class ForestFigure:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupFigures:
+    """What is said of subgroups in a table, with the file that is written beside the page."""
+
+    table: GroupTable
+    file: TableFile
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSection:
     """All that a report shows of one label."""
 
@@ -92,6 +101,7 @@ class LabelSection:
     thresholds: Sequence[float]
     mean_probability: float | None
     subgroups: ForestFigure | None
+    groups: GroupFigures | None
     exhibits: Sequence[Exhibit]
 
     def metric(self, key: str) -> MetricRow:
@@ -106,7 +116,7 @@ class LabelSection:
     @property
     def files(self) -> list[TableFile]:
         """The tables of its figures."""
-        plots = [figure.file for figure in (self.folds, self.subgroups) if figure]
+        plots = [figure.file for figure in (self.folds, self.subgroups, self.groups) if figure]
         return [*(picture.file for picture in self.pictures), *plots]
 
 
@@ -185,7 +195,8 @@ def label_section(
     said = calls(*decisions, content["prevalence"], elsewhere(content, evaluation))
     thresholds = _thresholds(run, label)
     aurocs = [fold["auroc"] for fold in content["folds"] if fold["auroc"] is not None]
-    groups = subgroup_rows(recorded_subgroups(content), content)
+    divisions = recorded_subgroups(content)
+    groups = group_table(divisions, content)
     folds = fold_rows(content) if len(content["folds"]) > 1 else []
     return LabelSection(
         name=label,
@@ -209,7 +220,8 @@ def label_section(
         spread=(min(aurocs), max(aurocs)) if len(aurocs) > 1 else None,
         thresholds=thresholds,
         mean_probability=float(images.probabilities.mean()) if len(images.truth) else None,
-        subgroups=_forest("subgroups", groups, slug),
+        subgroups=_forest("subgroups", subgroup_rows(divisions, content), slug),
+        groups=GroupFigures(groups, table_file("groups", groups.frame(), slug)) if groups else None,
         exhibits=[exhibit(folder, label, mistake, kept) for mistake in worst_mistakes(images, most=most_mistakes)],
     )
 

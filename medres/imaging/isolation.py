@@ -136,7 +136,7 @@ class Workers:
         if len(self._pool) < self.count:
             ours, theirs = _CONTEXT.Pipe()
             process = _CONTEXT.Process(target=_serve, args=(theirs, job, self.limits), daemon=True)
-            with _unguarded_main():
+            with unguarded_main():
                 process.start()
             theirs.close()
             self._pool.append(_Worker(process, ours, deadline=time.monotonic() + _START_SECONDS))
@@ -203,7 +203,7 @@ class Workers:
 
 
 @contextmanager
-def _unguarded_main() -> Iterator[None]:
+def unguarded_main() -> Iterator[None]:
     """Start a process without running the caller's script in it.
 
     A spawned process imports its parent's `__main__` again. That would run a Streamlit page, a notebook or a script

@@ -23,10 +23,11 @@ class Compute:
 
     def __str__(self) -> str:
         """What a log line and a card say of it."""
+        threads = torch.get_num_threads()
         name = (
             torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
-            else f"cpu, {torch.get_num_threads()} threads"
+            else f"cpu, {threads} thread{'s' if threads > 1 else ''}"
         )
         return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
 

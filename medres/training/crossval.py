@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from medres.cohort.given_folds import folds_from_column
@@ -21,34 +18,23 @@ from medres.cohort.splits import choose_repeat, make_folds, read_splits, splits_
 from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.errors import ManifestError, UsageError
-from medres.evaluation.grades import answer_columns
 from medres.evaluation.report import write_report
 from medres.evaluation.summary import read_table, summarise
 from medres.model.bundle import CARD_TEXT, card_text
-from medres.model.card import ModelCard
-from medres.model.classifier import Classifier, Scores
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
 from medres.tables import write_csv, write_json, write_text
 from medres.training.cohorts import TrainingCohort, load_cohort
-from medres.training.completing import complete
-from medres.training.distributed import Processes, joined
+from medres.training.distributed import joined
 from medres.training.fitting import Fitter
+from medres.training.folds import FoldResult, Folds
 from medres.training.gallery import write_gallery
-from medres.training.shortcuts import ProbedFold, probe_fold, write_shortcuts
+from medres.training.shortcuts import write_shortcuts
+from medres.training.side_by_side import fit_folds
 from medres.training.train import announced_weights, run_identity, run_record
 from medres.unfinished import resumable_folder
 
 log = logging.getLogger(__name__)
-_FINISHED = "fold.json"
-
-
-@dataclass(frozen=True, slots=True)
-class _FoldResult:
-    rows: list[dict[str, Any]]  # of oof.csv
-    card: ModelCard
-    entry: dict[str, Any]  # of run.json
-    probed: ProbedFold | None
 
 
 def cross_validate(
@@ -118,12 +104,13 @@ def cross_validate(
         write_splits(folder / "splits.json", document)
         write_csv(folder / "refused.csv", cohort.refused_table())
         fitter = Fitter(cohort, config, weights, processes)
-        fitting = _Folds(folder, len(folds), cohort, config, weights, document["sha256"], fitter, processes)
-        results = [result for result in map(fitting.run, folds) if result]
+        fitting = Folds(folder, len(folds), cohort, config, weights, document["sha256"], fitter, processes)
+        at_once = fit_folds(fitting, folds)
         metrics: dict[str, Any] = {}
         if processes.first:
+            results = [fitting.judge(fold) for fold in folds]
             seconds = time.monotonic() - started
-            metrics = _conclude(folder, results, cohort, config, weights, document, seconds=seconds)
+            metrics = _conclude(folder, results, cohort, config, weights, document, seconds=seconds, at_once=at_once)
             table = read_table(folder / "oof.csv")
             write_gallery(folder, table, cohort, limits=config.limits, allow_burned_in=allow_burned_in)
             write_report(folder)
@@ -132,13 +119,14 @@ def cross_validate(
 
 def _conclude(
     folder: Path,
-    results: Sequence[_FoldResult],
+    results: Sequence[FoldResult],
     cohort: TrainingCohort,
     config: Config,
     weights: BackboneWeights | None,
     document: dict[str, Any],
     *,
     seconds: float,
+    at_once: dict[str, Any],
 ) -> dict[str, Any]:
     """Tables and figures of all folds; returns the content of `metrics.json`."""
     write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
@@ -152,6 +140,7 @@ def _conclude(
     held_out = {str(row["path"]) for result in results for row in result.rows}
     record = run_record(cohort, config, weights, splits=document, device=device, seconds=seconds)
     record["flow"] = cohort.flow(judged=len(held_out))
+    record["folds_at_once"] = at_once
     record["network"]["parameters"] = results[0].card.parameters
     write_json(folder / "run.json", {**record, "folds": [result.entry for result in results]})
     for result in results:
@@ -185,7 +174,7 @@ def _given_folds(
     return folds, splits_document(folds, **facts, method=method)
 
 
-def _write_card(folder: Path, result: _FoldResult, metrics: dict[str, Any]) -> None:
+def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> None:
     """Write a fold's model card again, now that its held-out patients were scored."""
     number = result.entry["fold"]
     labels = metrics["labels"].items()
@@ -198,110 +187,3 @@ def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
     unknown = {row.patient_id for row in cohort.rows} - known
     if unknown:
         raise ManifestError(f"{len(unknown)} patients of the manifest are in no fold of the split file; make a new one")
-
-
-@dataclass(frozen=True, slots=True)
-class _Folds:
-    """What the folds of one run share."""
-
-    folder: Path
-    count: int
-    cohort: TrainingCohort
-    config: Config
-    weights: BackboneWeights | None
-    splits_sha256: str
-    fitter: Fitter
-    processes: Processes
-
-    def run(self, fold: Fold) -> _FoldResult | None:
-        """One fold's model, fitted unless that was done before, and what it says of held-out patients.
-
-        None in all but the first process: they only help to fit.
-        """
-        home = self.folder / "models" / f"fold-{fold.index}"
-        held_out = self.cohort.places(fold.held_out)
-        if self.processes.decide((home / _FINISHED).is_file()):
-            log.info("fold %d/%d was finished before the interruption", fold.index + 1, self.count)
-        else:
-            self._fit(home, fold)
-        if not self.processes.first:
-            return None
-        classifier = Classifier.load(home)
-        rows = held_out_rows(classifier, self.cohort, held_out, fold=fold.index)
-        entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
-        probed = None
-        if self.config.evaluation.shortcuts:
-            title = f"fold {fold.index + 1}/{self.count}"
-            probed = probe_fold(classifier, self.cohort, held_out, title=title, seed=self.config.seed)
-        return _FoldResult(rows, classifier.card, entry, probed)
-
-    def _fit(self, home: Path, fold: Fold) -> None:
-        """Fit and save one fold's model; what `run.json` says of it is written last."""
-        started = time.monotonic()
-        cohort, config = self.cohort, self.config
-        training = cohort.places(fold.training, learning=True)
-        validation = cohort.places(fold.validation)
-        seed = config.seed + fold.index
-        title = f"fold {fold.index + 1}/{self.count}"
-        fitted = self.fitter.fit(home, training, validation, seed=seed, title=title)
-        if not self.processes.first:
-            return
-        card = complete(
-            home,
-            fitted,
-            cohort,
-            training=training,
-            validation=validation,
-            config=config,
-            weights=self.weights,
-            splits_sha256=self.splits_sha256,
-            fold=fold.index,
-            seed=seed,
-        )
-        seconds = time.monotonic() - started
-        log.info("fold %d/%d done in %.0f s", fold.index + 1, self.count, seconds)
-        entry = {
-            "fold": fold.index,
-            "name": fold.name,
-            "model_id": card.model_id,
-            "training_patients": len(fold.training),
-            "validation_patients": len(fold.validation),
-            "held_out_patients": len(fold.held_out),
-            "training_images": len(training),
-            "validation_images": len(validation),
-            "epochs": len(fitted.history),
-            "best_epoch": fitted.best_epoch,
-            "temperature": card.temperatures,
-            "threshold": {label: card.operating_points[label].threshold for label in card.labels},
-            "thresholds": {  # of every rule
-                label: {rule: point.threshold for rule, point in points.items()}
-                for label, points in card.points_by_rule.items()
-            },
-            "seconds": round(seconds, 1),
-        }
-        write_json(home / _FINISHED, entry)
-        self.fitter.forget(home)
-
-
-def held_out_rows(
-    model: Classifier, cohort: TrainingCohort, places: Sequence[int], *, fold: int | None, scores: Scores | None = None
-) -> list[dict[str, Any]]:
-    """Rows of an evaluation table: identifiers, targets, and what the saved model says at its frozen threshold."""
-    scores = scores or model.score(np.asarray(cohort.cache.pixels[list(places)]))
-    rows = []
-    for number, place in enumerate(places):
-        identifiers = cohort.oof_columns(place)
-        row: dict[str, Any] = {name: identifiers[name] for name in ("path", "PatientID", "SOPInstanceUID")}
-        row["fold"] = 0 if fold is None else fold
-        for column, label in enumerate(model.labels):
-            target = cohort.rows[place].targets[label]
-            probability = float(scores.probabilities[number, column])
-            row[f"label_{label}"] = "" if target is None else str(target)
-            row[f"logit_{label}"] = float(scores.logits[number, column])
-            row[f"prob_{label}"] = probability
-            row[f"positive_{label}"] = int(probability >= model.card.operating_points[label].threshold)
-            for rule, point in model.card.points_by_rule[label].items():
-                row[f"positive_{label}_at_{rule}"] = int(probability >= point.threshold)
-        row |= answer_columns(model.tasks, scores.probabilities[number])
-        rows.append({**row, **{name: value for name, value in identifiers.items() if name not in row}})
-    return rows

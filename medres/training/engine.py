@@ -102,7 +102,11 @@ def fit(
         average=average_of(network, config.training.ema_decay),
         loss=loss,
         optimizer=adamw(network, config.training),
-        best=BestWeights(patience=config.training.patience, saturation=config.training.saturation),
+        best=BestWeights(
+            patience=config.training.patience,
+            saturation=config.training.saturation,
+            last=config.training.keep == "last",
+        ),
         title=title,
         checkpoints=checkpoints,
         tracker=tracker,

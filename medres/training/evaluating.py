@@ -26,7 +26,7 @@ from medres.evaluation.summary import judged, read_table, summarise
 from medres.model.classifier import Classifier, Scores
 from medres.tables import inert_path, output_folder, read_csv, write_csv, write_json
 from medres.training.cohorts import TrainingCohort, load_cohort
-from medres.training.crossval import held_out_rows
+from medres.training.folds import held_out_rows
 from medres.training.provenance import environment, git_commit, now
 
 log = logging.getLogger(__name__)

@@ -210,10 +210,11 @@ class BestWeights:
     Better is a higher validation AUROC; equal AUROCs are told apart by the loss. A stage ends after `patience` epochs
     that were not better, or at once where the task is solved: the AUROC reaches `saturation`, and the loss is below
     half of what the prevalence alone would give. (A network can rank all images right after one epoch, by luck and
-    while its batch norms are still far off.)
+    while its batch norms are still far off.) With `last` the newest epoch is the best one, and no stage ends early.
     """
 
-    def __init__(self, *, patience: int, saturation: float) -> None:
+    def __init__(self, *, patience: int, saturation: float, last: bool = False) -> None:
+        self.last = last
         self.patience = patience
         self.saturation = saturation
         self.state: dict[str, torch.Tensor] | None = None
@@ -234,14 +235,15 @@ class BestWeights:
     ) -> bool:
         """Note one epoch; True when the stage should end. `chance` is the loss of the prevalence alone."""
         score = (value if value is not None else 0.0, -loss)
-        if last_stage and (self._kept is None or score > self._kept):
+        if last_stage and (self.last or self._kept is None or score > self._kept):
             self._kept, self.epoch = score, epoch
             self.state = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
         if score[0] > self._high:
             self._high, self._waited = score[0], 0
         else:
             self._waited += 1
-        return self._waited >= self.patience or (score[0] >= self.saturation and loss < chance / 2)
+        solved = score[0] >= self.saturation and loss < chance / 2
+        return not self.last and (self._waited >= self.patience or solved)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on."""

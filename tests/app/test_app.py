@@ -142,12 +142,17 @@ def _slide(page: Page, name: str, value: int) -> None:
     page.wait_for_timeout(300)
 
 
+def _field(page: Page, label: str) -> Locator:
+    """A field of the form; while Streamlit puts a new form in place of an old one both are there, the new one first."""
+    return page.get_by_label(label).first
+
+
 def _save(page: Page, opinion: str, *, name: str, comment: str = "") -> None:
     page.get_by_role("radio", name=opinion).or_(page.get_by_role("button", name=opinion)).first.click()
     if comment:
-        page.get_by_label("Comment").fill(comment)
-    page.get_by_label("Your name").fill(name)
-    page.get_by_role("button", name="Save", exact=True).click()
+        _field(page, "Comment").fill(comment)
+    _field(page, "Your name").fill(name)
+    page.get_by_role("button", name="Save", exact=True).first.click()
 
 
 def _rows(page: Page) -> Locator:
@@ -294,11 +299,11 @@ def test_of_two_reviewers_the_second_is_told_and_keeps_the_text(visit: Open, add
     _save(second, "Unsure", name="Dr. Second", comment="too faint to say")
     expect(second.get_by_text("Dr. First has saved a verdict since this page was opened")).to_be_visible()
     expect(second.locator(".history")).to_contain_text("Dr. First")
-    expect(second.get_by_label("Comment")).to_have_value("too faint to say")
-    second.get_by_role("button", name="Save", exact=True).click()
+    expect(_field(second, "Comment")).to_have_value("too faint to say")
+    second.get_by_role("button", name="Save", exact=True).first.click()
     expect(second.get_by_text("Saved: ? Unsure.")).to_be_visible()
-    expect(second.get_by_label("Comment")).to_have_value("")  # said once
-    expect(second.get_by_label("Your name")).to_have_value("Dr. Second")
+    expect(_field(second, "Comment")).to_have_value("")  # said once
+    expect(_field(second, "Your name")).to_have_value("Dr. Second")
     expect(second.locator(".history li")).to_have_count(2)
     first.get_by_role("button", name="Worklist").click()
     _open_case(first, case)
@@ -336,10 +341,10 @@ def test_keys_go_from_case_to_case_but_not_while_writing(visit: Open, address: s
     first, second = worklist.sorted_by(LABEL)[:2]
     page = visit(address)
     _open_case(page, first)
-    page.get_by_label("Comment").press_sequentially("new plain window")
+    _field(page, "Comment").press_sequentially("new plain window")
     page.wait_for_timeout(500)
     assert page.url.endswith(first.key)
-    page.get_by_label("Comment").fill("")
+    _field(page, "Comment").fill("")
     page.get_by_role("heading", level=1).click()
     page.keyboard.press("n")
     _until_shown(page, second)

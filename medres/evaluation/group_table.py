@@ -1,0 +1,89 @@
+"""Parts of a cohort as a table: what the frozen thresholds reach in each, and how each differs from the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medres.evaluation.subgroups import METRICS, Subgroup
+from medres.records import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One group of enough patients."""
+
+    division: str  # "Sex", or "Sex and view"
+    name: str
+    n: int  # images
+    n_patients: int
+    n_positive: int
+    figures: Mapping[str, Interval]  # of subgroups.METRICS
+    differences: Mapping[str, Interval]  # from all other images; {} for an intersection
+
+    @property
+    def differs(self) -> bool:
+        """Whether an interval of a difference, which holds for all groups at once, excludes 0."""
+        bounds = [(one.low, one.high) for one in self.differences.values()]
+        return any(low is not None and high is not None and (low > 0 or high < 0) for low, high in bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTable:
+    """The groups of one label, and what is not shown of intersections."""
+
+    rows: Sequence[GroupRow]
+    suppressed_groups: int
+    suppressed_images: int
+
+    def divisions(self) -> dict[str, list[GroupRow]]:
+        """The rows by what divides them."""
+        found: dict[str, list[GroupRow]] = {}
+        for row in self.rows:
+            found.setdefault(row.division, []).append(row)
+        return found
+
+    def frame(self) -> pd.DataFrame:
+        """The table that is written beside the page: a value and two bounds for every figure."""
+        records = []
+        for row in self.rows:
+            record = {name: value for name, value in asdict(row).items() if name not in ("figures", "differences")}
+            parts = [("", row.figures), ("_difference", row.differences)]
+            for suffix, figures in parts:
+                for name in METRICS:
+                    one = figures.get(name)
+                    bounds = (one.value, one.low, one.high) if one else (None, None, None)
+                    for end, value in zip(("", "_low", "_high"), bounds, strict=True):
+                        record[f"{name}{suffix}{end}"] = np.nan if value is None else value
+            records.append(record)
+        return pd.DataFrame(records)
+
+
+def group_table(divisions: Sequence[tuple[str, Sequence[Subgroup]]], content: Mapping[str, Any]) -> GroupTable | None:
+    """Gather the groups of a label; None where none has enough patients, or all lie in one.
+
+    Args:
+        divisions: as `subgroups.recorded_subgroups` gives them.
+        content: the label's part of `metrics.json`.
+    """
+    rows = []
+    for title, groups in divisions:
+        for group in groups:
+            figures = {name: getattr(group, name) for name in METRICS}
+            if all(figures.values()) and group.n < content["n"]:
+                sizes = (group.n, group.n_patients, group.n_positive)
+                rows.append(GroupRow(title, group.value, *sizes, figures, group.difference))
+    small_groups = small_images = 0
+    for crossed in content.get("intersections") or []:
+        one, other = crossed["titles"]
+        for group in crossed["groups"]:
+            figures = {name: Interval(**group[name]) for name in METRICS}
+            sizes = (group["n"], group["n_patients"], group["n_positive"])
+            rows.append(GroupRow(f"{one} and {other}", ", ".join(group["values"]), *sizes, figures, {}))
+        small_groups += crossed["suppressed_groups"]
+        small_images += crossed["suppressed_images"]
+    return GroupTable(rows, small_groups, small_images) if rows else None

@@ -1,0 +1,108 @@
+"""Folds that are fitted at once are the folds that are fitted one after another, whatever happens to a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from medres.unfinished import unfinished_folder
+from tests.conftest import TINY, Medres
+from tests.test_unfinished import assert_same_run, crossval, interrupted
+
+AT_ONCE = "--set=crossval.folds_at_once=2"
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[pytest.MonkeyPatch]:
+    """The same number of threads for one fold at a time and for two, so that not even last digits differ."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def one_after_another(
+    one_thread: object, medres: Medres, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("one-after-another") / "run"
+    done = medres(*crossval(small_cohort, out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_folds_fitted_at_once_are_those_fitted_one_after_another_also_after_an_interruption(
+    medres: Medres, one_after_another: Path, small_cohort: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert interrupted(crossval(small_cohort, out, AT_ONCE), epochs=3, by=signal.SIGTERM) == 130
+    kept = {path.parents[1].name for path in unfinished_folder(out).rglob("checkpoint.pt")}
+    assert kept == {"fold-0", "fold-1"}
+    done = medres(*crossval(small_cohort, out, AT_ONCE, "--resume"))
+    assert done.returncode == 0, done.stderr
+    for title in ("fold 1/2", "fold 2/2"):
+        assert f"{title} · going on after epoch" in done.stderr
+        assert f"{title} · epoch 5/5" in done.stderr
+    assert_same_run(out, one_after_another)
+    assert json.loads((out / "run.json").read_text())["folds_at_once"]["count"] == 2
+
+
+def test_a_process_that_is_killed_ends_the_run_with_one_clear_line_and_resume_goes_on(
+    medres: Medres, one_after_another: Path, small_cohort: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with _until_second_fold(crossval(small_cohort, out, AT_ONCE)) as running:
+        assert running.stderr is not None
+        max(psutil.Process(running.pid).children(), key=lambda child: child.memory_info().rss).kill()
+        said = running.stderr.read()
+        assert running.wait(timeout=120) == 1
+    assert "medres: a process that fitted a fold was ended (exit code -9)" in said
+    done = medres(*crossval(small_cohort, out, AT_ONCE, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert_same_run(out, one_after_another)
+
+
+def test_processes_end_with_the_one_that_started_them(one_thread: object, small_cohort: Path, tmp_path: Path) -> None:
+    with _until_second_fold(crossval(small_cohort, tmp_path / "run", AT_ONCE)) as running:
+        children = psutil.Process(running.pid).children()
+        assert len(children) >= 2
+        running.kill()
+        _, left = psutil.wait_procs(children, timeout=20)
+    assert not left
+
+
+def test_a_refusal_in_a_process_is_the_run_s(medres: Medres, small_cohort: Path, tmp_path: Path) -> None:
+    done = medres(*crossval(small_cohort, tmp_path / "run", AT_ONCE, "--set=training.learning_rate=1e30"))
+    assert done.returncode == 1
+    assert "loss" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("medres: ")
+
+
+def test_a_trial_decides_and_its_figures_are_kept(medres: Medres, small_cohort: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("crossval", small_cohort, "--label", "disc", "--out", out, *TINY)
+    done = medres(*arguments, "--set=crossval.folds_at_once=auto", "--set=training.stages=[{epochs: 1}]")
+    assert done.returncode == 0, done.stderr
+    said = json.loads((out / "run.json").read_text())["folds_at_once"]
+    assert said["count"] == 1  # a run of seconds is not worth another process
+    assert all(speed > 0 for speed in said["images_per_second"].values())
+
+
+@contextmanager
+def _until_second_fold(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A run whose second fold has finished its first epoch."""
+    entry = Path(sys.executable).with_name("medres")
+    with subprocess.Popen([str(entry), *arguments], stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "fold 2/2 · epoch 1/5" in line:
+                break
+        yield running
