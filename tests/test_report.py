@@ -257,6 +257,16 @@ def test_a_figure_that_does_not_follow_from_the_table_is_announced(copy: Path) -
     assert "auroc of effusion: recorded 0.99, recomputed" in words
 
 
+def test_a_figure_of_an_operating_point_that_does_not_follow_from_the_table_is_announced(tmp_path: Path) -> None:
+    table = out_of_fold(folds=FOLDS).assign(positive_effusion_at_youden=lambda rows: rows["positive_effusion"])
+    folder = write_run(tmp_path / "run", table=table)
+    assert "does not hold together" not in page_of(folder)
+    content = read_json(folder / "metrics.json")
+    content["labels"]["effusion"]["operating_points"]["youden"]["specificity"]["value"] = 1.0
+    write_json(folder / "metrics.json", content)
+    assert "youden specificity of effusion: recorded 1.0, recomputed 0." in visible(page_of(folder))
+
+
 def test_a_patient_scored_in_the_wrong_fold_is_announced(copy: Path) -> None:
     table = read_table(copy / "oof.csv")
     table.loc[0, "fold"] = (table.loc[0, "fold"] + 1) % FOLDS

@@ -10,8 +10,9 @@ from medres.config import Evaluation
 from medres.errors import ManifestError
 from medres.evaluation import metrics
 from medres.evaluation.differences import difference
+from medres.evaluation.group_table import group_table
 from medres.evaluation.resampling import patient_numbers, resamples
-from medres.evaluation.subgroups import age_band, dividing_columns
+from medres.evaluation.subgroups import age_band, dividing_columns, recorded_subgroups
 from medres.evaluation.summary import summarise
 from tests.test_summary import out_of_fold
 
@@ -122,3 +123,24 @@ def test_any_column_divides_the_cohort_on_request() -> None:
     ]
     with pytest.raises(ManifestError, match="no column ward"):
         dividing_columns(table, ("ward",))
+
+
+def test_the_table_of_groups_holds_every_group_of_enough_patients_with_its_figures_at_the_frozen_thresholds() -> None:
+    table = out_of_fold(patients=150)
+    content = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["labels"]["effusion"]
+    found = group_table(recorded_subgroups(content), content)
+    assert found is not None
+    assert found.suppressed_groups == sum(one["suppressed_groups"] for one in content["intersections"])
+    frame = found.frame().set_index(["division", "name"])
+    assert frame["n_patients"].min() >= 20
+    women = table[table["PatientSex"] == "F"]
+    sick = women[women["label_effusion"].astype(float) == 1]
+    row = frame.loc[("Sex", "F")]
+    assert (row["n"], row["n_positive"]) == (len(women), len(sick))
+    assert row["sensitivity"] == pytest.approx(sick["positive_effusion"].astype(float).mean())
+    assert row["sensitivity_low"] <= row["sensitivity"] <= row["sensitivity_high"]
+    assert np.isfinite(row[["auroc_difference", "auroc_difference_low", "auroc_difference_high"]].astype(float)).all()
+    crossed = frame.loc[[division == "Sex and Manufacturer" for division, _ in frame.index]]
+    assert crossed["n"].sum() <= len(table)
+    assert crossed["auroc_difference"].isna().all()
+    assert group_table([], {"n": 10, "intersections": []}) is None
