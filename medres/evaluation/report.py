@@ -148,6 +148,7 @@ def render(folder: Path, files: RunFiles) -> Report:
         level=f"{evaluation.confidence:.0%}".replace("%", " %") if evaluation else None,
         n_images=len(table),
         n_patients=patients,
+        last_epoch=((run.get("config") or {}).get("training") or {}).get("keep") == "last",
         n_folds=int(table["fold"].nunique()),
         checks=checks,
         kept_apart=next(check.passed for check in checks if check.name == KEPT_APART),
