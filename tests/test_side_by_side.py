@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from medres.config import load_config
+from medres.training import side_by_side
+from medres.training.crossval import cross_validate
 from medres.unfinished import unfinished_folder
 from tests.conftest import TINY, Medres
 from tests.test_unfinished import assert_same_run, crossval, interrupted
@@ -94,6 +97,22 @@ def test_a_trial_decides_and_its_figures_are_kept(medres: Medres, small_cohort: 
     said = json.loads((out / "run.json").read_text())["folds_at_once"]
     assert said["count"] == 1  # a run of seconds is not worth another process
     assert all(speed > 0 for speed in said["images_per_second"].values())
+
+
+def test_several_at_once_are_tried_together_and_go_on_with_the_folds(
+    one_thread: object, small_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "_WORTH", 0.0)
+    monkeypatch.setattr(side_by_side, "_GAIN", 0.0)
+    monkeypatch.setattr(side_by_side, "most_at_once", lambda config: 2)
+    options = [option.removeprefix("--set=") for option in TINY]
+    config = load_config("quick", [*options, "training.stages=[{epochs: 1}]", "crossval.folds_at_once=auto"])
+    out = tmp_path / "run"
+    cross_validate(small_cohort, labels=["disc"], config=config, out=out)
+    said = json.loads((out / "run.json").read_text())["folds_at_once"]
+    assert said["count"] == 2
+    assert set(said["images_per_second"]) == {"1", "2"}
+    assert min(said["images_per_second"].values()) > 0
 
 
 @contextmanager
