@@ -70,7 +70,7 @@ def recipe_names() -> tuple[str, ...]:
     """Names of the built-in recipes, sorted.
 
     >>> recipe_names()
-    ('quick', 'resnet101', 'resnet50')
+    ('knee', 'quick', 'resnet101', 'resnet50')
     """
     folder = resources.files("medres") / "recipes"
     return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))

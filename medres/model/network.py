@@ -69,8 +69,8 @@ class RadiographNetwork(nn.Module):
         self.family = family(architecture)
         features = backbone.get_submodule(self.family.head).in_features
         backbone.set_submodule(self.family.head, nn.Identity())
+        # torch's own start: with weights as small as torchvision's for three channels every step turns them too far
         first = nn.Conv2d(2 if folded else 1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
         backbone.set_submodule(self.family.first, first)
         self.backbone = backbone
         self.frozen = False
