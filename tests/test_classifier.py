@@ -143,7 +143,7 @@ def test_out_of_fold_rows_are_those_of_their_own_fold_and_never_the_ensemble_s(
             radiograph = read_radiograph(small_cohort.parent / row["path"])
             own, mixed = (model.predict(radiograph).scores["disc"].probability for model in (member, ensemble))
             assert row["prob_disc"] == pytest.approx(own, abs=1e-6)
-            assert abs(row["prob_disc"] - mixed) > 1e-4
+            assert row["prob_disc"] != mixed  # though both may be sure
     recorded = json.loads((small_run / "run.json").read_text())["folds"]
     assert ensemble.model_id not in (small_run / "report.html").read_text()
     assert ensemble.model_id not in {fold["model_id"] for fold in recorded}
