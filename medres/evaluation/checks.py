@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medres.cohort.splits import read_splits
 from medres.cohort.tasks import Task
@@ -18,7 +16,6 @@ from medres.evaluation.grades import confusion
 from medres.evaluation.metrics import calibration_line, statistic
 from medres.evaluation.operating import OF_DECISIONS
 from medres.evaluation.summary import METRICS, Judged, decisions_by_rule
-from medres.model.calibration import Rule
 from medres.tables import read_json
 
 KEPT_APART = "Patients were kept apart"
@@ -59,10 +56,15 @@ def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd
     name = "Figures follow from oof.csv"
     compared, wrong = 0, []
     for label, content in metrics["labels"].items():
-        of_rules = decisions_by_rule(table, label, images[label])
-        for metric, value in (recomputed(images[label]) | at_rules(images[label], of_rules)).items():
-            rule, _, of_rule = metric.partition(" ")
-            place = content["operating_points"][rule][of_rule] if of_rule else content["pooled"].get(metric)
+        found = [(content["pooled"].get(metric), metric, value) for metric, value in recomputed(images[label]).items()]
+        recorded_rules = content.get("operating_points") or {}
+        for rule, called in decisions_by_rule(table, label, images[label]).items():
+            places = recorded_rules.get(rule) or {}
+            found += [
+                (places.get(metric), f"{rule} {metric}", statistic(metric, images[label].truth, called))
+                for metric in OF_DECISIONS
+            ]
+        for place, metric, value in found:
             if place is None:  # a run of before there was this metric
                 continue
             recorded = place["value"]
@@ -93,15 +95,6 @@ def recomputed(images: Judged) -> dict[str, float | None]:
         if name not in found:
             found[name] = statistic(name, images.truth, images.scores(name))
     return found
-
-
-def at_rules(images: Judged, decisions: Mapping[Rule, NDArray[np.int64]]) -> dict[str, float | None]:
-    """The values at every rule's frozen thresholds, as "RULE METRIC"."""
-    return {
-        f"{rule} {name}": statistic(name, images.truth, called)
-        for rule, called in decisions.items()
-        for name in OF_DECISIONS
-    }
 
 
 def _once(table: pd.DataFrame) -> Check:
