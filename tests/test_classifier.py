@@ -3,16 +3,24 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from medres import Classifier, read_radiograph
+from medres.config import load_config
 from medres.errors import ModelError, UsageError
 from medres.evaluation.summary import read_table
 from medres.imaging.preprocessing import preprocess
 from medres.model.card import ModelCard
+from medres.model.network import RadiographNetwork, full_precision
+from medres.records import Fold
 from medres.tables import sha256_file
+from medres.training import folds
+from medres.training.completing import outputs
+from medres.training.distributed import ALONE
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
 
@@ -194,3 +202,49 @@ def test_an_unknown_label_names_the_known_ones(small_model: Path, small_cohort: 
     radiograph = read_radiograph(small_cohort.parent / "images" / "0003.dcm")
     with pytest.raises(UsageError, match="it has disc"):
         Classifier.load(small_model).explain(radiograph, label="dics")
+
+
+def tf32() -> tuple[str, str]:
+    """How a GPU would convolve and multiply float32 now."""
+    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def test_what_a_model_says_is_computed_in_float32_whatever_the_process_allows(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No GPU is needed to see what one would be told: TF32 moves logits by more than the self-check allows."""
+    seen, before, maps = [], tf32(), RadiographNetwork.feature_maps
+
+    def spied(network: RadiographNetwork, images: torch.Tensor) -> torch.Tensor:
+        seen.append(tf32())
+        return maps(network, images)
+
+    monkeypatch.setattr(RadiographNetwork, "feature_maps", spied)
+    model = Classifier.load(small_model, device="cpu")
+    pixels = np.zeros((1, 64, 64), dtype=np.uint16)
+    model.score(pixels)
+    outputs(model.members[0].network, pixels, [0], device=torch.device("cpu"))
+    assert seen == [("ieee", "ieee")] * 3  # self-check, score, and what the card was made of
+    assert tf32() == before
+    assert before[0] == "tf32"  # torch's default, or nothing was tested
+
+
+def test_precision_is_restored_after_an_error() -> None:
+    before = tf32()
+    with pytest.raises(KeyError), full_precision():
+        raise KeyError
+    assert tf32() == before
+
+
+def test_folds_are_judged_where_the_run_was_told_to_compute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class AskedError(Exception):
+        """Carries the device."""
+
+    def load(path: Path, *, device: str = "auto") -> None:
+        raise AskedError(device)
+
+    monkeypatch.setattr(folds.Classifier, "load", load)
+    config = load_config("quick", ["training.device=cpu"])
+    run = folds.Folds(tmp_path, 2, SimpleNamespace(places=tuple), config, None, "", None, ALONE)  # type: ignore[arg-type]
+    with pytest.raises(AskedError, match="cpu"):
+        run.judge(Fold(0, (), (), ()))

@@ -23,7 +23,7 @@ from medres.imaging.synthesis import reference_radiograph
 from medres.model.calibration import RULES, OperatingPoint, probabilities
 from medres.model.card import FORMAT, ModelCard
 from medres.model.explain import evidence
-from medres.model.network import RadiographNetwork, build_network, family
+from medres.model.network import RadiographNetwork, build_network, family, full_precision
 from medres.model.outliers import FeatureSpace, distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 from medres.tables import sha256_file, sha256_json
@@ -135,6 +135,7 @@ class Classifier:
         )
 
     @torch.inference_mode()
+    @full_precision()
     def _score_batch(self, pixels: NDArray[np.uint16], maps: bool) -> Scores:
         images = torch.from_numpy(as_float(pixels)[:, None]).to(self.device, memory_format=torch.channels_last)
         logits, calibrated, relative, drawn = [], [], [], []
@@ -250,7 +251,7 @@ def reference_logits(network: RadiographNetwork, spec: Preprocessing, device: to
     """Logits (labels,) of the reference radiograph: what the self-check compares."""
     pixels = preprocess(reference_radiograph(), spec).pixels
     images = torch.from_numpy(as_float(pixels)[None, None]).to(device, memory_format=torch.channels_last)
-    with torch.inference_mode():
+    with torch.inference_mode(), full_precision():
         return network(images)[0].double().cpu().numpy()  # type: ignore[no-any-return]
 
 

@@ -18,7 +18,9 @@ from medres.model.network import RadiographNetwork, parameter_count
 from medres.model.outliers import FeatureSpace
 from medres.tables import sha256_file, write_json, write_text
 
-_SELF_CHECK_TOLERANCE = 1e-2  # logits; float32 kernels differ by 1e-5 between processors, altered weights by far more
+_SELF_CHECK_TOLERANCE = (
+    1e-2  # logits; float32 differs by 1e-5 between processors (`full_precision`), altered weights by far more
+)
 _LICENCE = (
     "This folder is a model made with medres (Apache-2.0). The licence of medres covers the software, not these\n"
     "weights: whoever trained the model states the terms of its use, within those of the training data and of the\n"

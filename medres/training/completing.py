@@ -17,7 +17,7 @@ from medres.imaging.preprocessing import as_float
 from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
 from medres.model.card import BackboneOrigin, ModelCard, Provenance
 from medres.model.explain import evidence
-from medres.model.network import RadiographNetwork
+from medres.model.network import RadiographNetwork, full_precision
 from medres.model.outliers import distances, fit_feature_space
 from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
@@ -41,6 +41,7 @@ class Outputs:
 
 
 @torch.inference_mode()
+@full_precision()
 def outputs(
     network: RadiographNetwork, pixels: NDArray[np.uint16], places: Sequence[int], *, device: torch.device
 ) -> Outputs:

@@ -112,7 +112,14 @@ def cross_validate(
             seconds = time.monotonic() - started
             metrics = _conclude(folder, results, cohort, config, weights, document, seconds=seconds, at_once=at_once)
             table = read_table(folder / "oof.csv")
-            write_gallery(folder, table, cohort, limits=config.limits, allow_burned_in=allow_burned_in)
+            write_gallery(
+                folder,
+                table,
+                cohort,
+                limits=config.limits,
+                allow_burned_in=allow_burned_in,
+                device=config.training.device,
+            )
             write_report(folder)
         return processes.decide(metrics)
 

@@ -74,7 +74,7 @@ class Folds:
         """What a fold's saved model says of its held-out patients."""
         home = self.home(fold)
         held_out = self.cohort.places(fold.held_out)
-        classifier = Classifier.load(home)
+        classifier = Classifier.load(home, device=self.config.training.device)
         rows = held_out_rows(classifier, self.cohort, held_out, fold=fold.index)
         entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
         probed = None

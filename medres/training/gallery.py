@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -33,7 +33,13 @@ SIDE = 256
 
 
 def write_gallery(
-    run: Path, table: pd.DataFrame, cohort: TrainingCohort, *, limits: Limits, allow_burned_in: bool
+    run: Path,
+    table: pd.DataFrame,
+    cohort: TrainingCohort,
+    *,
+    limits: Limits,
+    allow_burned_in: bool,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Write `gallery.csv`, and `gallery/` with two pictures of every mistake that the report shows.
 
@@ -46,6 +52,7 @@ def write_gallery(
         cohort: what the table was made of.
         limits: of reading an image a second time.
         allow_burned_in: somebody has looked: pixels hold no name.
+        device: what computes the heatmaps.
     """
     labels, key = cohort.manifest.labels, pseudonym_key()
     most = most_of_a_kind(len(labels))
@@ -58,7 +65,7 @@ def write_gallery(
     shutil.rmtree(run / GALLERY, ignore_errors=True)  # of an interrupted run
     pictures: dict[tuple[str, int], dict[str, str]] = {}
     for fold in sorted({mistake.fold for _, _, mistake in wanted}):
-        model = Classifier.load(run / "models" / f"fold-{fold}")
+        model = Classifier.load(run / "models" / f"fold-{fold}", device=device)
         for number, label, mistake in wanted:
             if mistake.fold == fold:
                 place = places[str(table["path"].iloc[mistake.row])]

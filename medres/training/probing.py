@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medres.config import Config
 from medres.errors import TrainingError
-from medres.model.network import build_network
+from medres.model.network import build_network, full_precision
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.compute import choose_compute
 from medres.training.fitted import Fitted
@@ -68,6 +68,7 @@ class LinearProbe:
         self._features: NDArray[np.float64] | None = None
 
     @torch.inference_mode()
+    @full_precision()
     def features(self) -> NDArray[np.float64]:
         """The pooled features of every image, (images, channels)."""
         if self._features is None:
