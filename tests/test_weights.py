@@ -6,17 +6,19 @@ import hashlib
 import pickle
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torchvision
+from monai.networks import nets
 from safetensors.torch import save_file
 
-from medres.config import Network
+from medres.config import Architecture, Network
 from medres.errors import WeightsError
 from medres.model.network import IMAGENET_MEAN, IMAGENET_STD, RadiographNetwork, build_network
 from medres.model.weights import (
@@ -83,7 +85,7 @@ def test_every_named_weight_has_a_hash_in_its_file_name() -> None:
 
 
 def test_weights_that_torchvision_does_not_have_are_refused() -> None:
-    with pytest.raises(WeightsError, match="no IMAGENET1K_V2 for resnet18"):
+    with pytest.raises(WeightsError, match=r"no IMAGENET1K_V2 for resnet18; .*weights=IMAGENET1K_V1"):
         named_source(Network(architecture="resnet18", weights="IMAGENET1K_V2"))
 
 
@@ -199,7 +201,7 @@ class _Canary:
 def test_a_malicious_pickle_is_never_executed(tmp_path: Path) -> None:
     canary, trap = tmp_path / "canary", tmp_path / "resnet50-x.pth"
     trap.write_bytes(pickle.dumps({"conv1.weight": _Canary(canary)}))
-    with pytest.raises(WeightsError, match="cannot be read as weights"):
+    with pytest.raises(WeightsError, match=r"cannot be read as weights.*state_dict"):
         load_backbone(FIFTY.model_copy(update={"weights_file": trap}), source=_source_of(trap))
     assert not canary.exists()
 
@@ -220,7 +222,8 @@ def trained() -> torchvision.models.ResNet:
 
 
 def own(path: Path, **changes: object) -> Network:
-    return Network(architecture="resnet18", weights="file", weights_file=path, **changes)  # type: ignore[arg-type]
+    asked = {"architecture": "resnet18", "weights": "file", "weights_file": path} | changes
+    return Network.model_validate(asked)
 
 
 @pytest.mark.parametrize("wrapper", ["", "module.", "backbone.", "module.model."])
@@ -236,27 +239,113 @@ def test_a_checkpoint_of_ones_own_loads_whatever_wraps_its_names(
         torch.save({"state_dict": tensors, "epoch": 3} if kind == "checkpoint" else tensors, path)
     weights = load_backbone(own(path))
     assert weights is not None
-    assert weights.rgb
+    assert weights.folded
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     network = build_network("resnet18", labels=1, folded=True)
     fill_backbone(network, weights)
     assert_filled(network, trained.state_dict())
 
 
+MONAI: dict[str, tuple[Architecture, Callable[[int], torch.nn.Module]]] = {
+    "ResNet": ("resnet18", lambda channels: nets.resnet18(**_flat(channels), conv1_t_stride=2, bias_downsample=False)),
+    "ResNet, biases": ("resnet50", lambda channels: nets.resnet50(**_flat(channels), conv1_t_stride=2)),
+    "DenseNet121": (
+        "densenet121",
+        lambda channels: nets.DenseNet121(spatial_dims=2, in_channels=channels, out_channels=2),
+    ),
+    "TorchVisionFCModel": ("resnet18", lambda _: nets.TorchVisionFCModel("resnet18", num_classes=2)),
+    "TorchVisionFCModel, pool kept": ("resnet18", lambda _: nets.TorchVisionFCModel(num_classes=2, pool=None)),
+    "TorchVisionFCModel, DenseNet": (
+        "densenet121",
+        lambda _: nets.TorchVisionFCModel("densenet121", num_classes=2, pool=None, fc_name="classifier"),
+    ),
+}
+"""Networks that MONAI makes, with as many channels as they are asked for where they can be asked, else three."""
+
+
+def _flat(channels: int) -> dict[str, Any]:
+    return {"spatial_dims": 2, "n_input_channels": channels, "num_classes": 2}
+
+
+def lived(network: torch.nn.Module, channels: int) -> torch.nn.Module:
+    """The network with running statistics and biases that a training leaves."""
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if name.endswith("bias"):
+                value += torch.randn_like(value) / 10
+        network(torch.rand(4, channels, 224, 224))
+    return network.eval()
+
+
+@pytest.mark.parametrize(("name", "channels"), [*((name, 3) for name in MONAI), ("DenseNet121", 1), ("ResNet", 1)])
+def test_what_monai_saved_gives_what_it_gave_there(name: str, channels: int, tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    architecture, make = MONAI[name]
+    made = lived(make(channels), channels)
+    path = tmp_path / "monai.pt"
+    torch.save({"model": made.state_dict()}, path)
+    weights = load_backbone(own(path, architecture=architecture, input_range=(0.0, 1.0)))
+    assert weights is not None
+    network = build_network(architecture, labels=2, folded=channels == 3).eval()
+    fill_backbone(network, weights)
+    (head,) = (part for part in made.modules() if isinstance(part, torch.nn.Linear))
+    network.head.load_state_dict(head.state_dict())
+    images = torch.rand(2, 1, 224, 224)
+    with torch.inference_mode():
+        expected = made(images.repeat(1, channels, 1, 1))
+        torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
+    assert bool(weights.doubt) == (name in ("ResNet", "ResNet, biases", "TorchVisionFCModel, pool kept"))
+
+
+def test_a_network_of_three_dimensions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "monai.pt"
+    torch.save(nets.resnet18(spatial_dims=3, n_input_channels=1, num_classes=2).state_dict(), path)
+    with pytest.raises(WeightsError, match="of another shape"):
+        load_backbone(own(path, input_range=(0.0, 1.0)))
+
+
+@pytest.mark.parametrize("folded", [True, False])
+@pytest.mark.parametrize("architecture", ["resnet18", "densenet121"])
+def test_a_model_of_medres_is_a_start_and_brings_its_own_normalisation(
+    architecture: Architecture, folded: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    saved = build_network(architecture, labels=3, folded=folded)
+    saved.mean.fill_(0.449)
+    saved.std.fill_(0.226)
+    saved(torch.rand(4, 1, 64, 64))
+    path = tmp_path / "model.safetensors"
+    save_file(saved.state_dict(), path)
+    weights = load_backbone(own(path, architecture=architecture))
+    assert weights is not None
+    assert (weights.folded, weights.doubt) == (folded, "")
+    network = build_network(architecture, labels=1, folded=folded)
+    fill_backbone(network, weights)
+    images = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.eval().features(images), saved.eval().features(images), rtol=1e-5, atol=1e-5)
+    with pytest.raises(WeightsError, match="leave out input_range"):
+        load_backbone(own(path, architecture=architecture, input_range=(0.0, 1.0)))
+    with pytest.raises(WeightsError, match=r"not a resnet34.*network\.architecture"):
+        load_backbone(own(path, architecture="resnet34"))
+
+
 def test_a_radiograph_network_of_one_channel_gets_the_range_it_was_trained_on(tmp_path: Path) -> None:
-    """The layout of TorchXRayVision's ResNets: one channel, values from −1024 to 1024, thresholds beside them."""
+    """The layout of TorchXRayVision's ResNet-50: one channel, values from −1024 to 1024, thresholds beside them."""
     torch.manual_seed(3)
-    foreign = torchvision.models.resnet18(weights=None, num_classes=18)
+    foreign = torchvision.models.resnet50(weights=None, num_classes=18)
     foreign.conv1 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
     foreign(torch.rand(4, 1, 64, 64) * 2048 - 1024)
     foreign.eval()
     tensors = {f"model.{name}": value for name, value in foreign.state_dict().items()}
     path = tmp_path / "foreign.pth"
     torch.save({**tensors, "op_threshs": torch.rand(18)}, path)
-    weights = load_backbone(own(path, input_range=(-1024.0, 1024.0)))
+    with pytest.raises(WeightsError, match=r"one channel.*--set network\.input_range=\[-1024,1024\]"):
+        load_backbone(own(path, architecture="resnet50"))
+    weights = load_backbone(own(path, architecture="resnet50", input_range=(-1024.0, 1024.0)))
     assert weights is not None
-    assert not weights.rgb
-    network = build_network("resnet18", labels=1)
+    assert not weights.folded
+    network = build_network("resnet50", labels=1)
     fill_backbone(network, weights)
     images = torch.rand(2, 1, 64, 64)
     foreign.fc = torch.nn.Identity()
@@ -299,6 +388,8 @@ def test_training_starts_from_a_checkpoint_of_ones_own(
     assert done.returncode == 0, done.stderr
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert digest in done.stderr
+    for text in (done.stderr, (tmp_path / "m" / "docs" / "README.md").read_text()):
+        assert "does not say its strides" in text  # the same names may be of a MONAI ResNet, which has others
     shown = medres("inspect", tmp_path / "m").stdout
     assert "my: weights.pth" in shown
     assert digest[:12] in shown
@@ -315,7 +406,7 @@ def test_densenet_loads_from_files_old_and_new(tmp_path: Path) -> None:
         torch.save(named, path)
         weights = load_backbone(Network(architecture="densenet121", weights="file", weights_file=path))
         assert weights is not None
-        assert weights.rgb
+        assert weights.folded
         network = build_network("densenet121", labels=2, folded=True)
         fill_backbone(network, weights)
         assert_filled(network, tensors)

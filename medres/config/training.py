@@ -40,7 +40,8 @@ class Network(Frozen):
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_V2", "file", "none"] = Field(
         default="IMAGENET1K_V2",
         description="torchvision's ImageNet weights; `file`: any checkpoint of the architecture, in weights_file; "
-        "or `none`: a random start. Every log, card and report says which.",
+        "or `none`: a random start. Every log, card and report says which. A ResNet's file is taken to have "
+        "torchvision's strides; MONAI's differ unless made with conv1_t_stride=2.",
     )
     weights_file: Path | None = Field(
         default=None, description="The weights as a local file; else the torch hub cache is searched."
@@ -52,8 +53,9 @@ class Network(Frozen):
     )
     input_range: tuple[float, float] | None = Field(
         default=None,
-        description="The values that were black and white where weights_file was trained, e.g. [-1024, 1024]; "
-        "empty: ImageNet's normalisation for a first layer of three channels, else mean 0.5 and deviation 0.25.",
+        description="The values that black and white had in the input of the network in weights_file, e.g. "
+        "[-1024, 1024] for TorchXRayVision; empty: ImageNet's normalisation for a first layer of three channels, a "
+        "medres model's own; any other network of one channel needs it.",
     )
     allow_download: bool = Field(
         default=False, description="Fetch the named weights when they are not on this machine."

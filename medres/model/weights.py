@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +13,18 @@ from torch import Tensor
 
 from medres.config import Architecture, Network
 from medres.errors import WeightsError
-from medres.model.network import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    RADIOGRAPH_MEAN,
-    RADIOGRAPH_STD,
-    RadiographNetwork,
-    family,
-)
+from medres.model.naming import HEADS, as_torchvision
+from medres.model.network import IMAGENET_MEAN, IMAGENET_STD, RadiographNetwork, family
 from medres.tables import sha256_file
 
-_HEADS = ("fc.", "head.", "classifier.", "op_threshs")  # not the backbone's: a new task gets a new head
-_OWN = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "features")
+_SAVED = "what loads is a file of torch.save(network.state_dict(), PATH), or safetensors"
 _CONTAINERS = ("state_dict", "model_state_dict", "model")  # under which training scripts keep the tensors
 _FIRST = ("conv1.weight", "features.conv0.weight")
 _SHOWN = 5
+_STRIDES = (
+    "a checkpoint does not say its strides: the first convolution is taken to have torchvision's, 2; a MONAI ResNet "
+    "has 1 there unless it was made with conv1_t_stride=2, and its weights compute something else here"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +48,18 @@ class BackboneWeights:
     name: str
     sha256: str
     tensors: dict[str, Tensor]
-    input_range: tuple[float, float] | None = None  # black and white where they were trained; None: see `Network`
+    input_range: tuple[float, float] | None = None  # black and white where they were trained; None: ImageNet's
+    doubt: str = ""  # what the file leaves open, for log and card
 
     @property
-    def rgb(self) -> bool:
-        """Whether the first layer takes three channels, which a network of one then folds."""
-        first = next(self.tensors[name] for name in _FIRST if name in self.tensors)
-        return first.shape[1] == 3
+    def channels(self) -> int:
+        """What the first layer takes: 3, 1, or the 2 of a folded network of medres."""
+        return next(self.tensors[name] for name in _FIRST if name in self.tensors).shape[1]
+
+    @property
+    def folded(self) -> bool:
+        """Whether a network of these weights has a channel of ones."""
+        return self.channels > 1
 
 
 def named_source(network: Network) -> WeightsSource:
@@ -67,10 +68,15 @@ def named_source(network: Network) -> WeightsSource:
     Raises:
         WeightsError: torchvision has no such weights for that architecture.
     """
+    known = torchvision.models.get_model_weights(network.architecture)
     try:
-        weights = torchvision.models.get_model_weights(network.architecture)[network.weights]
+        weights = known[network.weights]
     except KeyError:
-        raise WeightsError(f"torchvision has no {network.weights} for {network.architecture}") from None
+        there = ", ".join(known.__members__)
+        raise WeightsError(
+            f"torchvision has no {network.weights} for {network.architecture}; it has {there}: "
+            f"--set network.weights={next(iter(known.__members__))}"
+        ) from None
     stem = weights.url.rsplit("/", 1)[-1].removesuffix(".pth")
     return WeightsSource(f"{network.architecture} {network.weights}", weights.url, stem.rsplit("-", 1)[-1])
 
@@ -114,31 +120,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return _unwrapped(load_file(path))
+            return load_file(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001  a damaged file may raise anything from unpickling
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} cannot be read as weights: {first}") from None
+        raise WeightsError(f"{path} cannot be read as weights: {first}; {_SAVED}") from None
     for name in _CONTAINERS:
         values = values.get(name, values) if isinstance(values, dict) else values
     if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
-        raise WeightsError(f"{path} holds no table of tensors")
-    return _unwrapped(values)
-
-
-def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what a wrapper put before all of them: `module.`, `model.`, `backbone.` …
-
-    >>> sorted(_unwrapped({"module.model.conv1.weight": torch.zeros(1), "module.op_threshs": torch.zeros(1)}))
-    ['conv1.weight', 'op_threshs']
-    """
-    found = dict(tensors)
-    while len(first := {name.split(".", 1)[0] for name in found if not name.startswith(_HEADS)}) == 1:
-        wrapper = first.pop()
-        if not all("." in name for name in found if not name.startswith(_HEADS)) or wrapper in _OWN:
-            break
-        found = {name.removeprefix(f"{wrapper}."): value for name, value in found.items()}
-    return found
+        raise WeightsError(f"{path} holds no table of tensors; {_SAVED}")
+    return values
 
 
 def load_backbone(config: Network, *, source: WeightsSource | None = None) -> BackboneWeights | None:
@@ -156,18 +147,37 @@ def load_backbone(config: Network, *, source: WeightsSource | None = None) -> Ba
     else:
         source = source or named_source(config)
         path, name = find_weights(source, file=config.weights_file, allow_download=config.allow_download), source.name
-    tensors = {_modern(name): value for name, value in read_tensors(path).items() if not name.startswith(_HEADS)}
-    _refuse_misfits(tensors, config.architecture, path)
-    return BackboneWeights(name, sha256_file(path), tensors, config.input_range)
+    found = read_tensors(path)
+    known_range = config.input_range
+    if own := _is_medres_model(found):
+        if known_range is not None:
+            raise WeightsError(f"{path} is a model of medres and says its input's range itself: leave out input_range")
+        known_range = _range(float(found.pop("mean")), float(found.pop("std")))
+    tensors = as_torchvision(found)
+    _refuse_misfits(tensors, config.architecture, path, folded=own)
+    foreign = config.weights == "file" and not own and "conv1.weight" in tensors
+    doubt = _STRIDES if foreign and not any("features.0." in key for key in found) else ""  # those are torchvision's
+    weights = BackboneWeights(name, sha256_file(path), tensors, known_range, doubt)
+    if weights.channels == 1 and known_range is None:
+        raise WeightsError(
+            f"{path} takes one channel and does not say which values were black and white in its input: "
+            "--set network.input_range=[-1024,1024] as TorchXRayVision has them, [0,1] where images were only scaled"
+        )
+    return weights
 
 
-def _modern(name: str) -> str:
-    """torchvision's files of DenseNet keep the names of an older torch.
+def _is_medres_model(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are the tensors of a saved model, `models/model.safetensors`, with its normalisation."""
+    return {name.split(".", 1)[0] for name in tensors} == {"backbone", "head", "mean", "std"}
 
-    >>> _modern("features.denseblock1.denselayer2.norm.1.weight")
-    'features.denseblock1.denselayer2.norm1.weight'
+
+def _range(mean: float, deviation: float) -> tuple[float, float]:
+    """What black and white are once normalised.
+
+    >>> _range(0.5, 0.25)
+    (-2.0, 2.0)
     """
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
+    return -mean / deviation, (1 - mean) / deviation
 
 
 def _own_file(config: Network) -> Path:
@@ -187,8 +197,10 @@ def _own_file(config: Network) -> Path:
     return path
 
 
-def _refuse_misfits(tensors: dict[str, Tensor], architecture: Architecture, path: Path) -> None:
-    """Every tensor must be the backbone's, and every one of the backbone's must be there; conv1 may have one channel.
+def _refuse_misfits(tensors: dict[str, Tensor], architecture: Architecture, path: Path, *, folded: bool) -> None:
+    """Every tensor must be the backbone's, and every one of the backbone's must be there.
+
+    The first layer may have one channel instead of three, and two where it was `folded`.
 
     Raises:
         WeightsError: with the names of those that do not fit.
@@ -196,11 +208,11 @@ def _refuse_misfits(tensors: dict[str, Tensor], architecture: Architecture, path
     expected = {
         name: value.shape
         for name, value in torchvision.models.get_model(architecture, weights=None).state_dict().items()
-        if not name.startswith(_HEADS)
+        if not name.startswith(HEADS)
     }
     first = f"{family(architecture).first}.weight"
-    if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] == 1:
-        expected[first] = torch.Size((64, 1, 7, 7))
+    if first in tensors and tensors[first].ndim == 4 and tensors[first].shape[1] in ((1, 2) if folded else (1,)):
+        expected[first] = torch.Size((64, tensors[first].shape[1], 7, 7))
     for name in [name for name in expected if name.endswith("num_batches_tracked")]:
         tensors.setdefault(name, torch.tensor(0))  # older checkpoints lack it; only cumulative averages would use it
     missing = [name for name in expected if name not in tensors]
@@ -212,18 +224,21 @@ def _refuse_misfits(tensors: dict[str, Tensor], architecture: Architecture, path
             for what, names in (("missing", missing), ("of another network", strange), ("of another shape", shapes))
             if names
         ]
-        raise WeightsError(f"{path} is not a {architecture}: its tensors are {', '.join(said)}")
+        raise WeightsError(
+            f"{path} is not a {architecture}: its tensors are {', '.join(said)}; "
+            "--set network.architecture names another one"
+        )
 
 
 def fill_backbone(network: RadiographNetwork, weights: BackboneWeights) -> None:
     """Copy verified weights into a network's backbone, every tensor of it, and normalise input as they expect."""
     tensors = dict(weights.tensors)
-    means: tuple[float, ...] = IMAGENET_MEAN if weights.rgb else (RADIOGRAPH_MEAN,)
-    deviations: tuple[float, ...] = IMAGENET_STD if weights.rgb else (RADIOGRAPH_STD,)
+    means: tuple[float, ...] = IMAGENET_MEAN
+    deviations: tuple[float, ...] = IMAGENET_STD
     if weights.input_range is not None:
         black, white = weights.input_range
-        means, deviations = ((value / (white - black),) * len(means) for value in (-black, 1.0))
-    if weights.rgb:
+        means, deviations = ((value / (white - black),) * 3 for value in (-black, 1.0))
+    if weights.channels == 3:
         first = f"{network.family.first}.weight"
         tensors[first] = folded_filters(tensors[first], means, deviations)
     network.backbone.load_state_dict(tensors, strict=True)

@@ -122,7 +122,7 @@ def complete(
         outlier_quantile=quantile,
         card={
             "architecture": config.network.architecture,
-            "folded": weights is not None and weights.rgb,
+            "folded": weights is not None and weights.folded,
             "tasks": cohort.manifest.tasks,
             "labels": labels,
             "preprocessing": config.preprocessing,
@@ -174,6 +174,8 @@ def _limits(config: Config, weights: BackboneWeights | None) -> tuple[str, ...]:
         found.append(
             "The network started from random weights; pretrained weights usually give better results on small cohorts."
         )
+    elif weights.doubt:
+        found.append(f"Starting weights: {weights.doubt}.")
     if not config.gate.modality:
         found.append(
             "The gate admits any modality, body part and view: the outlier cut alone tells foreign images apart."

@@ -75,7 +75,7 @@ def fit(
     network = build_network(
         config.network.architecture,
         labels=targets.shape[1],
-        folded=weights is not None and weights.rgb,
+        folded=weights is not None and weights.folded,
         dropout=config.network.dropout,
     )
     if weights is not None:

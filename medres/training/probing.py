@@ -130,7 +130,8 @@ class LinearProbe:
         return Fitted(network, tuple(history), chosen, str(self.compute))
 
     def _network(self) -> Any:
-        network = build_network(self.config.network.architecture, labels=self.targets.shape[1], folded=self.weights.rgb)
+        architecture, labels = self.config.network.architecture, self.targets.shape[1]
+        network = build_network(architecture, labels=labels, folded=self.weights.folded)
         fill_backbone(network, self.weights)
         return network
 

@@ -117,6 +117,8 @@ def announced_weights(config: Config) -> BackboneWeights | None:
         )
     else:
         log.info("weights: %s, SHA-256 %s", weights.name, weights.sha256)
+        if weights.doubt:
+            log.warning("weights: %s", weights.doubt)
     compute = choose_compute(config.training)
     log.info("training on %s%s", compute, "" if compute.device.type == "cuda" else " (no GPU in use)")
     return weights
