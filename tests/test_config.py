@@ -33,12 +33,25 @@ def test_quick_starts_from_random_weights_and_the_others_from_imagenet() -> None
         ("network.architecture=vgg", "network.architecture"),
         ("training.stages=[]", "training.stages"),
         ("seed=[", "not valid YAML"),
+        ("training.stages=[{epochs: 1, size: 64}]", "training: .*64 pixels, but .*preprocessing.size 128"),
+        ("training.stages=[{epochs: 1, size: 256}, {epochs: 1}]", "training: .*no stage may be larger"),
+        ("preprocessing.size=32", "training: .*stages of 64, 32 pixels"),
+        ("augmentation.horizontal_flip=0.5", "augmentation: .*any body part: set horizontal_flip=0"),
         ("network.input_range=[0, 0]", "network.input_range: .*two different values"),
     ],
 )
 def test_a_wrong_override_is_named(override: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint.replace("(", r"\(")):
         load_config("quick", [override])
+
+
+def test_hearts_are_never_mirrored_in_training_and_limbs_may_be() -> None:
+    flip = "augmentation.horizontal_flip=0.5"
+    limbs = load_config("quick", [flip, "gate={body_part: [KNEE, hip]}"])
+    assert limbs.augmentation.horizontal_flip == 0.5
+    for gate in ("frontal-chest", "{body_part: [KNEE, CHEST]}"):
+        with pytest.raises(ConfigError, match=r"admits CHEST.*gate of limbs alone"):
+            load_config("quick", [flip, f"gate={gate}"])
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:

@@ -7,9 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from medres.config.images import GATES, Gate, Limits, Preprocessing, load_gate
+from medres.config.images import GATES, PAIRED_LIMBS, Gate, Limits, Preprocessing, load_gate
 from medres.config.reading import Frozen, apply_override, read_yaml, validated
 from medres.config.training import (
     Architecture,
@@ -25,6 +25,7 @@ from medres.errors import ConfigError
 
 __all__ = [
     "GATES",
+    "PAIRED_LIMBS",
     "Architecture",
     "Augmentation",
     "Config",
@@ -64,6 +65,30 @@ class Config(Frozen):
         if isinstance(values, Mapping) and isinstance(values.get("gate"), str):
             return {**values, "gate": load_gate(values["gate"])}
         return values
+
+    @field_validator("augmentation")
+    @classmethod
+    def _mirrors_no_heart(cls, augmentation: Augmentation, info: ValidationInfo) -> Augmentation:
+        gate = info.data.get("gate", GATES["any"])
+        others = ({part.upper() for part in gate.body_part} or {"any body part"}) - PAIRED_LIMBS
+        if augmentation.horizontal_flip and others:
+            raise ValueError(
+                f"horizontal_flip would show hearts on the right, for the gate admits {', '.join(sorted(others))}: "
+                "set horizontal_flip=0, or name a gate of limbs alone (a file with e.g. body_part: [KNEE])"
+            )
+        return augmentation
+
+    @field_validator("training")
+    @classmethod
+    def _ends_at_the_size_of_use(cls, training: Training, info: ValidationInfo) -> Training:
+        size = info.data.get("preprocessing", Preprocessing()).size
+        sides = [stage.size or size for stage in training.stages]
+        if sides[-1] != size or max(sides) > size:
+            raise ValueError(
+                f"stages of {', '.join(map(str, sides))} pixels, but the model is used at preprocessing.size {size}: "
+                "no stage may be larger, and the last must have that size (leave its size out)"
+            )
+        return training
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -11,6 +11,12 @@ from pydantic import Field
 from medres.config.reading import Frozen, read_yaml, validated
 from medres.errors import ConfigError
 
+PAIRED_LIMBS = frozenset(
+    ("ANKLE", "ARM", "CALCANEUS", "CLAVICLE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP",
+     "HUMERUS", "KNEE", "LEG", "PATELLA", "RADIUS", "SCAPULA", "SHOULDER", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST")
+)  # fmt: skip
+"""BodyPartExamined values of limbs that have a mirror image; the trunk has none: the heart lies left."""
+
 
 class Limits(Frozen):
     """Budgets for one file; what exceeds them is refused before it is allocated."""

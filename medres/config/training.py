@@ -29,7 +29,7 @@ class Augmentation(Frozen):
     )
     noise: float = Field(default=0.0, ge=0, lt=1, description="Standard deviation of added Gaussian noise, of [0, 1].")
     horizontal_flip: float = Field(
-        default=0.0, ge=0, le=1, description="Chance of a mirror image; off by default: the heart lies left."
+        default=0.0, ge=0, le=1, description="Chance of a mirror image (a gate of limbs alone); 0: the heart lies left."
     )
 
 
@@ -78,7 +78,8 @@ class Stage(Frozen):
         default=None,
         ge=32,
         le=2048,
-        description="Side of the training images, pixels; empty: preprocessing.size.",
+        description="Side of the training images, pixels, at most preprocessing.size, which the last stage must have; "
+        "empty: that size.",
     )
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medres.config import Gate, Limits, Preprocessing
+from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
 from medres.imaging.reading import Path, decode_radiograph, open_regular, read_dataset
 from medres.records import Radiograph
 
@@ -21,12 +21,6 @@ ALGORITHM = 1
 
 WHITE = 65535
 _CHUNK = 2**20
-
-PAIRED_LIMBS = frozenset(
-    ("ANKLE", "ARM", "CALCANEUS", "CLAVICLE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP",
-     "HUMERUS", "KNEE", "LEG", "PATELLA", "RADIUS", "SCAPULA", "SHOULDER", "THUMB", "TIBIA", "TOE", "ULNA", "WRIST")
-)  # fmt: skip
-"""BodyPartExamined values of limbs that have a mirror image; the trunk has none: the heart lies left."""
 
 
 @dataclass(frozen=True, slots=True)
