@@ -10,7 +10,16 @@ import pytest
 from pydantic import BaseModel
 
 from medres import cli
-from medres.config import Config, recipe_names
+from medres.config import (
+    Augmentation,
+    Config,
+    CrossValidation,
+    Evaluation,
+    Network,
+    Stage,
+    Training,
+    recipe_names,
+)
 from medres.errors import REASONS, WARNINGS
 from medres.evaluation import summary
 from tests.conftest import Medres
@@ -58,6 +67,27 @@ def _fields(model: type[BaseModel]) -> list[tuple[str, str | None]]:
 
 def test_every_field_of_the_configuration_is_documented() -> None:
     assert [name for name, description in _fields(Config) if not description] == []
+
+
+@pytest.mark.parametrize("part", [Augmentation, Network, Stage, Training, CrossValidation, Evaluation])
+def test_every_default_is_named_beside_the_reason_for_it(part: type[BaseModel]) -> None:
+    """A description says `(0.8: why)`: whoever changes a default without its reason is told."""
+    for name, field in part.model_fields.items():
+        if field.is_required():
+            continue
+        said = re.findall(r"\(([^():]+): [^()]{5,}\)", field.description or "")
+        assert said, f"{part.__name__}.{name} does not say why"
+        assert _same(said[-1], field.default), f"{part.__name__}.{name}: {said[-1]} is not {field.default}"
+
+
+def _same(said: str, default: object) -> bool:
+    if default in (None, "", ()):
+        return said == "empty"
+    if isinstance(default, tuple):  # stages
+        return said == f"{default[0].epochs} epochs at full size"
+    if isinstance(default, bool | str):
+        return said == str(default).lower() or said == default
+    return float(said) == default
 
 
 def test_every_code_is_one_sentence_without_a_full_stop() -> None:

@@ -10,12 +10,11 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medres.config.images import GATES, PAIRED_LIMBS, Gate, Limits, Preprocessing, load_gate
+from medres.config.judging import CrossValidation, Evaluation
 from medres.config.reading import Frozen, apply_override, read_yaml, validated
 from medres.config.training import (
     Architecture,
     Augmentation,
-    CrossValidation,
-    Evaluation,
     Network,
     Stage,
     Tracking,

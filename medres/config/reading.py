@@ -73,4 +73,5 @@ def validated(model: type[Model], values: Mapping[str, Any], source: str) -> Mod
 
 
 def _complaint(kind: str, message: str) -> str:
+    message = message.removeprefix("Value error, ")
     return "unknown key" if kind == "extra_forbidden" else message[0].lower() + message[1:]

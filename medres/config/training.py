@@ -1,9 +1,9 @@
-"""How networks are made, fitted and judged."""
+"""How networks are made and fitted."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -15,52 +15,96 @@ Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet1
 class Augmentation(Frozen):
     """Random changes to training images only, drawn for each image of a batch."""
 
-    probability: float = Field(default=0.8, ge=0, le=1, description="Chance that an image is moved at all.")
-    rotation: float = Field(default=10.0, ge=0, le=180, description="Largest rotation, degrees.")
-    translation: float = Field(default=0.08, ge=0, le=0.5, description="Largest shift, as a part of the side.")
-    scaling: float = Field(default=0.1, ge=0, lt=1, description="Largest change of size, as a part of the size.")
-    intensity_scale: float = Field(default=0.2, ge=0, lt=1, description="Largest relative change of contrast.")
-    intensity_shift: float = Field(default=0.1, ge=0, lt=1, description="Largest change of brightness, of [0, 1].")
+    probability: float = Field(
+        default=0.8, ge=0, le=1, description="Chance that an image is moved at all (0.8: one in five stays as it was)."
+    )
+    rotation: float = Field(
+        default=10.0, ge=0, le=180, description="Largest rotation, degrees (10: patients are seldom turned further)."
+    )
+    translation: float = Field(
+        default=0.08,
+        ge=0,
+        le=0.5,
+        description="Largest shift, as a part of the side (0.08: positions differ, and little leaves the square).",
+    )
+    scaling: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Largest change of size, as a part of the size (0.1: bodies and magnification differ).",
+    )
+    intensity_scale: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="Largest relative change of contrast (0.2: devices and windows differ, fine signs stay).",
+    )
+    intensity_shift: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Largest change of brightness, of [0, 1] (0.1: exposures differ, and few pixels leave the range).",
+    )
     erasing: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Chance that a rectangle of 2 to 20 % of the area is blanked.",
+        description="Chance that a rectangle of 2 to 20 % of the area is blanked (0: it may hide the only sign).",
     )
-    noise: float = Field(default=0.0, ge=0, lt=1, description="Standard deviation of added Gaussian noise, of [0, 1].")
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Standard deviation of added Gaussian noise, of [0, 1] (0: radiographs have noise of their own).",
+    )
     horizontal_flip: float = Field(
-        default=0.0, ge=0, le=1, description="Chance of a mirror image (a gate of limbs alone); 0: the heart lies left."
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Chance of a mirror image; only for a gate of limbs alone (0: the heart lies left).",
     )
 
 
 class Network(Frozen):
     """Which network, and from which weights it starts."""
 
-    architecture: Architecture = Field(default="resnet50", description="Which network, by torchvision's name.")
+    architecture: Architecture = Field(
+        default="resnet50",
+        description="Which network, by torchvision's name (resnet50: the most used of its kind, so results compare).",
+    )
     weights: Literal["IMAGENET1K_V1", "IMAGENET1K_V2", "file", "none"] = Field(
         default="IMAGENET1K_V2",
         description="torchvision's ImageNet weights; `file`: any checkpoint of the architecture, in weights_file; "
         "or `none`: a random start. Every log, card and report says which. A ResNet's file is taken to have "
-        "torchvision's strides; MONAI's differ unless made with conv1_t_stride=2.",
+        "torchvision's strides; MONAI's differ unless made with conv1_t_stride=2. "
+        "(IMAGENET1K_V2: torchvision's better ones, 80.9 % top-1 on ImageNet against 76.1 % for resnet50.)",
     )
     weights_file: Path | None = Field(
-        default=None, description="The weights as a local file; else the torch hub cache is searched."
+        default=None,
+        description="The weights as a local file (empty: the torch hub cache, where torchvision puts them).",
     )
     weights_sha256: str = Field(
         default="",
         pattern="^[0-9a-f]{0,64}$",
-        description="What the SHA-256 of weights_file must start with, for `weights: file`.",
+        description="What the SHA-256 of weights_file must start with, for `weights: file` (empty: any, for the file "
+        "was named by hand, and log and card state its hash).",
     )
     input_range: tuple[float, float] | None = Field(
         default=None,
         description="The values that black and white had in the input of the network in weights_file, e.g. "
-        "[-1024, 1024] for TorchXRayVision; empty: ImageNet's normalisation for a first layer of three channels, a "
-        "medres model's own; any other network of one channel needs it.",
+        "[-1024, 1024] for TorchXRayVision; another network of one channel than medres's needs it. "
+        "(empty: ImageNet's normalisation for a first layer of three channels, a medres model's own.)",
     )
     allow_download: bool = Field(
-        default=False, description="Fetch the named weights when they are not on this machine."
+        default=False,
+        description="Fetch the named weights when they are not on this machine (false: nothing goes out unasked).",
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the last layer.")
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Dropout before the last layer (0: weight decay and augmentation restrain it already).",
+    )
 
     @field_validator("input_range")
     @classmethod
@@ -78,8 +122,8 @@ class Stage(Frozen):
         default=None,
         ge=32,
         le=2048,
-        description="Side of the training images, pixels, at most preprocessing.size, which the last stage must have; "
-        "empty: that size.",
+        description="Side of the training images, pixels, at most preprocessing.size, which the last stage must have "
+        "(empty: that size, for it is the one the model is used at).",
     )
 
 
@@ -89,92 +133,148 @@ class Training(Frozen):
     method: Literal["fine-tune", "linear-probe"] = Field(
         default="fine-tune",
         description="`fine-tune`: all weights learn; `linear-probe`: the pretrained backbone rests, its features are "
-        "computed once, and logistic regression is the head: the cheapest baseline.",
+        "computed once, and logistic regression is the head: the cheapest baseline. "
+        "(fine-tune: radiographs are unlike what backbones were pretrained on.)",
     )
     stages: tuple[Stage, ...] = Field(
-        default=(Stage(epochs=20),), min_length=1, description="Epochs and image sizes, in order."
+        default=(Stage(epochs=20),),
+        min_length=1,
+        description="Epochs and image sizes, in order (20 epochs at full size: patience ends earlier what needs less).",
     )
-    batch_size: int = Field(default=32, ge=2, description="Images per step.")
+    batch_size: int = Field(
+        default=32,
+        ge=2,
+        description="Images per step (32: enough for batch norms, and a small cohort still gives many steps).",
+    )
     micro_batch_size: int = Field(
         default=0,
         ge=0,
         description="Most images in memory at once: a step is done in such parts, with the same gradient; 0: all. "
-        "Where a GPU's memory runs out, parts are made and halved without being asked for.",
+        "(0: where a GPU's memory runs out, parts are made and halved without being asked for.)",
     )
     compile: bool = Field(
-        default=False, description="Compile the network with torch.compile: minutes at first, faster epochs after."
+        default=False,
+        description="Compile the network with torch.compile: minutes at first, faster epochs after (false: a short "
+        "training does not win them back).",
     )
-    learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of AdamW for the backbone.")
+    learning_rate: float = Field(
+        default=1e-4,
+        gt=0,
+        description="Peak learning rate of AdamW for the backbone (1e-4: usual for fine-tuning; far higher ones "
+        "unlearn what pretraining taught).",
+    )
     head_learning_rate_factor: float = Field(
-        default=10.0, gt=0, description="The head's learning rate, as a multiple of the backbone's."
+        default=10.0,
+        gt=0,
+        description="The head's learning rate, as a multiple of the backbone's (10: it alone starts from nothing).",
     )
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's weight decay (not on biases and norms).")
+    weight_decay: float = Field(
+        default=0.01,
+        ge=0,
+        description="AdamW's weight decay, not on biases and norms (0.01: torch's default).",
+    )
     layer_decay: float = Field(
         default=1.0,
         gt=0,
         le=1,
         description="Each block of layers learns this much slower than the one after it; 1: all alike. Early layers of "
-        "a pretrained network fit radiographs already.",
+        "a pretrained network fit radiographs already. (1: one setting less until a comparison shows a gain.)",
     )
     frozen_epochs: int = Field(
-        default=0, ge=0, description="First epochs in which only the head learns (the backbone and its norms rest)."
+        default=0,
+        ge=0,
+        description="First epochs in which only the head learns; the backbone and its norms rest (0: warmup and the "
+        "head's faster rate spare the backbone).",
     )
     clip_norm: float = Field(
-        default=0.0, ge=0, description="Longest gradient (its norm over all weights) that a step follows; 0: any."
+        default=0.0,
+        ge=0,
+        description="Longest gradient, its norm over all weights, that a step follows; 0: any. (0: AdamW's steps do "
+        "not grow with the gradient, and batch norms keep it tame.)",
     )
     ema_decay: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="Decay per step of the running average of weights that is judged and kept; 0: no average.",
+        description="Decay per step of the running average of weights that is judged and kept; 0: no average. (0: the "
+        "right decay depends on the number of steps, which the cohort sets.)",
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="How far targets move towards 0.5.")
-    focusing: float = Field(default=0.0, ge=0, description="Gamma of the focal loss; 0: cross-entropy.")
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="How far targets move towards 0.5 (0: it pulls probabilities to the middle).",
+    )
+    focusing: float = Field(
+        default=0.0,
+        ge=0,
+        description="Gamma of the focal loss; 0: cross-entropy. (0: a proper score, least at the true probability.)",
+    )
     negative_focusing: float | None = Field(
         default=None,
         ge=0,
-        description="Gamma of negative targets where it is another (asymmetric loss); empty: focusing.",
+        description="Gamma of negative targets where it is another: the asymmetric loss (empty: as focusing).",
     )
     negative_margin: float = Field(
-        default=0.0, ge=0, lt=0.5, description="Negatives with a probability below this cost nothing (asymmetric loss)."
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="Negatives with a probability below this cost nothing: the asymmetric loss (0: every one counts).",
     )
     balance: Literal["none", "positives"] = Field(
         default="none",
-        description="`positives`: positive targets weigh as much as all negatives; calibration undoes it.",
+        description="`positives`: positive targets weigh as much as all negatives; calibration undoes it. "
+        "(none: AUROC gains little, and probabilities start at the cohort's prevalence.)",
     )
     sampler: Literal["shuffle", "balanced"] = Field(
         default="shuffle",
         description="`shuffle`: every image once an epoch; `balanced`: images of rare classes are drawn more often, "
-        "with replacement; calibration undoes it.",
+        "with replacement; calibration undoes it. (shuffle: no image is learnt by heart for being rare.)",
     )
     uncertain: Literal["ignore", "ones", "zeros", "soft"] = Field(
-        default="ignore", description="What an uncertain target (−1) is in training: unknown, 1, 0, or 0.5."
+        default="ignore",
+        description="What an uncertain target, −1, is in training: unknown, 1, 0, or 0.5 (ignore: it says nothing that "
+        "nobody said).",
     )
-    warmup: float = Field(default=0.08, ge=0, lt=1, description="Part of all steps in which the rate rises linearly.")
+    warmup: float = Field(
+        default=0.08,
+        ge=0,
+        lt=1,
+        description="Part of all steps in which the rate rises linearly (0.08: the first 1 or 2 of 20 epochs, while "
+        "AdamW's averages and the new head settle).",
+    )
     keep: Literal["best", "last"] = Field(
         default="best",
         description="The epoch that becomes the model. `best`: highest validation AUROC; `last`: of a schedule that is "
-        "always gone through to its end, so that few validation images choose nothing but calibration and thresholds.",
+        "always gone through to its end, so that few validation images choose nothing but calibration and thresholds. "
+        "(best: nobody knows beforehand how many epochs a cohort needs.)",
     )
     patience: int = Field(
-        default=4, ge=1, description="Epochs without a better validation AUROC after which training stops."
+        default=4,
+        ge=1,
+        description="Epochs without a better validation AUROC after which training stops (4: a fifth of 20 epochs; "
+        "fewer would stop at the chance ups and downs of a small validation split).",
     )
     saturation: float = Field(
         default=0.99,
         gt=0.5,
         le=1,
-        description="Validation AUROC at which a stage ends, if the loss is low too: nothing is left to gain.",
+        description="Validation AUROC at which a stage ends, if the loss is low too (0.99: nothing is left to gain).",
     )
     validation_fraction: float = Field(
         default=0.15,
         gt=0,
         lt=0.5,
-        description="Part of the training patients kept for epoch, calibration, thresholds.",
+        description="Part of the training patients kept for epoch, calibration, thresholds (0.15: some dozens of "
+        "patients of a few hundred, and most are learnt from).",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="`auto`: bf16 where the device computes it natively, else fp32."
+        default="auto",
+        description="`auto`: bf16 where the device computes it natively, else fp32 (auto: bf16 is faster only there).",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: a GPU when there is one.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="`auto`: a GPU when there is one (auto: it is many times faster)."
+    )
 
 
 class Tracking(Frozen):
@@ -187,43 +287,4 @@ class Tracking(Frozen):
         default="",
         description="Where MLflow keeps runs, e.g. http://server:5000 or sqlite:///mlflow.db (needs medres[mlflow]); "
         "empty: nowhere. One run a fit, in the experiment `medres`; labels and paths of images are not sent.",
-    )
-
-
-class CrossValidation(Frozen):
-    """How the cohort is divided."""
-
-    folds: int = Field(default=5, ge=2, le=50, description="Number of folds.")
-    folds_at_once: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
-        default=1,
-        description="How many folds are fitted side by side, in processes that share the processors or a GPU, or take "
-        "a GPU each; `auto`: several where a trial shows that it is faster. Another number of threads gives other last "
-        "digits.",
-    )
-
-
-class Evaluation(Frozen):
-    """How results are judged."""
-
-    replicates: int = Field(default=2000, ge=100, description="Bootstrap replicates of an interval.")
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence level of intervals.")
-    operating_point: Literal["youden", "sensitivity", "specificity"] = Field(
-        default="youden", description="The rule that chooses the threshold on the inner validation split."
-    )
-    operating_target: float = Field(
-        default=0.95, gt=0, lt=1, description="The sensitivity or specificity that the rule must reach."
-    )
-    outlier_quantile: float = Field(
-        default=0.99,
-        gt=0.5,
-        lt=1,
-        description="Validation quantile of the feature distance beyond which a row is `review`.",
-    )
-    subgroups: tuple[str, ...] = Field(
-        default=(),
-        description="Columns of the manifest that divide the cohort besides sex, age, view, manufacturer and site.",
-    )
-    shortcuts: bool = Field(
-        default=True,
-        description="Score held-out images again with parts of them hidden: does the score need the anatomy?",
     )
