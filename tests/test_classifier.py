@@ -14,9 +14,12 @@ from medres.config import load_config
 from medres.errors import ModelError, UsageError
 from medres.evaluation.summary import read_table
 from medres.imaging.preprocessing import preprocess
+from medres.model.bundle import card_text
 from medres.model.card import ModelCard
+from medres.model.classifier import read_card
 from medres.model.network import RadiographNetwork, full_precision
 from medres.records import Fold
+from medres.review.about import facts
 from medres.tables import sha256_file
 from medres.training import folds
 from medres.training.completing import outputs
@@ -202,6 +205,25 @@ def test_an_unknown_label_names_the_known_ones(small_model: Path, small_cohort: 
     radiograph = read_radiograph(small_cohort.parent / "images" / "0003.dcm")
     with pytest.raises(UsageError, match="it has disc"):
         Classifier.load(small_model).explain(radiograph, label="dics")
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        ({"keep": "best", "method": "fine-tune"}, "epoch 5 of 8, temperature, thresholds chosen on"),
+        ({"keep": "last", "method": "fine-tune"}, "all 8 epochs; temperature, thresholds chosen on"),
+        ({"keep": "best", "method": "linear-probe"}, "regularisation 5 of 8, temperature, thresholds chosen on"),
+    ],
+)
+def test_a_card_says_what_validation_patients_chose_and_no_more(
+    small_model: Path, training: dict[str, str], said: str
+) -> None:
+    card = read_card(small_model)
+    config = {**card.provenance.config, "training": {**card.provenance.config["training"], **training}}
+    told = card.provenance.model_copy(update={"config": config, "epochs": 8, "best_epoch": 5})
+    other = card.model_copy(update={"provenance": told})
+    assert f"patients; {said}" in card_text(other)
+    assert ("chose epoch" in dict(facts(other))["Trained on"]) == (said.startswith("epoch"))
 
 
 def tf32() -> tuple[str, str]:

@@ -37,6 +37,7 @@ def test_quick_starts_from_random_weights_and_the_others_from_imagenet() -> None
         ("training.stages=[{epochs: 1, size: 256}, {epochs: 1}]", "training: .*no stage may be larger"),
         ("preprocessing.size=32", "training: .*stages of 64, 32 pixels"),
         ("augmentation.horizontal_flip=0.5", "augmentation: .*any body part: set horizontal_flip=0"),
+        ("training={method: linear-probe, sampler: balanced, focusing: 2}", "training: .*no focusing, sampler: leave"),
         ("network.input_range=[0, 0]", "network.input_range: .*two different values"),
     ],
 )

@@ -117,6 +117,8 @@ def test_a_linear_probe_goes_all_the_way(medres: Medres, backbone: Path, small_c
     lines = (run / "models" / "fold-0" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(STRENGTHS) + 1))
     assert list((run / "models" / "fold-0" / "tensorboard").glob("events*"))
+    card = (run / "models" / "fold-0" / "docs" / "README.md").read_text()
+    assert "who also chose regularisation, temperature and thresholds" in card
     assert "Inverse regularisation" in (run / "report.html").read_text()
     assert_tracked(f"sqlite:///{tmp_path / 'mlflow.db'}", run / "models" / "fold-0", epochs=len(STRENGTHS))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medres.config.reading import Frozen
 
@@ -275,6 +275,17 @@ class Training(Frozen):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="`auto`: a GPU when there is one (auto: it is many times faster)."
     )
+
+    @model_validator(mode="after")
+    def _probes_know_one_loss(self) -> Training:
+        names = ("label_smoothing", "focusing", "negative_focusing", "negative_margin", "balance", "sampler")
+        changed = [name for name in names if getattr(self, name) != Training.model_fields[name].default]
+        if self.method == "linear-probe" and changed:
+            raise ValueError(
+                f"a linear probe is plain logistic regression and has no {', '.join(changed)}: "
+                "leave that out, or set method=fine-tune"
+            )
+        return self
 
 
 class Tracking(Frozen):

@@ -185,8 +185,8 @@ def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | No
         f"{card.preprocessing.size} pixels, one channel",
         f"- Starting weights: {start}",
         *(f"- {task}" for task in card.tasks),
-        f"- Trained {origin.created} on {origin.training_images} images of {origin.training_patients} patients; epoch "
-        f"{origin.best_epoch} of {origin.epochs}, temperature, thresholds chosen on {origin.validation_images} images "
+        f"- Trained {origin.created} on {origin.training_images} images of {origin.training_patients} patients; "
+        f"{_kept(card)}temperature, thresholds chosen on {origin.validation_images} images "
         f"of {origin.validation_patients} other patients",
         f"- Accepts: gate `{card.gate.name}`",
         f"- Manifest SHA-256 `{origin.manifest_sha256}`, splits SHA-256 `{origin.splits_sha256}`, seed {origin.seed}",
@@ -210,6 +210,12 @@ def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | No
     packages = ", ".join(f"{name} {version}" for name, version in origin.packages.items())
     lines += ["", f"Made with {packages}; commit {origin.git_commit or 'not recorded'}; {origin.device}.", ""]
     return "\n".join(lines)
+
+
+def _kept(card: ModelCard) -> str:
+    origin = card.provenance
+    what = origin.chosen.removesuffix(", ")
+    return f"{what} {origin.best_epoch} of {origin.epochs}, " if what else f"all {origin.epochs} epochs; "
 
 
 def _metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:

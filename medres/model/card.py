@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medres.cohort.profile import CohortProfile
 from medres.cohort.tasks import Task
-from medres.config import Architecture, Gate, Preprocessing
+from medres.config import Architecture, Gate, Preprocessing, Training
 from medres.model.calibration import OperatingPoint, Rule
 from medres.tables import sha256_json
 
@@ -50,6 +50,22 @@ class Provenance(_Frozen):
     backbone: BackboneOrigin
     packages: dict[str, str]
     git_commit: str | None
+
+    @property
+    def chosen(self) -> str:
+        """What validation patients chose besides calibration and thresholds: see `chosen_besides`."""
+        return chosen_besides(Training.model_construct(**self.config["training"]))
+
+
+def chosen_besides(training: Training) -> str:
+    """What validation patients choose besides calibration and thresholds, with a comma; "" where nothing.
+
+    >>> chosen_besides(Training()), chosen_besides(Training(keep="last"))
+    ('epoch, ', '')
+    """
+    if training.method == "linear-probe":
+        return "regularisation, "
+    return "epoch, " if training.keep == "best" else ""
 
 
 class Outliers(_Frozen):

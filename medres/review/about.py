@@ -22,8 +22,8 @@ def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         (
             "Trained on",
             f"{origin.training_images} images of {origin.training_patients} patients; "
-            f"{origin.validation_images} images of {origin.validation_patients} other patients chose epoch, "
-            "calibration and operating points",
+            f"{origin.validation_images} images of {origin.validation_patients} other patients chose "
+            f"{origin.chosen}calibration and operating points",
         ),
         ("Accepts", f"{_gate(card)}; each image is seen at {scaled}"),
     ]

@@ -15,7 +15,7 @@ from medres.config import Config
 from medres.evaluation.intervals import bootstrap
 from medres.imaging.preprocessing import as_float
 from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
-from medres.model.card import BackboneOrigin, ModelCard, Provenance
+from medres.model.card import BackboneOrigin, ModelCard, Provenance, chosen_besides
 from medres.model.explain import evidence
 from medres.model.network import RadiographNetwork, full_precision
 from medres.model.outliers import distances, fit_feature_space
@@ -151,7 +151,8 @@ def complete(
                 git_commit=git_commit(),
             ),
             "metrics": metrics,
-            "metrics_split": "inner validation patients, who also chose epoch, temperature and thresholds: optimistic",
+            "metrics_split": f"inner validation patients, who also chose {chosen_besides(config.training)}temperature "
+            "and thresholds: optimistic",
             "limits": _limits(config, weights),
             "cohort_profile": cohort.profile([*training, *validation]),
         },
