@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from medres.cohort import cache
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.manifest import read_manifest
 from medres.config import GATES, Limits, Preprocessing
+from medres.imaging.isolation import Workers
+from medres.records import ManifestRow
 from medres.unfinished import lock
 from tests.phantoms import write_cohort
 
@@ -93,3 +97,35 @@ def test_two_runs_at_once_do_not_disturb_each_other(
     assert decoded == list(range(1, 13))
     assert_same(found, build(manifest, tmp_path / "other")[0])
     assert (building / "done.jsonl").is_file()
+
+
+def test_another_selection_of_the_same_files_is_copied_and_only_new_files_are_decoded(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = read_manifest(manifest, ["disc"]).rows
+    asked: list[list[str]] = []
+    decode = cache.Workers.map
+
+    def counted(pool: Workers, job: Any, items: Iterable[str]) -> Any:
+        asked.append(list(items))
+        return decode(pool, job, asked[-1])
+
+    def cached(chosen: Sequence[ManifestRow], folder: Path, size: int = 32) -> PixelCache:
+        return cached_pixels(chosen, Preprocessing(size=size), gate=GATES["any"], limits=Limits(), folder=folder)
+
+    monkeypatch.setattr(cache.Workers, "map", counted)
+    cached(rows[:5], tmp_path)
+    grown = [*rows[7:], *rows[:6]]
+    found = cached(grown, tmp_path)
+    assert [Path(path).name for path in asked[1]] == [row.path.name for row in (*rows[7:], rows[3], rows[5])]
+    assert_same(found, cached(grown, tmp_path / "other"))
+    assert [grown[image.row].path for image in found.images] == [row.path for row in grown if row != rows[3]]
+    cached(rows[:5], tmp_path, size=48)
+    assert len(asked[-1]) == 5  # of another size: nothing could be copied
+
+
+def test_another_opencv_makes_another_cache(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(manifest, tmp_path)
+    monkeypatch.setattr("cv2.__version__", "0")
+    assert build(manifest, tmp_path)[1] == list(range(1, 13))
+    assert len(list((tmp_path / "pixels").iterdir())) == 2

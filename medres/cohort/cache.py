@@ -7,13 +7,15 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
@@ -81,21 +83,41 @@ def cached_pixels(
 ) -> PixelCache:
     """The preprocessed pixels of a cohort, from the cache or decoded now in worker processes.
 
-    The key is the hash of every file's bytes, the preprocessing specification, the gate, the budgets and the
-    decoder versions: when any of them changes, the images are decoded again.
+    The key is the hash of every file's bytes, the preprocessing specification, the gate, the budgets and the versions
+    of what decodes and resizes: when any of them changes, the images are decoded again. Where only the files differ,
+    those that another cache holds are copied from it.
     """
-    digests = [sha256_file(row.path) if row.path.is_file() else None for row in rows]
-    key = sha256_json(
-        [digests, specification_hash(spec), gate.model_dump(), limits.model_dump(), decoders.versions(), _ATTRIBUTES]
-    )
-    home = (folder or cache_folder()) / "pixels" / key[:32]
+    with ThreadPoolExecutor() as threads:
+        digests = list(threads.map(_digest, rows))
+    versions = {**decoders.versions(), "opencv": cv2.__version__}
+    making = sha256_json([specification_hash(spec), gate.model_dump(), limits.model_dump(), versions, _ATTRIBUTES])[:16]
+    home = (folder or cache_folder()) / "pixels" / f"{making}-{sha256_json(digests)[:16]}"
     if not (home / "index.json").is_file():
         home.parent.mkdir(parents=True, exist_ok=True)
         with _workplace(home) as building:
-            _build(building, rows, spec, gate=gate, limits=limits, progress=progress)
+            known = _known(home.parent, making)
+            _build(building, rows, digests, known, spec, gate=gate, limits=limits, progress=progress)
             if not home.exists():  # another run may have built the same in the meantime
                 building.replace(home)
     return _open(home, rows)
+
+
+def _digest(row: ManifestRow) -> str | None:
+    return sha256_file(row.path) if row.path.is_file() else None
+
+
+_Known = Mapping[str | None, tuple[NDArray[np.uint16], dict[str, Any]]]  # by a file's hash: its pixels and its entry
+
+
+def _known(folder: Path, making: str) -> _Known:
+    """The images of all finished caches that were made in the same way."""
+    found = {}
+    for index in folder.glob(f"{making}-*/index.json"):
+        if not index.parent.suffix:  # or it is being built
+            pixels = np.load(index.parent / "pixels.npy", mmap_mode="r")
+            for place, entry in enumerate(read_json(index)["images"]):
+                found[entry["sha256"]] = (pixels[place], entry)
+    return found
 
 
 @contextmanager
@@ -122,23 +144,31 @@ def _workplace(home: Path) -> Iterator[Path]:
 def _build(
     building: Path,
     rows: Sequence[ManifestRow],
+    digests: Sequence[str | None],
+    known: _Known,
     spec: Preprocessing,
     *,
     gate: Gate,
     limits: Limits,
     progress: Progress | None,
 ) -> None:
-    """Decode every row in order; what an interrupted build left is kept."""
+    """Decode or copy every row in order; what an interrupted build left is kept."""
     stored, journal = _Pixels(building, len(rows), spec.size), _Journal(building / "done.jsonl")
     size = len(rows) * spec.size**2 * 2
-    log.info("decoding %d of %d images into a cache of %.0f MB", len(rows) - len(journal.done), len(rows), size / 1e6)
+    start = len(journal.done)
+    new = [number for number in range(start, len(rows)) if digests[number] not in known]
+    log.info("decoding %d of %d images into a cache of %.0f MB", len(new), len(rows), size / 1e6)
     images = sum("code" not in entry for entry in journal.done)
     job = partial(prepare, spec=spec, gate=gate, limits=limits)
     with Workers(limits=limits) as pool:
-        start = len(journal.done)
-        results = pool.map(job, (os.fspath(row.path) for row in rows[start:]))
-        for number, (_, result) in enumerate(results, start=start):
-            if isinstance(result, Refusal):
+        results = pool.map(job, (os.fspath(rows[number].path) for number in new))
+        for number in range(start, len(rows)):
+            if digests[number] in known:
+                copied, entry = known[digests[number]]
+                stored.put(images, copied)
+                images += 1
+                journal.add({**entry, "row": number})
+            elif isinstance(result := next(results)[1], Refusal):
                 journal.add({"row": number, "code": result.code, "detail": result.detail})
             else:
                 stored.put(images, result.pixels)
@@ -146,6 +176,7 @@ def _build(
                 journal.add(
                     {
                         "row": number,
+                        "sha256": digests[number],
                         "sop_instance_uid": result.sop_instance_uid,
                         "pixels_sha256": result.pixels_sha256,
                         "review": list(result.review),
