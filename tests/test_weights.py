@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,8 +19,10 @@ import torchvision
 from monai.networks import nets
 from safetensors.torch import save_file
 
-from medres.config import Architecture, Network
+from medres.config import Architecture, Network, load_config
 from medres.errors import WeightsError
+from medres.model.card import BackboneOrigin
+from medres.model.classifier import Classifier
 from medres.model.network import IMAGENET_MEAN, IMAGENET_STD, RadiographNetwork, build_network
 from medres.model.weights import (
     WeightsSource,
@@ -29,7 +32,9 @@ from medres.model.weights import (
     load_backbone,
     named_source,
 )
+from medres.training.train import train_model
 from tests.conftest import TINY, Medres
+from tests.phantoms import write_cohort
 
 FIFTY = Network(architecture="resnet50", weights="IMAGENET1K_V2")
 MADE = {name: getattr(torchvision.models, name) for name in ("resnet50", "resnet101")}
@@ -393,6 +398,27 @@ def test_training_starts_from_a_checkpoint_of_ones_own(
     shown = medres("inspect", tmp_path / "m").stdout
     assert "my: weights.pth" in shown
     assert digest[:12] in shown
+
+
+def test_the_recipes_that_start_from_imagenet_are_trained_from_what_the_hub_cache_holds(
+    checkpoint: Path, source: WeightsSource, empty_hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = checkpoint.stem.split("-")[0]
+    monkeypatch.setattr("medres.model.weights.named_source", lambda _: source)
+    empty_hub.mkdir(parents=True)
+    shutil.copy(checkpoint, empty_hub)
+    small = ["preprocessing.size=64", "training.stages=[{epochs: 1}]", "training.batch_size=8", "training.device=cpu"]
+    config = load_config(recipe, [*small, "evaluation.replicates=100"])
+    manifest = write_cohort(tmp_path / "cohort", patients=12)
+    card = train_model(manifest, labels=("disc",), config=config, out=tmp_path / "model")
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert card.provenance.backbone == BackboneOrigin(name=f"{recipe} IMAGENET1K_V2", sha256=digest)
+    assert (card.provenance.recipe, card.architecture, card.folded) == (recipe, recipe, True)
+    assert not [limit for limit in card.limits if "strides" in limit]  # torchvision's own
+    model = Classifier.load(tmp_path / "model", device="cpu")
+    learnt = model.members[0].network.backbone.state_dict()["layer4.0.conv1.weight"]
+    moved = (learnt - torch.load(checkpoint, weights_only=True)["layer4.0.conv1.weight"]).abs()
+    assert 0 < moved.max() < 0.01  # fine-tuned, not started anew
 
 
 def test_densenet_loads_from_files_old_and_new(tmp_path: Path) -> None:
