@@ -25,10 +25,10 @@ def test_a_thousand_radiographs_add_up_and_none_is_negative(
 ) -> None:
     found = calls(share(sensitivity), share(specificity), share(0.5), prevalence).thousand
     assert found is not None
-    parts = (found.found, found.missed, found.alarms, found.cleared)
+    parts = [part.value for part in (found.found, found.missed, found.alarms, found.cleared)]
     assert sum(parts) == 1000
     assert min(parts) >= 0
-    assert found.found + found.missed == round(1000 * prevalence)
+    assert parts[0] + parts[1] == round(1000 * prevalence)
 
 
 @given(value=SHARES, other=SHARES)

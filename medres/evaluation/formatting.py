@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -75,6 +75,18 @@ def recorded(value: Any) -> str:
     if value is None or value == "":
         return ABSENT
     return count(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Thresholds or temperatures of several networks, from the lowest to the highest.
+
+    >>> spread([0.42]), spread([0.5, 0.31, 0.4]), spread([])
+    ('0.420', '0.310 to 0.500', 'not recorded')
+    """
+    if not values:
+        return ABSENT
+    low, high = (probability(value) if value < 1 else f"{value:.3f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def duration(seconds: Any) -> str:
