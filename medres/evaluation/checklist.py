@@ -142,7 +142,7 @@ def _sites(known: Facts) -> tuple[str, str]:
     if len(known.sites) > 1:
         return MET, f"{len(known.sites)} institutions, shown as subgroups."
     place = f"one institution ({known.sites[0]})" if known.sites else "institutions that are not recorded"
-    return NOT_MET, f"All images come from {place}."
+    return NOT_MET, f"All images of the figures come from {place}."
 
 
 def _missing_data(known: Facts) -> tuple[str, str]:
@@ -238,7 +238,8 @@ def _updating(known: Facts) -> tuple[str, str]:
 def _selection(known: Facts) -> tuple[str, str]:
     if not known.has_flow:
         return NOT_MET, "What was left out is not recorded."
-    return MET, "None but refusals, unknown labels and patients whom no fold held out, all counted."
+    more = "what the manifest excludes" if known.external else "patients whom no fold held out"
+    return MET, f"None but refusals, unknown labels and {more}, all counted."
 
 
 def _explanations(known: Facts) -> tuple[str, str]:

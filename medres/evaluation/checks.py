@@ -43,13 +43,9 @@ def verify(
         table: `oof.csv`.
         images: the judged images of each label.
     """
-    return [
-        _figures(metrics, images, table),
-        _once(table),
-        *_splits(folder, run, table),
-        _flow(run, table),
-        _models(folder, run),
-    ]
+    found = [_figures(metrics, images, table), _once(table), *_splits(folder, run, table), _flow(run, table)]
+    external = run.get("kind") == "external validation"  # its models lie elsewhere, and were verified when loaded
+    return found if external else [*found, _models(folder, run)]
 
 
 def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd.DataFrame) -> Check:

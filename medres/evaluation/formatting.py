@@ -109,4 +109,4 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else str(key))
     else:
-        yield path, "none" if value in (None, [], {}, ()) else str(value)
+        yield path, "none" if value in (None, "", [], {}, ()) else str(value)

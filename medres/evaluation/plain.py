@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -158,11 +157,12 @@ def _holds(interval: Interval, value: float) -> bool:
     return interval.low is None or interval.high is None or interval.low <= value <= interval.high
 
 
-def exclusions(run: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
+def exclusions(table: pd.DataFrame) -> list[str]:
     """Where a model of this run must not be used."""
-    found = ["To diagnose, triage or treat a patient: this is research software, no medical device."]
-    if run.get("kind") != "external validation":
-        found.append("In a hospital of which no images are among these, before it was tested there.")
+    found = [
+        "To diagnose, triage or treat a patient: this is research software, no medical device.",
+        "In a hospital of which no images are among these, before it was tested there.",
+    ]
     if not column_values(table, "PatientAge"):
         found.append("On children: the ages of these patients are not recorded.")
     else:
