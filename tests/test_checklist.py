@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from medres.evaluation.checklist import MET, NOT_APPLICABLE, NOT_MET, Facts, checklist
+import pandas as pd
+import pytest
+
+from medres.evaluation.checklist import MET, NOT_APPLICABLE, NOT_MET, Facts, Item, checklist, facts
 from medres.evaluation.subgroups import COLUMNS
 from tests.conftest import ROOT
 
@@ -17,19 +20,41 @@ _TRIPOD = (
 TRIPOD = _TRIPOD.split()
 INTERNAL = Facts(
     external=False,
+    members=1,
+    folds=5,
+    division="patient-grouped, stratified by the label counts of patients",
+    kept_apart=True,
     sites=["North", "South"],
+    sites_apart=False,
     blank_columns=[],
     random_start=False,
+    recorded=frozenset({"config", "network", "environment"}),
     has_flow=True,
-    has_gallery=True,
+    has_curves=True,
+    has_pictures=True,
+    has_mistakes=True,
     has_shift=False,
+    has_recalibration=False,
     uncertain_policy="ignore",
 )
-LEAST = replace(INTERNAL, sites=[], blank_columns=list(COLUMNS), has_flow=False, has_gallery=False, random_start=True)
+LEAST = replace(
+    INTERNAL, sites=[], blank_columns=list(COLUMNS), has_flow=False, has_pictures=False, random_start=True,
+    kept_apart=None, recorded=frozenset(), division="",
+)  # fmt: skip
+EXTERNAL = replace(
+    INTERNAL, external=True, folds=1, division="", has_curves=False, has_pictures=False, has_shift=True,
+    has_recalibration=True,
+)  # fmt: skip
+GIVEN = replace(INTERNAL, division="given by the column ward: each value held out once, patient-grouped")
+ELSEWHERE = "Test on another hospital's images"
+
+
+def answers(known: Facts) -> dict[str, Item]:
+    return {item.topic: item for item in checklist(known)}
 
 
 def test_every_item_of_both_guidelines_is_answered_once() -> None:
-    for known in (INTERNAL, LEAST, replace(INTERNAL, external=True)):
+    for known in (INTERNAL, LEAST, EXTERNAL, GIVEN):
         items = checklist(known)
         assert sorted(number for item in items for number in item.claim.split()) == sorted(CLAIM)
         assert sorted(number for item in items for number in item.tripod.split()) == sorted(TRIPOD)
@@ -38,21 +63,68 @@ def test_every_item_of_both_guidelines_is_answered_once() -> None:
 
 
 def test_what_a_run_lacks_is_not_met() -> None:
-    found = {item.topic: item for item in checklist(LEAST)}
-    for topic in ("Several sites", "Subgroups", "Fairness", "Flow of patients and images", "Analysis of failures"):
-        assert found[topic].state == NOT_MET
-        assert {item.topic: item for item in checklist(INTERNAL)}[topic].state == MET
-    assert "not recorded" in found["Several sites"].answer
+    least, whole = answers(LEAST), answers(INTERNAL)
+    for topic in ("Several sites", "Subgroups", "Fairness", "Flow of patients and images", "Analysis of failures",
+                  "Explanations", "Training", "Description of the network", "Software and versions", "Starting weights",
+                  "Division of the data", "Internal test", "Selection of parts of the data"):  # fmt: skip
+        assert least[topic].state == NOT_MET, topic
+        assert whole[topic].state == MET, topic
+    assert "not recorded" in least["Several sites"].answer
+
+
+@pytest.mark.parametrize(
+    ("known", "topic", "state", "said"),
+    [
+        (INTERNAL, "Division of the data", MET, "stratified"),
+        (GIVEN, "Division of the data", MET, "Given by the column ward"),
+        (replace(INTERNAL, kept_apart=False), "Division of the data", NOT_MET, "contradicted"),
+        (replace(INTERNAL, kept_apart=None), "Division of the data", NOT_MET, "could not be verified"),
+        (replace(INTERNAL, kept_apart=False), "Internal test", NOT_MET, "may have seen"),
+        (replace(INTERNAL, kept_apart=False), "Choice of the final model", NOT_MET, "may have chosen"),
+        (INTERNAL, ELSEWHERE, NOT_MET, "was not tested on another hospital"),
+        (GIVEN, ELSEWHERE, NOT_MET, "is not recorded"),
+        (replace(GIVEN, sites_apart=True), ELSEWHERE, MET, "Each of 2 institutions was held out"),
+        (EXTERNAL, ELSEWHERE, MET, "This page"),
+        (replace(EXTERNAL, kept_apart=False), ELSEWHERE, NOT_MET, "holds some of what"),
+        (INTERNAL, "Ensembles", NOT_APPLICABLE, "one network"),
+        (replace(EXTERNAL, members=5), "Ensembles", MET, "5 networks"),
+        (INTERNAL, "Training", MET, "learning curves."),
+        (replace(INTERNAL, has_curves=False), "Training", MET, "no learning curves"),
+        (EXTERNAL, "Training", MET, "are the model's"),
+        (EXTERNAL, "Explanations", NOT_MET, "No class-activation map"),
+        (replace(EXTERNAL, has_mistakes=False), "Analysis of failures", MET, "No call was wrong"),
+        (INTERNAL, "Updating of the model", NOT_APPLICABLE, "Nothing was refitted"),
+        (EXTERNAL, "Updating of the model", MET, "stands apart"),
+        (INTERNAL, "Variation over clusters", MET, "Fold by fold"),
+        (EXTERNAL, "Variation over clusters", MET, "subgroups"),
+        (replace(EXTERNAL, sites=["North"]), "Variation over clusters", NOT_APPLICABLE, "judged once"),
+        (replace(INTERNAL, folds=1), "Kind of study, in the title", MET, "a test on held-out patients"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_that_of_the_run(known: Facts, topic: str, state: str, said: str) -> None:
+    item = answers(known)[topic]
+    assert item.state == state
+    assert said in item.answer
+
+
+def test_a_run_of_folds_by_site_is_known_by_its_table() -> None:
+    table = pd.DataFrame({"fold": [0, 0, 1, 1], "InstitutionName": ["North", "North", "South", "West"]})
+
+    def apart(table: pd.DataFrame) -> bool:
+        return facts(
+            {}, table, random_start=True, kept_apart=True, curves=True, pictures=True, mistakes=True
+        ).sites_apart
+
+    assert apart(table)
+    assert not apart(table.assign(fold=[0, 1, 1, 0]))  # a site in both
+    assert not apart(table.assign(InstitutionName=["North", "", "South", "West"]))  # one image's is unknown
+    assert not apart(table.assign(fold=0))  # nothing was held out from
+    assert not apart(table.drop(columns="InstitutionName"))
 
 
 def test_an_external_validation_is_the_test_that_a_cross_validation_lacks() -> None:
-    topic = "Test on another hospital's images"
-    internal, external = (
-        next(item for item in checklist(replace(INTERNAL, external=kind)) if item.topic == topic)
-        for kind in (False, True)
-    )
-    assert (internal.state, external.state) == (NOT_MET, MET)
-    assert internal.caveat == 1
+    assert answers(EXTERNAL)[ELSEWHERE].state == MET
+    assert answers(INTERNAL)[ELSEWHERE].caveat == 1
 
 
 def test_every_anchor_is_a_section_of_the_page() -> None:

@@ -24,7 +24,7 @@ from medres.tables import read_json, write_csv, write_json
 from medres.training.compare import compare_runs
 from tests.conftest import TINY, Medres
 from tests.test_cli import refusal
-from tests.test_report import _Page, visible, write_run
+from tests.test_report import _Page, bare_figures, visible, write_run
 from tests.test_summary import out_of_fold
 
 NO_SPREAD = {"": SeedSpread(0.0)}
@@ -268,6 +268,28 @@ def test_compare_writes_verdict_cost_and_page(medres: Medres, runs: Path, tmp_pa
     assert "<script" not in page
     assert page.count("<svg") == 1
     assert 'role="img"' in page
+
+
+def test_every_figure_of_the_page_has_interval_or_n_and_every_picture_its_table(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    content = compare_runs([runs / "good", runs / "bad", runs / "again"], out=out, timing=False)
+    page = (out / "compare.html").read_text(encoding="utf-8")
+    bare, seen = bare_figures(page)
+    assert bare == []
+    assert seen == 3 * 3 + 1 + 3  # of three metrics two values and their difference; one p; three runs
+    for name, values in content["values"]["effusion"]["auroc"].items():
+        own = content["intervals"]["effusion"]["auroc"][name]
+        assert [one["value"] for one in own] == pytest.approx(values)
+        assert all(one["low"] < one["value"] < one["high"] and one["n"] == content["images"] for one in own)
+    costs = pd.read_csv(out / "costs.csv")
+    assert '<a href="costs.csv">' in page
+    assert costs["candidate"].tolist() == ["ResNet-18", "ResNet-50"]
+    for row, item in zip(costs.to_dict("records"), content["candidates"], strict=True):
+        for key in ("parameters", "gflop", "relative_gflop", "training_seconds"):
+            assert row[key] == pytest.approx(item["cost"][key])
+    (decided,) = [item for item in content["comparisons"] if item["metric"] == "auroc"]
+    assert costs["auroc_gain"].tolist() == [0, pytest.approx(decided["difference"]["value"])]
+    assert costs["low"][1] == pytest.approx(decided["difference"]["low"])
 
 
 def test_a_planted_difference_is_said_in_one_sentence_and_a_second_look_says_the_same(

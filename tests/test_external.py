@@ -16,7 +16,7 @@ from medres.cohort.profile import RARE, CohortProfile, describe
 from medres.config import Evaluation
 from medres.evaluation.metrics import fit_calibration_line
 from medres.evaluation.recalibration import METRICS, recalibrate, recalibration_record
-from medres.evaluation.shift import newcombe, shifts
+from medres.evaluation.shift import merged_profile, newcombe, shifts
 from medres.evaluation.summary import Judged, pooled
 from medres.model.classifier import Classifier, read_card
 from medres.records import ManifestRow
@@ -24,7 +24,7 @@ from medres.tables import read_json
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
 from tests.test_cli import refusal
-from tests.test_report import _Page, visible
+from tests.test_report import _Page, bare_figures, visible
 
 QUICK = Evaluation(replicates=200)
 
@@ -85,6 +85,50 @@ def test_thresholds_temperatures_and_the_outlier_cut_are_the_models_own(
     assert frozen["temperatures"] == [member.card.temperatures for member in model.members]
     assert (table["positive_disc"] == (table["prob_disc"] >= threshold)).all()
     assert (table["outlier"] == (table["distance"] > 1)).all()
+
+
+def test_the_record_names_the_network_and_the_recipe_that_were_trained(
+    evaluated: tuple[Path, str], small_run: Path
+) -> None:
+    found, trained = (read_json(folder / "run.json") for folder in (evaluated[0], small_run))
+    for part in ("network", "training", "preprocessing", "limits", "name"):
+        assert found["config"][part] == trained["config"][part], part
+    card = read_card(small_run / "models" / "fold-0")
+    assert found["network"]["architecture"] == trained["network"]["architecture"]
+    assert found["network"]["weights"] == card.weights
+    assert found["recipe"] == trained["recipe"]
+
+
+def test_the_report_states_the_frozen_threshold_its_rule_and_the_temperatures(evaluated: tuple[Path, str]) -> None:
+    frozen = read_json(evaluated[0] / "run.json")["frozen"]
+    words = visible((evaluated[0] / "report.html").read_text(encoding="utf-8")).replace("&#39;", "'")
+    low, high = sorted(one["disc"] for one in frozen["temperatures"])
+    assert f"probability of {frozen['thresholds']['disc']:.3f} or more" in words
+    assert f"({frozen['rules']['disc']})" in words
+    assert f"{low:.3f} to {high:.3f} in its 2 networks" in words
+    assert "thresholds not recorded" not in words
+    for value in frozen["thresholds_by_rule"]["disc"].values():
+        assert f"{value:.3f}" in words[words.index("By each of three rules") :]
+
+
+def test_an_ensemble_is_called_one_and_nothing_is_said_of_it_that_holds_for_a_fold(
+    evaluated: tuple[Path, str], small_run: Path
+) -> None:
+    words = visible((evaluated[0] / "report.html").read_text(encoding="utf-8")).replace("&#39;", "'")
+    assert "Ensembles met 2 networks" in words
+    assert "an ensemble of 2 ResNet-18 networks" in words
+    assert "the ensemble takes the mean of the folds'" in words
+    patients = read_json(small_run / "run.json")["manifest"]["patients"]
+    assert f"images of {patients} patients, as the cards of the 2 folds together describe them" in words
+    assert "set so that 1.0 % of the validation images did" in words
+    assert "1.0 % in training" not in words
+    assert "Explanations not met" in words
+
+
+def test_every_figure_of_the_external_page_stands_with_its_interval_or_its_n(evaluated: tuple[Path, str]) -> None:
+    bare, seen = bare_figures((evaluated[0] / "report.html").read_text(encoding="utf-8"))
+    assert bare == []
+    assert seen > 40
 
 
 def test_the_report_says_what_differs_and_keeps_recalibration_apart(
@@ -199,6 +243,27 @@ def test_a_profile_tells_no_group_of_fewer_than_twenty_patients() -> None:
     one_patient = describe([{"Manufacturer": "A"}] * 50, ["p"] * 50, np.ones((50, 8, 8), np.uint16), range(50))
     assert set(one_patient.categories["Manufacturer"]) == {RARE}
     assert one_patient.intensities == {}
+
+
+def test_the_parts_of_a_run_describe_its_whole_cohort() -> None:
+    """Three folds, each without the site that it held out: shares and means of all three together."""
+    makers = np.repeat(["A", "B", "C"], 60)
+    pixels = np.random.default_rng(0).integers(0, 65535, (180, 8, 8)).astype(np.uint16)
+    ages = [f"{30 + place % 50:03d}Y" for place in range(180)]
+
+    def part(chosen: NDArray[np.intp]) -> CohortProfile:
+        records = [{"Manufacturer": str(makers[at]), "PatientAge": ages[at], "BitsStored": "12"} for at in chosen]
+        return describe(records, [f"p{at}" for at in chosen], pixels, chosen.tolist())
+
+    whole = part(np.arange(180))
+    merged = merged_profile([part(np.flatnonzero(makers != site)) for site in "ABC"])
+    assert (merged.images, merged.patients) == (180, 180)
+    assert merged.categories == whole.categories
+    for found, expected in ((merged.numbers["age"], whole.numbers["age"]),
+                            (merged.intensities["mean"], whole.intensities["mean"])):  # fmt: skip
+        assert (found.images, found.patients) == (expected.images, expected.patients)
+        assert (found.mean, found.deviation) == (pytest.approx(expected.mean), pytest.approx(expected.deviation))
+    assert merged_profile([whole]) == whole
 
 
 def test_what_was_changed_differs_and_what_was_not_does_not() -> None:

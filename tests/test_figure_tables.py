@@ -119,7 +119,7 @@ def test_a_forest_plot_holds_all_its_bounds_and_its_table_says_them() -> None:
     table = prepared(out_of_fold())
     table.loc[table["fold"] == 1, "label_effusion"] = 0.0  # one class: undefined there
     content = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["labels"]["effusion"]
-    rows = fold_rows(content)
+    rows = fold_rows(content, {})
     plot = forest(rows)
     assert plot is not None
     bounds = [bound for row in rows if row.auroc for bound in (row.auroc.low, row.auroc.value, row.auroc.high)]

@@ -104,6 +104,9 @@ def test_a_cross_validation_keeps_its_gallery_and_its_models_say_what_they_reach
         validation = card.metrics["disc"]["auroc"]
         assert f"| disc | auroc | {validation['value']:.3f} |" in text
         assert "optimistic" in text
+        positives = fold["n_positive"]
+        for name, n in (("sensitivity", positives), ("specificity", fold["n"] - positives)):
+            assert f"| {fold[name]:.3f} ({round(fold[name] * n)} of {n}) |" in text
         assert f"{fold['n']} ({fold['n_patients']}, {fold['n_positive']})" in text
         assert f"| disc | {fold['auroc']:.3f} |" in text
         assert f"| disc | {card.operating_points['disc'].threshold:.4f} |" in text

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from medres.cohort.cache import CachedImage
 from medres.cohort.identifiers import similar_patients
 from medres.cohort.leakage import find_leaks
+from medres.cohort.manifest import read_manifest
 from medres.cohort.similarity import (
     CERTAIN,
     NEAR_DUPLICATE,
@@ -24,10 +25,13 @@ from medres.cohort.similarity import (
     similar_images,
     threshold,
 )
+from medres.config import load_config
 from medres.evaluation.metadata import readable_labels
 from medres.imaging.reading import read_radiograph
 from medres.imaging.synthesis import synthesise_cohort
 from medres.records import ManifestRow
+from medres.training import cohorts
+from medres.training.cohorts import load_cohort
 from tests.conftest import SHARED, Medres, needs_shared
 from tests.phantoms import write_cohort, write_radiograph
 
@@ -307,3 +311,20 @@ def test_phantoms_resemble_each_other_and_are_not_accused(medres: Medres, tmp_pa
     done = medres("check", manifest)
     assert done.returncode == 0, done.stdout
     assert "two PatientIDs" not in done.stdout
+
+
+def test_a_run_records_what_it_looked_for_and_how_much_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["path,PatientID,label_x"]
+    for number, patient in enumerate(["A-1", "a-1", "B", "C", "D", "E"]):
+        pixels = 10.0 * texture(max(number, 1)) + 5 * number  # the first two show the same, one a little brighter
+        write_radiograph(tmp_path / f"{number}.dcm", pixels, patient=patient, uid=f"2.25.{number}")
+        lines.append(f"{number}.dcm,{patient},{number % 2}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    manifest = read_manifest(tmp_path / "manifest.csv", ["x"])
+    config = load_config("quick", ["preprocessing.size=96"])
+    found = load_cohort(manifest, config).leaks
+    assert found == {"similar PatientID": 1, "same SOPInstanceUID": 0, "near-duplicate": 1}
+    monkeypatch.setattr(cohorts, "MOST_COMPARED", 5)
+    assert load_cohort(manifest, config).leaks == found | {"near-duplicate": None}

@@ -11,13 +11,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.special import expit
 
+from medres.cohort.tasks import Task
 from medres.config import load_config
 from medres.errors import OutputExists, UsageError
 from medres.evaluation.report import write_report
+from medres.evaluation.shortcuts import summarise_shortcuts
 from medres.evaluation.summary import read_table, summarise
 from medres.tables import read_csv, read_json, write_csv, write_json
+from tests import test_shortcuts
 from tests.runs import FOLDS, write_gallery_files, write_run
 from tests.test_summary import out_of_fold
 
@@ -174,23 +179,120 @@ def test_the_first_screen_says_what_how_well_on_whom_and_what_that_means(run: Pa
         assert text in first
 
 
-def test_every_figure_stands_with_its_interval_or_its_n(pictured: Path) -> None:
-    page = page_of(pictured)
-    rows = re.findall(r"<tr\b.*?</tr>", page, flags=re.DOTALL)
-    seen = 0
-    for row in rows:
+def bare_figures(page: str) -> tuple[list[str], int]:
+    """Figures in the tables of a page that stand without interval and without n, and how many were looked at."""
+    bare, seen = [], 0
+    for row in re.findall(r"<tr\b.*?</tr>", page, flags=re.DOTALL):
         cells = re.findall(r"<td\b[^>]*>.*?</td>", row, flags=re.DOTALL)
+        counted = any(re.search(r'class="number n">\d', other) for other in cells)
         for cell in cells:
-            if not re.match(r"[−<>]? ?\d*\.\d", visible(cell)) or re.search(r'class="[^"]*(setting|bar)', cell):
+            if not re.match(r"[−+<>]? ?\d*\.\d", visible(cell)) or re.search(r'class="[^"]*(setting|bar)', cell):
                 continue
             seen += 1
-            assert 'class="number metric"' in cell
             words = visible(cell)
-            counted = any(re.search(r'class="number n">\d', other) for other in cells)
-            assert re.search(r"\d\.\d{3} to .?\d\.\d{3}|n = \d", words) or counted, words
+            if 'class="number metric"' not in cell or not (re.search(r"\d\.\d+ to .?\d+\.\d|n = \d", words) or counted):
+                bare.append(words)
+    return bare, seen
+
+
+def test_every_figure_stands_with_its_interval_or_its_n(pictured: Path) -> None:
+    page = page_of(pictured)
+    bare, seen = bare_figures(page)
+    assert bare == []
     assert seen > 20
     for words in re.findall(r'<p class="value">.*?</section>', page, flags=re.DOTALL):
         assert re.search(r"interval \d\.\d{3} to \d\.\d{3}", visible(words))
+    said = re.search(r"Of 1000 radiographs as in this cohort: ([^<]*)<small>(.*?)</small>", page, flags=re.DOTALL)
+    assert said is not None
+    assert len(re.findall(r"\d+ \(\d+ to \d+\) (?:found|missed|false alarms|rightly)", said[1])) == 4
+    assert "n = " in said[2]
+
+
+def test_figures_of_grades_and_of_shortcut_probes_stand_with_their_interval_or_their_n(copy: Path) -> None:
+    config = load_config("quick", ["evaluation.replicates=100"])
+    read = read_table(copy / "oof.csv")
+    probed = test_shortcuts.probed(read, survives=0.3)
+    write_json(
+        copy / "shortcuts.json",
+        summarise_shortcuts(read, probed, labels=["effusion"], evaluation=config.evaluation, seed=0),
+    )
+    task = Task("grade", "ordinal", ("0", "1", "2"))
+    truth = np.random.default_rng(0).integers(0, 3, len(read))
+    for place, label in enumerate(task.labels):
+        noise = np.random.default_rng(place).normal(0, 1, len(read))
+        read[f"label_{label}"] = (truth > place).astype(int)
+        read[f"logit_{label}"], read[f"prob_{label}"] = noise, expit(truth - place - 1 + noise)
+        read[f"positive_{label}"] = (read[f"prob_{label}"] >= 0.5).astype(int)
+    write_csv(copy / "oof.csv", read)
+    content = summarise(read_table(copy / "oof.csv"), labels=["effusion", task], evaluation=config.evaluation, seed=0)
+    write_json(copy / "metrics.json", content)
+    page = page_of(copy)
+    bare, seen = bare_figures(page)
+    assert "Shortcut probes" in page
+    assert "Quadratic weighted kappa" in page
+    assert bare == []
+    assert seen > 40
+
+
+@pytest.mark.parametrize(
+    ("leaks", "said"),
+    [
+        ({"similar PatientID": 0, "same SOPInstanceUID": 0, "near-duplicate": 0}, ": yes"),
+        ({"similar PatientID": 0, "same SOPInstanceUID": 0, "near-duplicate": None}, ": yes"),
+        ({"similar PatientID": 2, "same SOPInstanceUID": 0, "near-duplicate": None}, ": not verified"),
+        ({"similar PatientID": 0, "same SOPInstanceUID": 0, "near-duplicate": 1}, ": not verified"),
+    ],
+)
+def test_what_was_looked_for_among_patients_is_said_and_suspicions_are_no_plain_yes(
+    changed: Callable[..., Path], leaks: dict[str, int | None], said: str
+) -> None:
+    words = visible(page_of(changed(lambda record: record.update(leaks=leaks))))
+    check = words[words.index("Patients were kept apart") :][:400]
+    assert check.startswith(f"Patients were kept apart {said}")
+    assert f"PatientIDs that likely name one person: {leaks['similar PatientID']}" in check
+    near = leaks["near-duplicate"]
+    looked = "not looked for" if near is None else near
+    assert f"near-duplicate images under two PatientIDs: {looked}" in check
+    assert ("run `medres check`" in check) == (near is None or "not verified" in said)
+    assert ("Verified from the run" in words) == (said == ": yes")
+
+
+def test_folds_with_names_are_called_by_them(changed: Callable[..., Path]) -> None:
+    def name(record: dict[str, Any]) -> None:
+        for fold, site in zip(record["folds"], ("North", "South", "West"), strict=True):
+            fold["name"] = site
+
+    folder = changed(name)
+    words = visible(page_of(folder))
+    assert words.count("South (fold 1)") >= 4  # its images, its training, its thresholds, its figures
+    assert not re.search(r"(?<!\()fold 1\b(?!\))", words)
+    assert "South (fold 1)" in read_csv(folder / "tables" / "folds-effusion.csv")["group"].tolist()
+    assert "South (fold 1)" in read_csv(folder / "tables" / "flow.csv")["stage"].tolist()
+
+
+def test_one_division_is_no_cross_validation_and_says_nothing_of_folds(tmp_path: Path) -> None:
+    table = out_of_fold(folds=FOLDS)
+    folder = write_run(tmp_path / "run", table=table[table["fold"] == 0].reset_index(drop=True))
+    record = read_json(folder / "run.json")
+    record["folds"] = record["folds"][:1]
+    write_json(folder / "run.json", record)
+    page = page_of(folder)
+    words = visible(page)
+    assert "held-out test report" in words
+    assert "Every held-out image was scored once" in words
+    assert "folds" not in visible(page[: page.index("<nav")])
+    assert "several networks" not in words
+
+
+def test_thresholds_stand_beside_their_rules_from_the_lowest_fold_to_the_highest(tmp_path: Path) -> None:
+    table = out_of_fold(folds=FOLDS).assign(positive_effusion_at_youden=lambda rows: rows["positive_effusion"])
+    folder = write_run(tmp_path / "run", table=table)
+    assert "best Youden index the model decides by it not recorded" in visible(page_of(folder))
+    record = read_json(folder / "run.json")
+    for fold, value in zip(record["folds"], (0.42, 0.31, 0.5), strict=True):
+        fold["thresholds"] = {"effusion": {"youden": value}}
+    write_json(folder / "run.json", record)
+    assert "best Youden index the model decides by it 0.310 to 0.500" in visible(page_of(folder))
 
 
 def test_every_figure_has_its_table_beside_the_page_and_in_it(run: Path) -> None:
@@ -368,7 +470,7 @@ def test_an_external_validation_says_what_it_is(tmp_path: Path) -> None:
     write_json(folder / "metrics.json", content)
     write_json(folder / "run.json", {"kind": "external validation", "labels": ["effusion"], "model_id": "resnet18-1"})
     words = visible(page_of(folder))
-    assert "A saved model scored a labelled cohort it was not trained on" in words
+    assert "shares patients with the training cohort could not be verified" in words
     assert "resnet18-1" in words
     assert "Fold by fold" not in words
     assert "The model was not tested on another hospital" not in words

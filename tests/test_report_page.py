@@ -11,10 +11,15 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from medres.config import load_config
+from medres.evaluation.recalibration import recalibration_record
 from medres.evaluation.report import write_report
-from medres.evaluation.summary import read_table, summarise
-from medres.tables import write_csv, write_json
+from medres.evaluation.shift import outlier_shift, shift_record
+from medres.evaluation.summary import judged, read_table, summarise
+from medres.tables import read_json, write_csv, write_json
+from medres.training.compare import compare_runs
 from tests.runs import write_gallery_files, write_run
+from tests.test_comparison import run_of, tables
+from tests.test_external import profile
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
@@ -59,6 +64,46 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def external(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An external validation of an ensemble, with a shift, a recalibration, and figures that have no interval."""
+    folder = write_run(tmp_path_factory.mktemp("external") / "run")
+    evaluation = load_config("quick", ["evaluation.replicates=100"]).evaluation
+    table = read_table(folder / "oof.csv").assign(fold=0, positive_effusion=1)  # nothing called negative: NPV undefined
+    write_csv(folder / "oof.csv", table)
+    table = read_table(folder / "oof.csv")
+    write_json(folder / "metrics.json", summarise(table, labels=["effusion"], evaluation=evaluation, seed=0))
+    found, _ = recalibration_record(judged(table, "effusion"), evaluation=evaluation, seed=0)
+    outliers = outlier_shift(expected=0.01, expected_counts=(40, 30), beyond=0.2, counts=(190, 90))
+    one, other = profile(["A Very Long Manufacturer Name"] * 40), profile(["B"] * 90, ages=60, seed=1)
+    record = read_json(folder / "run.json")
+    for key in ("folds", "splits"):
+        del record[key]
+    record |= {
+        "kind": "external validation",
+        "members": 5,
+        "frozen": {
+            "thresholds": {"effusion": 0.42},
+            "rules": {"effusion": "mean of 5 folds' thresholds, each: best Youden index on validation patients"},
+            "temperatures": [{"effusion": 1.0 + 0.1 * place} for place in range(5)],
+        },
+        "shift": shift_record(one, other, outliers, confidence=0.95),
+        "recalibration": {"effusion": found},
+    }
+    write_json(folder / "run.json", record)
+    return write_report(folder)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs of two recipes."""
+    folder = tmp_path_factory.mktemp("comparison")
+    found = [run_of(folder / f"a_run_with_a_long_name_{place}", table, seed=place, architecture="resnet18" if place else
+             "resnet50") for place, table in enumerate(tables(2))]  # fmt: skip
+    compare_runs(found, out=folder / "out", timing=False)
+    return folder / "out" / "compare.html"
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -82,7 +127,7 @@ def opened(browser: Browser, path: Path, width: int, media: str) -> tuple[Page, 
 
 
 @pytest.mark.parametrize(("width", "media"), SCREENS)
-@pytest.mark.parametrize("kind", ["report", "crowded"])
+@pytest.mark.parametrize("kind", ["report", "crowded", "external", "comparison"])
 def test_nothing_is_clipped_and_nothing_is_fetched(
     browser: Browser, request: pytest.FixtureRequest, kind: str, width: int, media: str
 ) -> None:

@@ -18,6 +18,9 @@ _ROLES: Mapping[str, str] = {
 _MOST_FOLDS = 50  # as `crossval.folds`
 _MOST_NAMED = 50  # patients named in one complaint
 
+GIVEN = "given by the column"
+"""How the words of `splits.json` begin where a column gave the folds."""
+
 
 def folds_from_column(
     manifest: Manifest, column: str, *, validation_fraction: float, seed: int
@@ -43,7 +46,7 @@ def folds_from_column(
     if all(cell.casefold() in _ROLES for cell in cells):
         roles = {patient: _ROLES[cell.casefold()] for patient, cell in owner.items()}
         fold = _by_role(usable, manifest.labels, roles, column, validation_fraction, seed)
-        return (fold,), f"given by the column {column}: one fold, patient-grouped"
+        return (fold,), f"{GIVEN} {column}: one fold, patient-grouped"
     values = sorted(set(cells))
     folds = []
     for number, value in enumerate(values):
@@ -52,7 +55,7 @@ def folds_from_column(
         training, validation = inner_split(rest, manifest.labels, validation_fraction, seed + 1 + number)
         held_out = _patients(row for row in usable if owner[row.patient_id] == value)
         folds.append(Fold(number, training, validation, held_out, name=value))
-    return tuple(folds), f"given by the column {column}: each value held out once, patient-grouped"
+    return tuple(folds), f"{GIVEN} {column}: each value held out once, patient-grouped"
 
 
 def _every_row_has_one(manifest: Manifest, column: str, cells: Sequence[str]) -> None:

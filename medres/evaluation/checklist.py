@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from medres.cohort.given_folds import GIVEN
 from medres.evaluation.subgroups import COLUMNS, UNKNOWN
 
 MET, NOT_MET, NOT_APPLICABLE = "met", "not met", "not applicable"
@@ -37,12 +38,21 @@ class Facts:
     """What a run did and recorded, as far as the checklist asks."""
 
     external: bool
+    members: int  # networks whose mean is judged
+    folds: int  # of the table
+    division: str  # how patients were divided, in the words of the split file; "" where it is not recorded
+    kept_apart: bool | None  # what the check of that name found
     sites: Sequence[str]
+    sites_apart: bool  # every institution was held out as a whole
     blank_columns: Sequence[str]  # of subgroups.COLUMNS
     random_start: bool
+    recorded: frozenset[str]  # parts of run.json that are there
     has_flow: bool
-    has_gallery: bool
+    has_curves: bool  # of learning
+    has_pictures: bool  # of mistakes
+    has_mistakes: bool
     has_shift: bool  # how an external cohort differs from the training cohort
+    has_recalibration: bool
     uncertain_policy: str
 
 
@@ -55,26 +65,65 @@ def checklist(known: Facts) -> list[Item]:
     text = (resources.files("medres.evaluation") / "checklist.yaml").read_text(encoding="utf-8")
     items = []
     for entry in yaml.safe_load(text):
-        rule = entry.pop("rule", None)
-        state, answer = _RULES[rule](known) if rule else (entry.pop("state"), entry.pop("answer"))
+        rule, part = entry.pop("rule", None), entry.pop("needs", None)
+        said = {name: entry.pop(name) for name in ("state", "answer") if name in entry}
+        state, answer = _RULES[rule](known) if rule else (said["state"], said["answer"])
+        if part and part not in known.recorded:
+            state, answer = NOT_MET, "Not recorded."
         items.append(Item(**entry, state=state, answer=answer))
     return items
 
 
-def facts(run: Mapping[str, Any], table: pd.DataFrame, *, random_start: bool, gallery: bool) -> Facts:
-    """Gather them from `run.json` and `oof.csv`."""
+def facts(
+    run: Mapping[str, Any],
+    table: pd.DataFrame,
+    *,
+    random_start: bool,
+    kept_apart: bool | None,
+    curves: bool,
+    pictures: bool,
+    mistakes: bool,
+) -> Facts:
+    """Gather them from `run.json` and `oof.csv`.
+
+    Args:
+        run: content of `run.json`.
+        table: `oof.csv`.
+        random_start: the network started without pretraining.
+        kept_apart: what the check of that name found.
+        curves: there are learning curves.
+        pictures: there are pictures of mistakes.
+        mistakes: some call is wrong.
+    """
     flow = run.get("flow") or {}
     training = (run.get("config") or {}).get("training") or {}
     return Facts(
         external=run.get("kind") == "external validation",
+        members=int(run.get("members") or 1),
+        folds=int(table["fold"].nunique()),
+        division=str((run.get("splits") or {}).get("method") or ""),
+        kept_apart=kept_apart,
         sites=column_values(table, "InstitutionName"),
+        sites_apart=_sites_apart(table),
         blank_columns=[name for name in COLUMNS if not column_values(table, name)],
         random_start=random_start,
+        recorded=frozenset(name for name, part in run.items() if part),
         has_flow="rows" in flow and "used" in flow,
-        has_gallery=gallery,
+        has_curves=curves,
+        has_pictures=pictures,
+        has_mistakes=mistakes,
         has_shift=bool(run.get("shift")),
+        has_recalibration=bool(run.get("recalibration")),
         uncertain_policy=str(training.get("uncertain") or "not recorded"),
     )
+
+
+def _sites_apart(table: pd.DataFrame) -> bool:
+    """Whether every image's institution is known, and each was held out as a whole, in folds that are several."""
+    if "InstitutionName" not in table.columns or table["fold"].nunique() < 2:
+        return False
+    names = table["InstitutionName"].fillna("").astype(str).str.strip()
+    return not names.isin(["", UNKNOWN]).any() and bool((table["fold"].groupby(names).nunique() == 1).all())
 
 
 def column_values(table: pd.DataFrame, column: str) -> list[str]:
@@ -85,15 +134,15 @@ def column_values(table: pd.DataFrame, column: str) -> list[str]:
 
 
 def _kind(known: Facts) -> tuple[str, str]:
-    kind = "an external validation" if known.external else "a cross-validation"
-    return MET, f"The head of this page: {kind} of a deep network."
+    kind = "a cross-validation" if known.folds > 1 else "a test on held-out patients"
+    return MET, f"The head of this page: {'an external validation' if known.external else kind} of a deep network."
 
 
 def _sites(known: Facts) -> tuple[str, str]:
     if len(known.sites) > 1:
         return MET, f"{len(known.sites)} institutions, shown as subgroups."
     place = f"one institution ({known.sites[0]})" if known.sites else "institutions that are not recorded"
-    return NOT_MET, f"All images come from {place}."
+    return NOT_MET, f"All images of the figures come from {place}."
 
 
 def _missing_data(known: Facts) -> tuple[str, str]:
@@ -106,7 +155,13 @@ def _missing_data(known: Facts) -> tuple[str, str]:
 def _division(known: Facts) -> tuple[str, str]:
     if known.external:
         return NOT_APPLICABLE, "A saved model was judged; its own division stands in its card."
-    return MET, "By patient, stratified, in a hashed file; verified below."
+    if not known.division:
+        return NOT_MET, "Not recorded."
+    method = known.division[0].upper() + known.division[1:]
+    if known.kept_apart:
+        return MET, f"{method}; in a hashed file, verified below."
+    said = "could not be verified" if known.kept_apart is None else "is contradicted by the files"
+    return NOT_MET, f"{method}, as the split file says. That patients were kept apart {said}: see below."
 
 
 def _start(known: Facts) -> tuple[str, str]:
@@ -118,19 +173,82 @@ def _shift(known: Facts) -> tuple[str, str]:
         return MET, "Shown beside the figures."
     if known.external:
         return NOT_MET, "How this cohort differs from the training cohort is not shown here."
-    return NOT_APPLICABLE, "Both are parts of one cohort."
+    return NOT_APPLICABLE, "Both are parts of one manifest."
 
 
 def _internal(known: Facts) -> tuple[str, str]:
     if known.external:
         return NOT_APPLICABLE, "Judged on another cohort."
-    return MET, "Every image was judged by a network that had not seen its patient."
+    if known.kept_apart is False:
+        return NOT_MET, "Images were judged by a network that may have seen their patient: see the checks."
+    if known.kept_apart is None:
+        return NOT_MET, "That no network had seen the patients who judge it could not be verified: see the checks."
+    return MET, "Every image of the figures was judged by a network that had not seen its patient."
 
 
 def _external(known: Facts) -> tuple[str, str]:
+    if known.external and known.kept_apart is False:
+        return NOT_MET, "This cohort holds some of what the model was trained on: see the checks."
     if known.external:
-        return MET, "This page."
+        return (
+            MET,
+            "This page, if the cohort is another hospital's: where it comes from is for its authors to say.",
+        )
+    if known.sites_apart:
+        return MET, (
+            f"Each of {len(known.sites)} institutions was held out as a whole, and judged by a network that had "
+            "learned from the others only. A model of all of them was not tested elsewhere."
+        )
+    if known.division.startswith(GIVEN):
+        return NOT_MET, (
+            f"The division is {known.division}. Whether that holds out another hospital's images is not recorded. "
+            "Performance there can be far lower."
+        )
     return NOT_MET, "The model was not tested on another hospital's images. Performance there can be far lower."
+
+
+def _choice(known: Facts) -> tuple[str, str]:
+    if known.kept_apart is False:
+        return NOT_MET, "Patients who make the figures may have chosen epoch, temperature or threshold: see the checks."
+    whose = "the model's own validation patients" if known.external else "inner validation patients"
+    return MET, f"Epoch (unless the last is kept), temperature and threshold by {whose}, not by those of the figures."
+
+
+def _ensembles(known: Facts) -> tuple[str, str]:
+    if known.members == 1:
+        return NOT_APPLICABLE, "Every image was scored by one network."
+    return MET, (
+        f"{known.members} networks, the folds of one cross-validation: the mean of their calibrated probabilities, "
+        "called at the mean of their thresholds."
+    )
+
+
+def _training(known: Facts) -> tuple[str, str]:
+    if known.external:
+        return MET, "Recipe and seed are the model's; its learning curves stand in the report of its training, if any."
+    return MET, "Recipe, seed and learning curves." if known.has_curves else "Recipe and seed; no learning curves."
+
+
+def _updating(known: Facts) -> tuple[str, str]:
+    if known.has_recalibration:
+        return MET, "Every figure is of the frozen model; what recalibration here would give stands apart."
+    return NOT_APPLICABLE, "Nothing was refitted or recalibrated on the patients who judge it."
+
+
+def _selection(known: Facts) -> tuple[str, str]:
+    if not known.has_flow:
+        return NOT_MET, "What was left out is not recorded."
+    more = "what the manifest excludes" if known.external else "patients whom no fold held out"
+    return MET, f"None but refusals, unknown labels and {more}, all counted."
+
+
+def _explanations(known: Facts) -> tuple[str, str]:
+    if not known.has_pictures:
+        return NOT_MET, "No class-activation map stands here."
+    return MET, (
+        "Class-activation maps beside the worst mistakes; not validated: no hit rate, randomisation or repeatability "
+        "test stands here."
+    )
 
 
 def _fairness(known: Facts) -> tuple[str, str]:
@@ -151,13 +269,17 @@ def _flow(known: Facts) -> tuple[str, str]:
 
 
 def _clusters(known: Facts) -> tuple[str, str]:
-    if known.external:
-        return NOT_APPLICABLE, "One cohort, one model."
-    return MET, "Fold by fold; sites where the table names them."
+    if known.folds > 1:
+        return MET, "Fold by fold; institutions where the table names them."
+    if len(known.sites) > 1:
+        return MET, "Institutions, shown as subgroups."
+    return NOT_APPLICABLE, "One cohort, judged once."
 
 
 def _failures(known: Facts) -> tuple[str, str]:
-    if known.has_gallery:
+    if not known.has_mistakes:
+        return MET, "No call was wrong."
+    if known.has_pictures:
         return MET, "The worst mistakes, with pictures where they may be shown."
     return NOT_MET, "The worst mistakes are listed, without pictures."
 
@@ -176,4 +298,10 @@ _RULES: Mapping[str, Rule] = {
     "flow": _flow,
     "clusters": _clusters,
     "failures": _failures,
+    "choice": _choice,
+    "ensembles": _ensembles,
+    "training": _training,
+    "updating": _updating,
+    "selection": _selection,
+    "explanations": _explanations,
 }

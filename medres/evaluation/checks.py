@@ -43,13 +43,9 @@ def verify(
         table: `oof.csv`.
         images: the judged images of each label.
     """
-    return [
-        _figures(metrics, images, table),
-        _once(table),
-        *_splits(folder, run, table),
-        _flow(run, table),
-        _models(folder, run),
-    ]
+    found = [_figures(metrics, images, table), _once(table), *_splits(folder, run, table), _flow(run, table)]
+    external = run.get("kind") == "external validation"  # its models lie elsewhere, and were verified when loaded
+    return found if external else [*found, _models(folder, run)]
 
 
 def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd.DataFrame) -> Check:
@@ -139,8 +135,25 @@ def _splits(folder: Path, run: Mapping[str, Any], table: pd.DataFrame) -> list[C
     strangers = sum(patient not in held_out.get(int(fold), set()) for patient, fold in rows)
     if strangers:
         return [first, Check(names[1], False, f"{strangers} images were scored in a fold that did not hold them out")]
-    detail = "no patient has two roles in a fold; every image was scored in the fold that held its patient out"
-    return [first, Check(names[1], True, detail)]
+    detail = "no PatientID has two roles in a fold; every image was scored in the fold that held its PatientID out"
+    suspicions, said = _suspicions(run)
+    return [first, Check(names[1], None if suspicions else True, f"{detail}. {said}")]
+
+
+def _suspicions(run: Mapping[str, Any]) -> tuple[int, str]:
+    """How often one person may stand under several PatientIDs, and what was looked for."""
+    leaks = run.get("leaks")
+    if not leaks:
+        return 0, "Whether one person stands under two PatientIDs was not looked for: run `medres check`"
+    words = {
+        "similar PatientID": "PatientIDs that likely name one person",
+        "same SOPInstanceUID": "SOPInstanceUIDs under two PatientIDs",
+        "near-duplicate": "near-duplicate images under two PatientIDs",
+    }
+    counts = [f"{word}: {'not looked for' if leaks.get(kind) is None else leaks[kind]}" for kind, word in words.items()]
+    found = sum(leaks.get(kind) or 0 for kind in words)
+    advice = ": run `medres check`" if found or any(leaks.get(kind) is None for kind in words) else ""
+    return found, "; ".join(counts) + advice
 
 
 def _flow(run: Mapping[str, Any], table: pd.DataFrame) -> Check:
@@ -176,14 +189,23 @@ def _models(folder: Path, run: Mapping[str, Any]) -> Check:
     return Check(name, True, f"identifier, temperatures and thresholds of {len(there)} cards are those of run.json")
 
 
-def limits(run: Mapping[str, Any], *, random_start: bool) -> list[str]:
-    """How the figures must not be read."""
+def limits(run: Mapping[str, Any], *, folds: int, random_start: bool) -> list[str]:
+    """How the figures must not be read.
+
+    Args:
+        run: content of `run.json`.
+        folds: of the table.
+        random_start: the network started without pretraining.
+    """
+    members = int(run.get("members") or 1)
     found = [
         "Intervals show how the figures vary with the choice of patients, not with training anew.",
         "PPV and NPV hold at the prevalence of this cohort, and change with it.",
         "Uncertain and unknown labels were left out; figures say nothing of such images.",
     ]
-    if run.get("kind") != "external validation":
+    if members > 1:
+        found.append(f"Figures are those of {members} networks together, not of one of them.")
+    if run.get("kind") != "external validation" and folds > 1:
         found.append(
             "Pooled figures mix the scores of several networks, one per fold; they estimate the recipe, "
             "not one network, and not the final model trained on all patients."

@@ -15,7 +15,12 @@ from matplotlib.ticker import NullLocator
 from medres.evaluation.comparison import ENOUGH, PRIMARY, PRIOR_DEGREES, USUAL_SPREAD
 from medres.evaluation.drawing import FIRST, MUTED, RULE, SECOND, STYLE, as_svg, new_figure
 from medres.evaluation.page import network_name, render_template
+from medres.evaluation.rules import read_interval
+from medres.records import Interval
 from medres.tables import write_text
+
+COSTS = "costs.csv"
+"""The table beside the page that its pictures of gain and cost were drawn from."""
 
 _SAME_TIME = 0.1  # a tenth more or less is said to be as long
 
@@ -56,7 +61,9 @@ def write_page(path: Path, content: Mapping[str, Any], record: Mapping[str, Any]
         bounds=_bounds,
         level=percentage,
         times=times,
-        mean=_mean,
+        figure_of=lambda item, name: _mean(content["intervals"][item["label"]][item["metric"]][name]),
+        own=read_interval,
+        costs=COSTS,
         network=network_name,
     )
     write_text(path, page)
@@ -167,9 +174,15 @@ def times(ratio: float) -> str:
     return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 
-def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{np.mean(known):.3f}" if known and len(known) == len(values) else "undefined"
+def _mean(runs: Sequence[Mapping[str, Any]]) -> Interval:
+    """A candidate's figure: of one run with its interval, of several their mean, which has none of its own."""
+    found = [read_interval(one) for one in runs]
+    first = found[0]
+    if len(found) == 1:
+        return first
+    known = [one.value for one in found if one.value is not None]
+    mean = float(np.mean(known)) if len(known) == len(found) else None
+    return Interval(mean, None, None, f"mean of {len(found)} runs, n = {first.n}", first.n, first.n_patients)
 
 
 def _gain(content: Mapping[str, Any], label: str, place: int) -> tuple[Markup, str] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from medres.config import Evaluation
+from medres.evaluation.flow import fold_names
 from medres.evaluation.forest import Forest, fold_rows, forest, forest_table, subgroup_rows
 from medres.evaluation.group_table import GroupTable, group_table
 from medres.evaluation.mistakes import Exhibit, Kept, exhibit, worst_mistakes
@@ -20,7 +21,7 @@ from medres.evaluation.subgroups import recorded_subgroups
 from medres.evaluation.summary import METRICS, Judged
 from medres.records import Interval
 
-_MEANINGS = {
+MEANINGS = {
     "auroc": ("AUROC", "chance that a positive image scores above a negative one"),
     "average_precision": ("Average precision", "precision averaged over recall; chance is the prevalence"),
     "partial_auroc": ("Partial AUROC", "AUROC where at most 10 % of negatives are called; chance is 0.5, perfect 1"),
@@ -84,6 +85,14 @@ class GroupFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Frozen:
+    """What an external validation took over from the model, of one label."""
+
+    rule: str  # that chose the threshold
+    temperatures: Sequence[float]  # of each network
+
+
+@dataclass(frozen=True, slots=True)
 class LabelSection:
     """All that a report shows of one label."""
 
@@ -98,7 +107,8 @@ class LabelSection:
     pictures: Sequence[Picture]
     folds: ForestFigure | None
     spread: tuple[float, float] | None  # lowest and highest AUROC of the folds
-    thresholds: Sequence[float]
+    thresholds: Sequence[float]  # of the folds; of a saved model one
+    frozen: Frozen | None  # of an external validation
     mean_probability: float | None
     subgroups: ForestFigure | None
     groups: GroupFigures | None
@@ -197,7 +207,7 @@ def label_section(
     aurocs = [fold["auroc"] for fold in content["folds"] if fold["auroc"] is not None]
     divisions = recorded_subgroups(content)
     groups = group_table(divisions, content)
-    folds = fold_rows(content) if len(content["folds"]) > 1 else []
+    folds = fold_rows(content, fold_names(run)) if len(content["folds"]) > 1 else []
     return LabelSection(
         name=label,
         anchor=f"label-{place}",
@@ -205,7 +215,7 @@ def label_section(
         rows=rows,
         confusion=confusion,
         calls=said,
-        rules=rule_rows(content, evaluation),
+        rules=rule_rows(content, evaluation, _thresholds_by_rule(run, label)),
         squares=call_squares(said, name=f"l{place}-squares"),
         pictures=label_pictures(
             images,
@@ -219,6 +229,7 @@ def label_section(
         folds=_forest("folds", folds, slug),
         spread=(min(aurocs), max(aurocs)) if len(aurocs) > 1 else None,
         thresholds=thresholds,
+        frozen=_frozen(run, label),
         mean_probability=float(images.probabilities.mean()) if len(images.truth) else None,
         subgroups=_forest("subgroups", subgroup_rows(divisions, content), slug),
         groups=GroupFigures(groups, table_file("groups", groups.frame(), slug)) if groups else None,
@@ -247,9 +258,28 @@ def _row(name: str, recorded: Mapping[str, Any], confusion: Confusion) -> Metric
         "npv": (rejections, rejections + misses),
     }
     share = "{} of {}".format(*shares[name]) if name in shares else ""
-    return MetricRow(name, *_MEANINGS[name], read_interval(recorded), share)
+    return MetricRow(name, *MEANINGS[name], read_interval(recorded), share)
 
 
 def _thresholds(run: Mapping[str, Any], label: str) -> list[float]:
-    found = [(fold.get("threshold") or {}).get(label) for fold in run.get("folds") or []]
+    entries = [fold.get("threshold") for fold in run.get("folds") or []]
+    found = [(entry or {}).get(label) for entry in [*entries, (run.get("frozen") or {}).get("thresholds")]]
     return [float(value) for value in found if value is not None]
+
+
+def _thresholds_by_rule(run: Mapping[str, Any], label: str) -> dict[str, list[float]]:
+    entries = [fold.get("thresholds") for fold in run.get("folds") or []]
+    entries.append((run.get("frozen") or {}).get("thresholds_by_rule"))
+    found: dict[str, list[float]] = {}
+    for entry in entries:
+        for rule, value in ((entry or {}).get(label) or {}).items():
+            found.setdefault(rule, []).append(float(value))
+    return found
+
+
+def _frozen(run: Mapping[str, Any], label: str) -> Frozen | None:
+    recorded = run.get("frozen")
+    if not recorded:
+        return None
+    rule = (recorded.get("rules") or {}).get(label) or "by a rule that is not recorded"
+    return Frozen(rule, [float(one[label]) for one in recorded["temperatures"]])

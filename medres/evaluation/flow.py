@@ -26,11 +26,22 @@ class FoldFlow:
         return round(100 * count / sum(known), 2) if count and len(known) == len(_PARTS) else 0.0
 
 
+def fold_names(run: Mapping[str, Any]) -> dict[int, str]:
+    """What each fold of `run.json` is called, by its number."""
+    return {fold.get("fold", place): _name(fold, place) for place, fold in enumerate(run.get("folds") or [])}
+
+
+def _name(fold: Mapping[str, Any], place: int) -> str:
+    """A fold's number, behind the name that the manifest gave it."""
+    number = f"fold {fold.get('fold', place)}"
+    return f"{fold['name']} ({number})" if fold.get("name") else number
+
+
 def fold_flows(run: Mapping[str, Any]) -> list[FoldFlow]:
     """The folds of `run.json`."""
     return [
         FoldFlow(
-            f"fold {fold.get('fold', place)}",
+            _name(fold, place),
             {part: fold.get(f"{part}_patients") for part in _PARTS},
             {part: fold.get(f"{part}_images") for part in _PARTS},
         )

@@ -61,11 +61,11 @@ def forest(rows: Sequence[ForestRow]) -> Forest | None:
     return Forest(tuple(rows), start, end, tuple(ticks))
 
 
-def fold_rows(content: Mapping[str, Any]) -> list[ForestRow]:
-    """A label's folds and the pooled figure, from its part of `metrics.json`."""
+def fold_rows(content: Mapping[str, Any], names: Mapping[int, str]) -> list[ForestRow]:
+    """A label's folds, by name where they have one, and the pooled figure, from its part of `metrics.json`."""
     rows = [
         ForestRow(
-            f"fold {fold['fold']}",
+            names.get(fold["fold"], f"fold {fold['fold']}"),
             fold.get("n"),
             fold.get("n_patients"),
             fold.get("n_positive"),

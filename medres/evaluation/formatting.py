@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -77,6 +77,18 @@ def recorded(value: Any) -> str:
     return count(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def spread(values: Sequence[float]) -> str:
+    """Thresholds or temperatures of several networks, from the lowest to the highest.
+
+    >>> spread([0.42]), spread([0.5, 0.31, 0.4]), spread([])
+    ('0.420', '0.310 to 0.500', 'not recorded')
+    """
+    if not values:
+        return ABSENT
+    low, high = (probability(value) if value < 1 else f"{value:.3f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
 def duration(seconds: Any) -> str:
     """Seconds as a person says them.
 
@@ -97,4 +109,4 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for key, item in value.items():
             yield from flat(item, f"{path}.{key}" if path else str(key))
     else:
-        yield path, "none" if value in (None, [], {}, ()) else str(value)
+        yield path, "none" if value in (None, "", [], {}, ()) else str(value)

@@ -43,6 +43,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=formatting.printable,
     )
-    names = ("figure", "bounds", "count", "recorded", "duration", "percent", "probability")
+    names = ("figure", "bounds", "count", "recorded", "duration", "percent", "probability", "spread")
     environment.filters.update({name: getattr(formatting, name) for name in names})
     return environment

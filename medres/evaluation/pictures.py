@@ -118,7 +118,9 @@ def label_pictures(
         words = f"Calibration: bins of equal mass, {level} Wilson intervals (images taken as independent)"
         found.append(_picture(words, svg, "calibration", table, slug))
     table = figure_tables.score_table(images)
-    frozen = "dashed: frozen thresholds" if thresholds else "thresholds not recorded"
+    frozen = (
+        f"dashed: frozen threshold{'s' if len(thresholds) > 1 else ''}" if thresholds else "thresholds not recorded"
+    )
     svg = figures.score_figure(table, thresholds=thresholds, name=f"{name}-scores")
     found.append(_picture(f"Scores by class; {frozen}", svg, "scores", table, slug))
     table = figure_tables.decision_table(images, evaluation, seed)

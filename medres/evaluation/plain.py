@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -48,13 +47,26 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """So many of a thousand, with an interval."""
+
+    value: int
+    low: int | None
+    high: int | None
+
+    def __str__(self) -> str:
+        """For example "93 (85 to 99)"."""
+        return str(self.value) if self.low is None else f"{self.value} ({self.low} to {self.high})"
+
+
+@dataclass(frozen=True, slots=True)
 class Thousand:
     """A thousand radiographs as in the cohort, sorted by truth and call; whole numbers that add up."""
 
-    found: int
-    missed: int
-    alarms: int
-    cleared: int
+    found: Whole
+    missed: Whole
+    alarms: Whole
+    cleared: Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +92,16 @@ def calls(
     thousand = None
     if found and cleared and prevalence is not None:
         positives = round(_PER * prevalence)
-        hits, rejected = round(positives * found.value), round((_PER - positives) * cleared.value)
-        thousand = Thousand(hits, positives - hits, _PER - positives - rejected, rejected)
+        thousand = Thousand(*_divided(positives, found), *reversed(_divided(_PER - positives, cleared)))
     return Calls(found, cleared.rest if cleared else None, right, thousand, others)
+
+
+def _divided(total: int, share: Share) -> tuple[Whole, Whole]:
+    """A share of so many radiographs, and the others."""
+    bounds = [None if bound is None else round(total * bound) for bound in (share.low, share.high)]
+    part = Whole(round(total * share.value), *bounds)
+    low, high = (None if bound is None else total - bound for bound in reversed(bounds))
+    return part, Whole(total - part.value, low, high)
 
 
 def _share(interval: Interval) -> Share | None:
@@ -138,11 +157,12 @@ def _holds(interval: Interval, value: float) -> bool:
     return interval.low is None or interval.high is None or interval.low <= value <= interval.high
 
 
-def exclusions(run: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
+def exclusions(table: pd.DataFrame) -> list[str]:
     """Where a model of this run must not be used."""
-    found = ["To diagnose, triage or treat a patient: this is research software, no medical device."]
-    if run.get("kind") != "external validation":
-        found.append("In another hospital than that of these images, before it was tested there.")
+    found = [
+        "To diagnose, triage or treat a patient: this is research software, no medical device.",
+        "In a hospital of which no images are among these, before it was tested there.",
+    ]
     if not column_values(table, "PatientAge"):
         found.append("On children: the ages of these patients are not recorded.")
     else:

@@ -16,7 +16,8 @@ from medres.errors import REASONS, UsageError
 from medres.evaluation.checklist import checklist, facts
 from medres.evaluation.checks import KEPT_APART, limits, verify
 from medres.evaluation.contents import LabelSection, label_section, task_section
-from medres.evaluation.flow import flow_table, fold_flows
+from medres.evaluation.external_contents import recalibrations
+from medres.evaluation.flow import flow_table, fold_flows, fold_names
 from medres.evaluation.formatting import ABSENT, flat
 from medres.evaluation.mistakes import Kept, most_of_a_kind, read_gallery
 from medres.evaluation.page import network_name, render_template
@@ -119,8 +120,19 @@ def render(folder: Path, files: RunFiles) -> Report:
     random_start = weights.split(":")[0].strip() == "none"
     labels = _labels(folder, files, images, evaluation or Evaluation())
     checks = verify(folder, run, metrics, table, images)
-    items = checklist(facts(run, table, random_start=random_start, gallery=bool(files.gallery)))
+    kept_apart = next(check.passed for check in checks if check.name == KEPT_APART)
     learning, folds = learning_pictures(files.histories), fold_flows(run)
+    pictures = any(row["picture"] for row in files.gallery.values())
+    known = facts(
+        run,
+        table,
+        random_start=random_start,
+        kept_apart=kept_apart,
+        curves=bool(learning),
+        pictures=pictures,
+        mistakes=any(label.exhibits for label in labels),
+    )
+    items = checklist(known)
     patients = int(table["PatientID"].nunique())
     flow_file = table_file("flow", flow_table(run, scored=len(table), patients=patients, folds=folds))
     undefined = sum(content.get("undefined_folds") or 0 for content in metrics["labels"].values())
@@ -130,13 +142,17 @@ def render(folder: Path, files: RunFiles) -> Report:
         folds=run.get("folds") or [],
         flow=run.get("flow") or {},
         fold_flows=folds,
+        fold_names=fold_names(run),
+        named_folds=[fold["name"] for fold in run.get("folds") or [] if fold.get("name")],
         flow_file=flow_file,
         manifest=run.get("manifest") or {},
         splits=run.get("splits") or {},
         network_record=network,
         environment=run.get("environment") or {},
-        external=run.get("kind") == "external validation",
-        network=network_name(str(network.get("architecture") or ABSENT)),
+        external=known.external,
+        members=known.members,
+        recalibrations=recalibrations(run, metrics),
+        network=network_name(str(network.get("architecture") or "network")),
         weights=weights,
         random_start=random_start,
         labels=labels,
@@ -149,9 +165,9 @@ def render(folder: Path, files: RunFiles) -> Report:
         n_images=len(table),
         n_patients=patients,
         last_epoch=((run.get("config") or {}).get("training") or {}).get("keep") == "last",
-        n_folds=int(table["fold"].nunique()),
+        n_folds=known.folds,
         checks=checks,
-        kept_apart=next(check.passed for check in checks if check.name == KEPT_APART),
+        kept_apart=kept_apart,
         items=items,
         caveats=caveats(
             items,
@@ -159,15 +175,15 @@ def render(folder: Path, files: RunFiles) -> Report:
             random_start=random_start,
             folds_undefined=undefined,
         ),
-        exclusions=exclusions(run, table),
-        limits=limits(run, random_start=random_start),
+        exclusions=exclusions(table),
+        limits=limits(run, folds=known.folds, random_start=random_start),
         shortcuts=shortcut_probes(files.shortcuts),
-        gallery=bool(files.gallery),
+        gallery=pictures,
         reasons=REASONS,
         refused=[] if files.refused is None else files.refused.head(_MOST_REFUSALS).to_dict("records"),
         n_refused=0 if files.refused is None else len(files.refused),
         learning=learning,
-        config=list(flat(run.get("config") or {})),
+        config=list(flat(run["config"])) if run.get("config") else [],
         smallest_group=SMALLEST,
     )  # fmt: skip
     tables = [*(file for label in labels for file in label.files), *(one.file for one in learning), flow_file]

@@ -20,6 +20,7 @@ class RuleRow:
     decides: bool  # whether the model decides by it
     figures: Mapping[str, Interval]  # by name of SHOWN
     n_called: int
+    thresholds: tuple[float, ...]  # of the folds; none where they are not recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,16 @@ class Elsewhere:
     npv: Interval
 
 
-def rule_rows(content: Mapping[str, Any], evaluation: Evaluation) -> list[RuleRow]:
-    """Every rule of a label's part of `metrics.json`; none where it records none."""
+def rule_rows(
+    content: Mapping[str, Any], evaluation: Evaluation, thresholds: Mapping[str, Sequence[float]]
+) -> list[RuleRow]:
+    """Every rule of a label's part of `metrics.json`; none where it records none.
+
+    Args:
+        content: the label's part.
+        evaluation: the rule that decides, and the target of the others.
+        thresholds: what each rule chose, by fold.
+    """
     words = {
         "youden": "best Youden index",
         "sensitivity": f"sensitivity ≥ {evaluation.operating_target:g}",
@@ -44,6 +53,7 @@ def rule_rows(content: Mapping[str, Any], evaluation: Evaluation) -> list[RuleRo
             rule == evaluation.operating_point,
             {name: read_interval(point[name]) for name in SHOWN},
             point["n_called"],
+            tuple(thresholds.get(rule, ())),
         )
         for rule, point in (content.get("operating_points") or {}).items()
     ]

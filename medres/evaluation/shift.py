@@ -14,6 +14,8 @@ from medres.cohort.profile import INTENSITIES, NUMBERS, RARE, CohortProfile, Cou
 MEANINGFUL = 0.1
 """A standardised difference below this is usually taken for balance (Austin 2009)."""
 
+OUTLIERS_EXPECTED = "training: the share of the validation images for which the cut was set"
+
 
 @dataclass(frozen=True, slots=True)
 class Shift:
@@ -29,6 +31,10 @@ class Shift:
     high: float | None
     unit: str  # "share" or "standard deviations"
     differs: bool
+    training_images: int  # for which it is known; of the features: the validation images
+    training_patients: int
+    here_images: int
+    here_patients: int
 
 
 def shifts(training: CohortProfile, here: CohortProfile, *, confidence: float = 0.95) -> list[Shift]:
@@ -53,14 +59,85 @@ def shifts(training: CohortProfile, here: CohortProfile, *, confidence: float = 
     return found
 
 
+def merged_profile(profiles: Sequence[CohortProfile]) -> CohortProfile:
+    """The cohort that the folds of a run learned from together, from what each fold's card says of its own part.
+
+    Every patient is in all parts but the one that held it out, so that shares, means and deviations over all parts are
+    those of the whole cohort, and counts are a fold less than as many times too great. Values that a part may
+    hide among its rare ones are not told apart here. Quantiles cannot be merged.
+    """
+    if len(profiles) == 1:
+        return profiles[0]
+    times = len(profiles) - 1
+    return CohortProfile(
+        images=round(sum(one.images for one in profiles) / times),
+        patients=round(sum(one.patients for one in profiles) / times),
+        categories={
+            tag: _merged_counts([one.categories.get(tag, {}) for one in profiles], times)
+            for tag in profiles[0].categories
+        },
+        numbers=_merged_numbers([one.numbers for one in profiles], times),
+        intensities=_merged_numbers([one.intensities for one in profiles], times),
+    )
+
+
+def _merged_counts(parts: Sequence[dict[str, Count]], times: int) -> dict[str, Count]:
+    values = sorted({value for part in parts for value in part} - {RARE})
+    told = [value for value in values if all(value in part or RARE not in part for part in parts)]
+    groups = {value: [part[value] for part in parts if value in part] for value in told}
+    rest = [count for part in parts for value, count in part.items() if value not in told]
+    if rest:
+        groups[RARE] = rest
+    return {
+        value: Count(
+            images=round(sum(count.images for count in counts) / times),
+            patients=round(sum(count.patients for count in counts) / times),
+        )
+        for value, counts in groups.items()
+    }
+
+
+def _merged_numbers(parts: Sequence[dict[str, Distribution]], times: int) -> dict[str, Distribution]:
+    found = {}
+    for name in parts[0]:
+        if any(name not in part for part in parts):
+            continue
+        known = [part[name] for part in parts]
+        weights = [one.images for one in known]
+        mean = float(np.average([one.mean for one in known], weights=weights))
+        squares = np.average([one.deviation**2 + (one.mean - mean) ** 2 for one in known], weights=weights)
+        found[name] = Distribution(
+            images=round(sum(weights) / times),
+            patients=round(sum(one.patients for one in known) / times),
+            mean=mean,
+            deviation=float(np.sqrt(squares)),
+            quantiles=(),
+        )
+    return found
+
+
 def outlier_shift(
-    *, expected: float, expected_patients: int, beyond: float, patients: int, confidence: float = 0.95
+    *,
+    expected: float,
+    expected_counts: tuple[int, int],
+    beyond: float,
+    counts: tuple[int, int],
+    confidence: float = 0.95,
 ) -> Shift:
-    """The share of images beyond the frozen outlier cut, beside the share of the validation images that chose it."""
-    low, high = newcombe(expected, expected_patients, beyond, patients, confidence=confidence)
+    """The share of images beyond the frozen outlier cut, beside the share of validation images for which it was set.
+
+    Args:
+        expected: that share.
+        expected_counts: those images, and their patients.
+        beyond: the share here.
+        counts: images and patients here.
+        confidence: of the interval.
+    """
+    low, high = newcombe(expected, expected_counts[1], beyond, counts[1], confidence=confidence)
     return Shift(
-        "features", "beyond the outlier cut of feature distances", "", expected, beyond, beyond - expected, low, high,
-        "share", not low <= 0 <= high,
+        "features", "beyond the outlier cut of feature distances", OUTLIERS_EXPECTED,
+        expected, beyond, beyond - expected, low, high,
+        "share", not low <= 0 <= high, *expected_counts, *counts,
     )  # fmt: skip
 
 
@@ -108,8 +185,9 @@ def _share(
     shares = [_part(value, counts, profile) for profile, counts in (training, here)]
     rare = [_part(RARE, counts, profile) for profile, counts in (training, here)]
     known = [value in counts or RARE not in counts for counts in (first, second)]
+    counts = (one.images, one.patients, two.images, two.patients)
     if value == RARE:  # not the same values on both sides
-        return Shift("tags", tag, value, shares[0], shares[1], None, None, None, "share", False)
+        return Shift("tags", tag, value, shares[0], shares[1], None, None, None, "share", False, *counts)
     near = list(shares)  # where a side may hide the value among its rare ones: as much of it as brings both together
     for side in (0, 1):
         if not known[side]:
@@ -118,8 +196,9 @@ def _share(
     differs = not low <= 0 <= high
     one_share, two_share = (share if sure else None for share, sure in zip(shares, known, strict=True))
     if one_share is None or two_share is None:
-        return Shift("tags", tag, value, one_share, two_share, None, None, None, "share", differs)
-    return Shift("tags", tag, value, one_share, two_share, two_share - one_share, low, high, "share", differs)
+        return Shift("tags", tag, value, one_share, two_share, None, None, None, "share", differs, *counts)
+    difference = two_share - one_share
+    return Shift("tags", tag, value, one_share, two_share, difference, low, high, "share", differs, *counts)
 
 
 def _part(value: str, counts: dict[str, Count], profile: CohortProfile) -> float:
@@ -128,15 +207,16 @@ def _part(value: str, counts: dict[str, Count], profile: CohortProfile) -> float
 
 def _mean(group: str, name: str, first: Distribution | None, second: Distribution | None, confidence: float) -> Shift:
     means = (first.mean if first else None), (second.mean if second else None)
+    counts = [count for side in (first, second) for count in ((side.images, side.patients) if side else (0, 0))]
     if first is None or second is None:
-        return Shift(group, name, "", *means, None, None, None, "standard deviations", False)
+        return Shift(group, name, "", *means, None, None, None, "standard deviations", False, *counts)
     found = standardised_difference(first, second, confidence=confidence)
     if found is None:
         differs = first.mean != second.mean
-        return Shift(group, name, "", *means, None, None, None, "standard deviations", differs)
+        return Shift(group, name, "", *means, None, None, None, "standard deviations", differs, *counts)
     value, low, high = found
     differs = abs(value) >= MEANINGFUL and not low <= 0 <= high
-    return Shift(group, name, "", *means, value, low, high, "standard deviations", differs)
+    return Shift(group, name, "", *means, value, low, high, "standard deviations", differs, *counts)
 
 
 def shift_record(training: CohortProfile, here: CohortProfile, outliers: Shift, *, confidence: float) -> dict[str, Any]:
@@ -154,7 +234,8 @@ def sentence(lines: Sequence[Shift]) -> str:
     """What differs, in one sentence."""
     outliers = next(line for line in lines if line.group == "features")
     beyond = (
-        f"{outliers.here:.1%} of the images lie beyond the model's outlier cut ({outliers.training:.1%} in training)"
+        f"{outliers.here:.1%} of the images lie beyond the outlier cut, which was set so that {outliers.training:.1%} "
+        "of the validation images did"
     )
     beyond = beyond.replace("%", " %")
     names = list(dict.fromkeys(line.name.split(",")[0] for line in lines if line.differs and line.group == "tags"))

@@ -193,7 +193,7 @@ def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | No
         "",
         "## Operating points",
         "",
-        "| label | threshold | rule | sensitivity | specificity | n | temperature |",
+        "| label | threshold | rule | sensitivity there | specificity there | validation images | temperature |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for label in card.labels:
@@ -235,7 +235,8 @@ def _metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str
 
 def _held_out(folds: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = [
-        "| label | AUROC | interval | sensitivity | specificity | n (patients, positive) |",
+        "| label | AUROC | interval | sensitivity (of the positives) | specificity (of the negatives) "
+        "| n (patients, positive) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for label, fold in folds.items():
@@ -243,11 +244,16 @@ def _held_out(folds: Mapping[str, Mapping[str, Any]]) -> list[str]:
             [
                 _number(fold["auroc"]),
                 _bounds(fold.get("auroc_low"), fold.get("auroc_high")),
-                *(_number(fold[name]) for name in ("sensitivity", "specificity")),
+                _share(fold["sensitivity"], fold["n_positive"]),
+                _share(fold["specificity"], fold["n"] - fold["n_positive"]),
             ]
         )
         lines.append(f"| {label} | {figures} | {fold['n']} ({fold['n_patients']}, {fold['n_positive']}) |")
     return lines
+
+
+def _share(value: float | None, n: int) -> str:
+    return "undefined" if value is None else f"{value:.3f} ({round(value * n)} of {n})"
 
 
 def _bounds(low: float | None, high: float | None) -> str:

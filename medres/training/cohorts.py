@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
-from medres.cohort.leakage import Leak, find_leaks
+from medres.cohort.leakage import find_leaks
 from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
 from medres.cohort.profile import TAGS, CohortProfile, describe
+from medres.cohort.similarity import SIDE
 from medres.cohort.tasks import LABEL_PREFIX, UNCERTAIN, task_columns
 from medres.config import Config
 from medres.errors import ManifestError
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+MOST_COMPARED = 2000
+"""Images among which near-duplicates are looked for before a run: a few seconds."""
 
 _OF_RESULTS = ("path", "PatientID", "SOPInstanceUID", "fold")
 
@@ -40,7 +45,8 @@ class TrainingCohort:
     rows: tuple[ManifestRow, ...]  # one per cached image
     targets: NDArray[np.float32]  # (images, labels): 1, 0, NaN unknown or uncertain: what results are judged by
     learned: NDArray[np.float32]  # the same with uncertain targets as `training.uncertain` says: what training sees
-    asked: tuple[str, ...] = ()  # columns of the manifest that `evaluation.subgroups` asks for
+    asked: tuple[str, ...]  # columns of the manifest that `evaluation.subgroups` asks for
+    leaks: Mapping[str, int | None]  # how often one person may have several PatientIDs: see `_leaks`
 
     def places(self, patients: Sequence[str], *, learning: bool = False) -> list[int]:
         """The images of some patients that have at least one known target (to learn from, or to be judged by)."""
@@ -107,21 +113,38 @@ class TrainingCohort:
         return describe(records, [self.rows[place].patient_id for place in places], self.cache.pixels, places)
 
 
-def _refuse_leaks(leaks: Sequence[Leak], manifest: Manifest) -> None:
-    """One image under several patients stops a run; what may be two people is a warning.
+def _leaks(manifest: Manifest, cache: PixelCache) -> dict[str, int | None]:
+    """How often one person may stand under several PatientIDs, by kind of suspicion; None: not looked for.
+
+    Near-duplicates are looked for among MOST_COMPARED images at most: `medres check` compares any number. What may be
+    two people is a warning, one image under several patients stops a run.
 
     Raises:
         ManifestError: identical pixels under different PatientIDs.
     """
-    same = [leak.detail for leak in leaks if leak.problem and leak.kind == "same image"]
+    compared = len(cache.images) <= MOST_COMPARED and cache.pixels.shape[1] >= SIDE
+    leaks = [
+        leak for leak in find_leaks(manifest.rows, cache.images, _small(cache) if compared else None) if leak.problem
+    ]
+    same = [leak.detail for leak in leaks if leak.kind == "same image"]
     if same:
         raise ManifestError(
             f"{manifest.path}: {len(same)} images lie under several PatientIDs; one person would be learnt from and "
             f"judged: {'; '.join(same[:3])}{'; …' if len(same) > 3 else ''} (`medres check` shows them all)"
         )
+    found: dict[str, int | None] = {"similar PatientID": 0, "same SOPInstanceUID": 0, "near-duplicate": 0}
     for leak in leaks:
-        if leak.problem:
-            log.warning("possible leak (%s): %s", leak.kind, leak.detail)
+        log.warning("possible leak (%s): %s", leak.kind, leak.detail)
+        if len({manifest.rows[row].patient_id for row in leak.rows}) > 1:
+            found[leak.kind] = (found[leak.kind] or 0) + 1
+    return found if compared else found | {"near-duplicate": None}
+
+
+def _small(cache: PixelCache) -> NDArray[np.uint16]:
+    """All images as near-duplicates are looked for in, (images, SIDE, SIDE)."""
+    return np.stack(
+        [cv2.resize(np.asarray(image), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in cache.pixels]
+    )
 
 
 def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None = None) -> TrainingCohort:
@@ -142,7 +165,7 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
     rows = tuple(manifest.rows[image.row] for image in cache.images)
     asked = config.evaluation.subgroups
     _refuse_strange_columns(asked, {*manifest.table.columns, *cache.images[0].attributes})
-    _refuse_leaks(find_leaks(manifest.rows, cache.images), manifest)
+    leaks = _leaks(manifest, cache)
     targets = np.array(
         [[np.nan if row.targets[label] is None else row.targets[label] for label in manifest.labels] for row in rows],
         dtype=np.float32,
@@ -151,7 +174,7 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
     said = manifest.table[columns].iloc[[image.row for image in cache.images]]
     uncertain = said.isin(UNCERTAIN).to_numpy(dtype=bool)
     return TrainingCohort(
-        manifest, cache, rows, targets, training_targets(targets, uncertain, config.training.uncertain), asked
+        manifest, cache, rows, targets, training_targets(targets, uncertain, config.training.uncertain), asked, leaks
     )
 
 

@@ -30,8 +30,8 @@ from medres.evaluation.comparison import (
     judge,
     seed_spread,
 )
-from medres.evaluation.comparison_page import write_page
-from medres.evaluation.summary import judged
+from medres.evaluation.comparison_page import COSTS, write_page
+from medres.evaluation.summary import interval, judged
 from medres.model.classifier import read_card
 from medres.model.cost import Design, Speed, compare_speed, cost, device_name
 from medres.tables import output_folder, refuse_inside, sha256_file, write_csv, write_json
@@ -49,7 +49,7 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Compare cross-validation runs on the same splits, paired by patient; the first run's recipe is the reference.
 
-    Writes `comparison.json`, `comparison.csv`, `compare.html` and `run.json` into `out`.
+    Writes `comparison.json`, `comparison.csv`, `costs.csv`, `compare.html` and `run.json` into `out`.
 
     Args:
         runs: folders of `medres crossval`; those that differ in the seed alone count as one recipe.
@@ -73,6 +73,7 @@ def compare_runs(
         content["candidates"] = _described(groups, content, timing=timing, device=device)
         write_json(folder / "comparison.json", content)
         write_csv(folder / "comparison.csv", pd.DataFrame(_rows(content)))
+        write_csv(folder / COSTS, pd.DataFrame(_costs(content)))
         record = {
             "kind": "comparison",
             "medres": __version__,
@@ -94,12 +95,12 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     family = max(1, (len(groups) - 1) * len(first.labels))
     drawn: list[Drawn] = []
     alone: dict[str, dict[str, Any]] = {}  # per metric and label: figures of every run
+    own: dict[str, dict[str, Any]] = {}  # the same with their intervals
     spreads: dict[str, SeedSpread] = {}
     for label in first.labels:
         images = judged(first.table, label)
-        candidates = [
-            Candidate(name, [judged(run.table, label).probabilities for run in runs]) for name, runs in groups.items()
-        ]
+        found_of = {name: [judged(run.table, label) for run in runs] for name, runs in groups.items()}
+        candidates = [Candidate(name, [one.probabilities for one in found]) for name, found in found_of.items()]
         for metric in METRICS:
             pairs = [
                 draw(
@@ -110,6 +111,10 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
             ]  # fmt: skip
             values = {reference: pairs[0].reference_values, **{item.candidate: item.candidate_values for item in pairs}}
             alone.setdefault(label, {})[metric] = {name: list(found) for name, found in values.items()}
+            own.setdefault(label, {})[metric] = {
+                name: [asdict(interval(one, metric, evaluation, first.seed)) for one in found]
+                for name, found in found_of.items()
+            }
             if metric == PRIMARY:
                 spreads[label] = seed_spread(list(values.values()), usual=spread)
             drawn += pairs if len(groups) > 1 else []
@@ -129,6 +134,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
         "usual_spread": list(USUAL_SPREAD),
         "seed_spread": {label: asdict(found) for label, found in spreads.items()},
         "values": alone,
+        "intervals": own,
         "comparisons": [_entry(item) for item in found] + others,
         "candidates": [],
     }
@@ -219,6 +225,34 @@ def _design(run: Run) -> Design:
             continue
         break
     return Design(architecture, side, len(run.labels), folded)
+
+
+def _costs(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of `costs.csv`: each candidate, and for each label the gain that the picture shows against its cost."""
+    deciding = {
+        (item["label"], item["candidate"]): item for item in content["comparisons"] if item["metric"] == PRIMARY
+    }
+    rows = []
+    for candidate in content["candidates"]:
+        cost = {key: value for key, value in candidate["cost"].items() if key != "training_device"}
+        for label in content["labels"]:
+            item = deciding.get((label, candidate["name"]))
+            gain = item["difference"] if item else {}
+            rows.append(
+                {
+                    "candidate": candidate["name"],
+                    "architecture": candidate["architecture"],
+                    "side": candidate["side"],
+                    **cost,
+                    "training_device": "; ".join(candidate["cost"]["training_device"]),
+                    "label": label,
+                    "auroc_gain": 0.0 if candidate["name"] == content["reference"] else gain.get("value"),
+                    "low": gain.get("low"),
+                    "high": gain.get("high"),
+                    "seed_bar": item["seed_bar"] if item else None,
+                }
+            )
+    return rows
 
 
 def _rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:

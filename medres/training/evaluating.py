@@ -17,11 +17,11 @@ from medres import __version__
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
 from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
-from medres.config import Config, load_config
+from medres.config import Config
 from medres.errors import ConfigError, ManifestError
 from medres.evaluation.recalibration import recalibration_record
 from medres.evaluation.report import write_report
-from medres.evaluation.shift import outlier_shift, shift_record
+from medres.evaluation.shift import merged_profile, outlier_shift, shift_record
 from medres.evaluation.summary import judged, read_table, summarise
 from medres.model.classifier import Classifier, Scores
 from medres.tables import inert_path, output_folder, read_csv, write_csv, write_json
@@ -89,7 +89,7 @@ def evaluate_model(
     overlap = find_overlap(known, manifest_sha256=checked.sha256, rows=checked.rows)
     if not allow_overlap:
         refuse_overlap(overlap, manifest)
-    config = _frozen_config(classifier)
+    config = _own_config(classifier)
     with output_folder(out, force=force) as folder:
         cohort = load_cohort(checked, config, progress=progress)
         hashes = [image.pixels_sha256 for image in cohort.cache.images]
@@ -114,6 +114,7 @@ def evaluate_model(
         record = {
             **_record(classifier, checked, config),
             "flow": _flow(refused, judged=len(places)),
+            "leaks": dict(cohort.leaks),
             "overlap": {**asdict(overlap), "found": overlap.found, "detail": str(overlap)},
             "shift": shift,
             "recalibration": _recalibration(folder, table, classifier.labels, config),
@@ -124,21 +125,19 @@ def evaluate_model(
     return External(metrics, len(refused), shift["sentence"], overlap)
 
 
-def _frozen_config(classifier: Classifier) -> Config:
-    """How the model reads images, and how its recipe judges results."""
+def _own_config(classifier: Classifier) -> Config:
+    """The configuration that the model was trained with: it says how images are read and how results are judged.
+
+    Raises:
+        ConfigError: another version of medres wrote it.
+    """
     try:
-        own = Config.model_validate(classifier.card.provenance.config)
-        evaluation, seed = own.evaluation, own.seed
+        return Config.model_validate(classifier.card.provenance.config)
     except ValueError:
-        raise ConfigError(f"the card of {classifier.model_id} holds a configuration of another version") from None
-    update = {
-        "name": KIND,
-        "preprocessing": classifier.preprocessing,
-        "gate": classifier.gate,
-        "evaluation": evaluation,
-        "seed": seed,
-    }
-    return load_config("quick").model_copy(update=update)
+        raise ConfigError(
+            f"the card of {classifier.model_id} holds a configuration of another version; "
+            "evaluate it with the version of medres that trained it"
+        ) from None
 
 
 def _not_judged(manifest: Path, cohort: TrainingCohort, judged_places: set[int]) -> pd.DataFrame:
@@ -170,15 +169,19 @@ def _flow(refused: pd.DataFrame, *, judged: int) -> dict[str, Any]:
 def _shift(
     classifier: Classifier, cohort: TrainingCohort, places: Sequence[int], scores: Scores, config: Config
 ) -> dict[str, Any]:
-    profile, card = cohort.profile(places), classifier.card
+    profile, cards = cohort.profile(places), [member.card for member in classifier.members]
     outliers = outlier_shift(
-        expected=1 - card.outliers.quantile,
-        expected_patients=sum(member.card.provenance.validation_patients for member in classifier.members),
+        expected=1 - cards[0].outliers.quantile,
+        expected_counts=(
+            sum(card.provenance.validation_images for card in cards),
+            sum(card.provenance.validation_patients for card in cards),
+        ),
         beyond=float((scores.distances > 1).mean()),
-        patients=profile.patients,
+        counts=(profile.images, profile.patients),
         confidence=config.evaluation.confidence,
     )
-    return shift_record(card.cohort_profile, profile, outliers, confidence=config.evaluation.confidence)
+    training = merged_profile([card.cohort_profile for card in cards])
+    return shift_record(training, profile, outliers, confidence=config.evaluation.confidence)
 
 
 def _recalibration(folder: Path, table: pd.DataFrame, labels: Sequence[str], config: Config) -> dict[str, Any]:
@@ -220,6 +223,11 @@ def _record(classifier: Classifier, checked: Manifest, config: Config) -> dict[s
         "members": card.members,
         "frozen": {
             "thresholds": {label: card.operating_points[label].threshold for label in card.labels},
+            "rules": {label: card.operating_points[label].rule for label in card.labels},
+            "thresholds_by_rule": {
+                label: {rule: point.threshold for rule, point in points.items()}
+                for label, points in card.points_by_rule.items()
+            },
             "temperatures": [member.card.temperatures for member in classifier.members],
             "outlier_cuts": [member.card.outliers.cut for member in classifier.members],
         },

@@ -166,6 +166,7 @@ def run_record(
         },
         "splits": {"sha256": splits["sha256"], "method": splits["method"], "folds": len(splits["folds"])},
         "flow": cohort.flow(),
+        "leaks": dict(cohort.leaks),
         "network": {
             "architecture": config.network.architecture,
             "weights": start.name,
