@@ -126,23 +126,34 @@ class Training(Frozen):
         description="Decay per step of the running average of weights that is judged and kept; 0: no average.",
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="How far targets move towards 0.5.")
-    focusing: float = Field(default=0.0, ge=0, description="Gamma of the focal loss; 0: cross-entropy.")
+    focusing: float = Field(
+        default=0.0,
+        ge=0,
+        description="Gamma of the focal loss; 0: cross-entropy. Base rates as for `balance`.",
+    )
     negative_focusing: float | None = Field(
         default=None,
         ge=0,
-        description="Gamma of negative targets where it is another (asymmetric loss); empty: focusing.",
+        description="Gamma of negative targets where it is another (asymmetric loss); empty: focusing. Base rates as "
+        "for `balance`.",
     )
     negative_margin: float = Field(
-        default=0.0, ge=0, lt=0.5, description="Negatives with a probability below this cost nothing (asymmetric loss)."
+        default=0.0,
+        ge=0,
+        lt=0.5,
+        description="Negatives with a probability below this cost nothing (asymmetric loss). Base rates as for "
+        "`balance`.",
     )
     balance: Literal["none", "positives"] = Field(
         default="none",
-        description="`positives`: positive targets weigh as much as all negatives; calibration undoes it.",
+        description="`positives`: positive targets weigh as much as all negatives. A shift of the logits, fitted on "
+        "validation images, gives the base rates back; with fewer than 10 of a class it is computed from balance and "
+        "sampler alone, and the log says so.",
     )
     sampler: Literal["shuffle", "balanced"] = Field(
         default="shuffle",
         description="`shuffle`: every image once an epoch; `balanced`: images of rare classes are drawn more often, "
-        "with replacement; calibration undoes it.",
+        "with replacement. Base rates as for `balance`.",
     )
     uncertain: Literal["ignore", "ones", "zeros", "soft"] = Field(
         default="ignore", description="What an uncertain target (−1) is in training: unknown, 1, 0, or 0.5."

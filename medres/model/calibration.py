@@ -1,4 +1,4 @@
-"""What a score means: temperatures and operating points, chosen on validation patients only."""
+"""What a score means: shifts, temperatures and operating points, chosen on validation patients only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 
 from medres.cohort.tasks import Task, task_columns
@@ -22,6 +22,7 @@ _TEMPERATURES = (
     0.25,
     8.0,
 )  # beyond these a small validation split says more about itself than about the model
+_LEAST_IMAGES = 10  # of every class: a shift fitted on fewer may be wrong by half again in the odds
 
 
 class OperatingPoint(BaseModel):
@@ -76,6 +77,52 @@ def _fit_softmax_temperature(truth: NDArray[np.intp], logits: NDArray[np.float64
         return 1.0
     rows = np.arange(len(truth))
     return _best(lambda temperature: float(-log_softmax(logits / temperature, axis=1)[rows, truth].mean()))
+
+
+def fit_shifts(tasks: Sequence[Task], targets: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What to add to each label's logits (labels,) so that, calibrated, their mean is the share of positives.
+
+    Fitted together with the temperature (Platt 1999 for a finding or a grade's label; for classes one shift each and a
+    common temperature). NaN where validation images of a class are fewer than 10.
+
+    Args:
+        tasks: what was asked.
+        targets: (n, labels): 1, 0, NaN unknown.
+        logits: (n, labels).
+    """
+    found = np.full(logits.shape[1], np.nan)
+    for task, columns in task_columns(tasks):
+        if task.kind == "multiclass":
+            rows = ~np.isnan(targets[:, columns]).any(axis=1)
+            found[columns] = _fit_softmax_shifts(targets[rows, columns].argmax(axis=1), logits[rows, columns])
+            continue
+        for place in range(logits.shape[1])[columns]:
+            rows = ~np.isnan(targets[:, place])
+            pair = np.stack([np.zeros(rows.sum()), logits[rows, place]], axis=1)  # sigmoid(z) is softmax(0, z)
+            first, second = _fit_softmax_shifts(targets[rows, place].astype(np.intp), pair)
+            found[place] = second - first
+    return found
+
+
+def _fit_softmax_shifts(truth: NDArray[np.intp], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shifts (K,), the first of them 0, that with a temperature minimise the log loss of softmax((logits + s) / T)."""
+    n, count = logits.shape
+    if np.bincount(truth, minlength=count).min() < _LEAST_IMAGES:
+        return np.full(count, np.nan)
+    asked = np.eye(count)[truth]
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Convex in the slope 1 / T and in the intercepts s / T."""
+        logs = log_softmax(values[0] * logits + np.concatenate([[0.0], values[1:]]), axis=1)
+        wrong = (np.exp(logs) - asked) / n
+        slope = np.array([(wrong * logits).sum()])
+        return -float((asked * logs).sum()) / n, np.concatenate([slope, wrong.sum(axis=0)[1:]])
+
+    low, high = _TEMPERATURES
+    bounds = [(1 / high, 1 / low), *[(None, None)] * (count - 1)]
+    start = np.concatenate([[1.0], np.zeros(count - 1)])
+    fitted = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-7}).x
+    return np.concatenate([[0.0], fitted[1:] / fitted[0]])
 
 
 def _best(loss: Callable[[float], float]) -> float:
