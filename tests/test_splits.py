@@ -22,11 +22,24 @@ from medres.cohort.given_folds import folds_from_column
 from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import choose_repeat, make_folds, make_inner_split, read_splits, splits_document, write_splits
 from medres.cohort.tasks import Task
-from medres.config import GATES, Limits, Preprocessing
+from medres.config import GATES, Limits, Preprocessing, load_config
 from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
+from medres.training.crossval import cross_validate
 from tests.conftest import SHARED, TINY, Medres, needs_shared
 from tests.phantoms import write_cohort
+
+BRIEF = load_config(
+    "quick",
+    [
+        "preprocessing.size=64",
+        "training.stages=[{epochs: 1}]",
+        "training.batch_size=8",
+        "crossval.folds=2",
+        "evaluation.replicates=100",
+        "evaluation.shortcuts=false",
+    ],
+)
 
 
 def rows(patients: int, *, seed: int = 0, labels: tuple[str, ...] = ("a",)) -> list[ManifestRow]:
@@ -319,6 +332,34 @@ def test_a_run_on_given_training_and_test_patients_judges_the_test_patients_alon
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["flow"] == {"rows": 40, "used": 12, "refused": {"never held out": 28}}
     assert run["splits"]["method"] == "given by the column part: one fold, patient-grouped"
+
+
+def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres: Medres, tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path / "c", patients=13, images=1)
+    table = pd.read_csv(manifest, dtype=str)
+    table["site"] = ["North", "North", "South", "South"] * 3 + ["South"]
+    table.loc[table["PatientID"] == "0012", "label_disc"] = ""
+    table.to_csv(manifest, index=False)
+    splits = tmp_path / "splits.json"
+    done = medres("split", manifest, "--label", "disc", "--folds", 2, "--out", splits)
+    assert done.returncode == 0, done.stderr
+    for name, chosen in (("file", {"splits": splits}), ("column", {"folds_column": "site"})):
+        cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / name, **chosen)
+        oof = pd.read_csv(tmp_path / name / "oof.csv", dtype=str)
+        assert sorted(oof["PatientID"]) == [f"{patient:04d}" for patient in range(12)]
+    table.loc[table["PatientID"] == "0012", "label_disc"] = "1"  # whom the file does not know
+    table.to_csv(manifest, index=False)
+    with pytest.raises(ManifestError, match="1 patients with a known label are in no fold"):
+        cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / "other", splits=splits)
+
+
+def test_a_value_of_the_column_that_no_known_label_has_holds_nobody_out(tmp_path: Path) -> None:
+    path = given_manifest(tmp_path, {"site": ["North", "North", "South", "South"]})
+    table = pd.read_csv(path, dtype=str)
+    table.loc[table["PatientID"] == "P39", ["site", "label_a"]] = ["West", ""]
+    table.to_csv(path, index=False)
+    folds = folds_from_column(read_manifest(path, ["a"]), "site", validation_fraction=0.2, seed=0)[0]
+    assert [fold.name for fold in folds] == ["North", "South"]
 
 
 def gradients(image: np.ndarray, *, cell: int = 8, bins: int = 9) -> np.ndarray:

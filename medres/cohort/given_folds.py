@@ -44,7 +44,7 @@ def folds_from_column(
         roles = {patient: _ROLES[cell.casefold()] for patient, cell in owner.items()}
         fold = _by_role(usable, manifest.labels, roles, column, validation_fraction, seed)
         return (fold,), f"given by the column {column}: one fold, patient-grouped"
-    values = sorted(set(cells))
+    values = sorted({owner[row.patient_id] for row in usable})  # one that no known label has holds nobody out
     folds = []
     for number, value in enumerate(values):
         rest = [row for row in usable if owner[row.patient_id] != value]
