@@ -353,6 +353,27 @@ def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres:
         cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / "other", splits=splits)
 
 
+def test_patients_with_uncertain_labels_alone_are_learnt_from_and_change_nothing_else(tmp_path: Path) -> None:
+    path = given_manifest(tmp_path, {"site": ["North", "North", "South", "South"], "part": ["train", "train", "test"]})
+    table = pd.read_csv(path, dtype=str)
+    known, unsure = read_manifest(path, ["a"]).rows, table["PatientID"].isin(["P00", "P01", "P02"])
+    known = [row for row in known if row.patient_id not in ("P00", "P01", "P02")]
+    table.loc[unsure, "label_a"] = "-1"  # of North, North and South; of training, training and test
+    table.to_csv(path, index=False)
+    manifest = read_manifest(path, ["a"])
+    options = {"validation_fraction": 0.2, "seed": 0}
+    for fold, without in zip(
+        make_folds(manifest.rows, ["a"], folds=3, repeats=2, **options),
+        make_folds(known, ["a"], folds=3, repeats=2, **options),
+        strict=True,
+    ):
+        assert fold == replace(without, training=(*without.training, "P00", "P01", "P02"))
+    for column, expected in (("site", [{"P02"}, {"P00", "P01"}]), ("part", [{"P00", "P01"}])):
+        folds = folds_from_column(manifest, column, **options)[0]
+        assert [{"P00", "P01", "P02"} & set(fold.training) for fold in folds] == expected
+        assert all({"P00", "P01", "P02"}.isdisjoint((*fold.validation, *fold.held_out)) for fold in folds)
+
+
 def test_a_value_of_the_column_that_no_known_label_has_holds_nobody_out(tmp_path: Path) -> None:
     path = given_manifest(tmp_path, {"site": ["North", "North", "South", "South"]})
     table = pd.read_csv(path, dtype=str)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from medres.cohort.manifest import Manifest
-from medres.cohort.splits import inner_split, known_rows
+from medres.cohort.splits import inner_split, known_rows, uncertain_patients
 from medres.errors import ManifestError
 from medres.records import Fold, ManifestRow
 
@@ -27,7 +28,8 @@ def folds_from_column(
     Values are names of folds, and each is held out once; with a column such as InstitutionName this leaves one site
     out at a time. Where every value is a role (train, valid, test), there is one fold: "test" is held out (without
     it, "valid" is), and "valid" is the inner validation split. Without a given one, the inner split is drawn from the
-    fold's training patients, stratified and patient-grouped.
+    fold's training patients, stratified and patient-grouped. Patients who have uncertain labels alone are learnt from
+    (see `uncertain_patients`) where the column does not hold them out.
 
     Raises:
         ManifestError: no such column, blank cells, one value or too many, patients with several values (they are
@@ -40,9 +42,12 @@ def folds_from_column(
     _no_patient_has_two(manifest, column, cells)
     owner = dict(zip((row.patient_id for row in manifest.rows), cells, strict=True))
     usable = known_rows(manifest.rows, manifest.labels)
+    uncertain = uncertain_patients(manifest.rows, manifest.labels)
     if all(cell.casefold() in _ROLES for cell in cells):
         roles = {patient: _ROLES[cell.casefold()] for patient, cell in owner.items()}
         fold = _by_role(usable, manifest.labels, roles, column, validation_fraction, seed)
+        learnt = tuple(patient for patient in uncertain if roles[patient] == "training")
+        fold = replace(fold, training=fold.training + learnt)
         return (fold,), f"given by the column {column}: one fold, patient-grouped"
     values = sorted({owner[row.patient_id] for row in usable})  # one that no known label has holds nobody out
     folds = []
@@ -51,7 +56,8 @@ def folds_from_column(
         _two_of_each(rest, manifest.labels, f"{column} without {value!r}")
         training, validation = inner_split(rest, manifest.labels, validation_fraction, seed + 1 + number)
         held_out = _patients(row for row in usable if owner[row.patient_id] == value)
-        folds.append(Fold(number, training, validation, held_out, name=value))
+        learnt = tuple(patient for patient in uncertain if owner[patient] != value)
+        folds.append(Fold(number, training + learnt, validation, held_out, name=value))
     return tuple(folds), f"given by the column {column}: each value held out once, patient-grouped"
 
 

@@ -156,7 +156,8 @@ class Training(Frozen):
         "with replacement. Base rates as for `balance`.",
     )
     uncertain: Literal["ignore", "ones", "zeros", "soft"] = Field(
-        default="ignore", description="What an uncertain target (−1) is in training: unknown, 1, 0, or 0.5."
+        default="ignore",
+        description="What an uncertain target (−1) is in training: unknown, 1, 0, or 0.5. Nothing is judged by it.",
     )
     warmup: float = Field(default=0.08, ge=0, lt=1, description="Part of all steps in which the rate rises linearly.")
     keep: Literal["best", "last"] = Field(

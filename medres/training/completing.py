@@ -145,7 +145,7 @@ def complete(
                 splits_sha256=splits_sha256,
                 fold=fold,
                 training_images=len(training),
-                training_patients=len({cohort.rows[place].patient_id for place in training}),
+                training_patients=cohort.patients(training),
                 validation_images=len(validation),
                 validation_patients=len(set(patients.tolist())),
                 epochs=len(fitted.history),

@@ -183,7 +183,7 @@ def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> No
 
 
 def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
-    """Make sure that everybody with a known label is in a fold; others have no part in any.
+    """Make sure that everybody with a known label is in a fold; say who else could have been learnt from.
 
     Raises:
         ManifestError: patients are missing.
@@ -192,3 +192,6 @@ def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
     missing = {row.patient_id for row in known_rows(cohort.rows, cohort.manifest.labels)} - named
     if missing:
         raise ManifestError(f"{len(missing)} patients with a known label are in no fold; make a new split file")
+    learnable = cohort.places([row.patient_id for row in cohort.rows], learning=True)
+    if left := {cohort.rows[place].patient_id for place in learnable} - named:
+        log.warning("%d patients who have uncertain labels alone are in no fold: not learnt from", len(left))

@@ -112,7 +112,7 @@ class Folds:
             "fold": fold.index,
             "name": fold.name,
             "model_id": card.model_id,
-            "training_patients": len(fold.training),
+            "training_patients": cohort.patients(training),
             "validation_patients": len(fold.validation),
             "held_out_patients": len(fold.held_out),
             "training_images": len(training),
@@ -142,9 +142,9 @@ def held_out_rows(
         row: dict[str, Any] = {name: identifiers[name] for name in ("path", "PatientID", "SOPInstanceUID")}
         row["fold"] = 0 if fold is None else fold
         for column, label in enumerate(model.labels):
-            target = cohort.rows[place].targets[label]
+            target = -1 if label in cohort.rows[place].uncertain else cohort.rows[place].targets[label]
             probability = float(scores.probabilities[number, column])
-            row[f"label_{label}"] = "" if target is None else str(target)
+            row[f"label_{label}"] = "" if target is None else target  # a number: as a text, -1 would be made inert
             row[f"logit_{label}"] = float(scores.logits[number, column])
             row[f"prob_{label}"] = probability
             row[f"positive_{label}"] = int(probability >= model.card.operating_points[label].threshold)
