@@ -47,11 +47,17 @@ def test_one_class_leaves_scores_as_they_are() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(20, 200), st.integers(0, 10_000), st.sampled_from(["youden", "sensitivity", "specificity"]))
-def test_an_operating_point_reaches_what_its_rule_says(n: int, seed: int, rule: str) -> None:
+@given(
+    st.integers(20, 200),
+    st.integers(0, 10_000),
+    st.sampled_from(["youden", "sensitivity", "specificity"]),
+    st.sampled_from([20.0, 1.0, -1.0]),
+)
+def test_an_operating_point_reaches_what_its_rule_says(n: int, seed: int, rule: str, top: float) -> None:
     labels, logits = sample(n, seed)
     if len(np.unique(labels)) < 2:
         return
+    logits = np.minimum(logits, top)  # the lower, the more images tie for the highest score
     probabilities = calibrated(logits[:, None], [Task("finding")], {"finding": 1.0})[:, 0]
     point = choose_operating_point(labels, probabilities, Evaluation(operating_point=rule, operating_target=0.9))
     positive = probabilities >= point.threshold
@@ -61,10 +67,24 @@ def test_an_operating_point_reaches_what_its_rule_says(n: int, seed: int, rule: 
     if rule == "sensitivity":
         assert sensitivity >= 0.9
     elif rule == "specificity":
-        assert specificity >= 0.9 or point.threshold >= np.sort(probabilities)[-2]
+        assert specificity >= 0.9
     else:
         false_positive, true_positive, _ = roc_curve(labels, probabilities)
-        assert sensitivity + specificity - 1 == pytest.approx((true_positive - false_positive).max(), abs=0.05)
+        assert sensitivity + specificity - 1 == pytest.approx((true_positive - false_positive).max())
+
+
+def test_a_target_that_ties_put_out_of_reach_is_reached_by_calling_nobody_or_everybody_and_says_so() -> None:
+    labels, saturated = np.array([1, 1, 1, 0, 0, 0]), np.array([1.0, 1.0, 0.5, 1.0, 0.3, 0.2])
+    found = choose_operating_points(labels, saturated, Evaluation())
+    assert (found["specificity"].specificity, found["specificity"].sensitivity) == (1.0, 0.0)
+    assert found["specificity"].threshold > 1.0
+    assert found["specificity"].rule.endswith("reached only by calling nobody positive")
+    assert found["sensitivity"].rule == "sensitivity ≥ 0.95 on validation patients"
+    found = choose_operating_points(1 - labels, -saturated, Evaluation())
+    assert (found["sensitivity"].specificity, found["sensitivity"].sensitivity) == (0.0, 1.0)
+    assert found["sensitivity"].rule.endswith("reached only by calling everybody positive")
+    worse = choose_operating_points(1 - labels, saturated, Evaluation())
+    assert worse["youden"].threshold == 0.2  # calling nobody is no better, and no choice of this rule
 
 
 def test_every_rule_has_its_point_and_the_configured_one_decides() -> None:

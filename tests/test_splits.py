@@ -258,6 +258,8 @@ def test_training_and_test_in_a_column_are_one_fold(
         (["x"], "has 1 different values"),
         (["x", ""], "is blank in 40 rows"),
         (["even", "odd"], "without 'even': label 'a' has 0 negative patients"),
+        (["train", "train", "test", "valid"], "the validation rows of part: label 'a' has 0 negative patients; at"),
+        (["train", "test", "valid", "valid"], "the training rows of part: label 'a' has 0 positive patients; at"),
     ],
 )
 def test_a_column_that_cannot_give_folds_is_refused(tmp_path: Path, values: list[str], message: str) -> None:

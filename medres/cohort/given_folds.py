@@ -53,7 +53,7 @@ def folds_from_column(
     folds = []
     for number, value in enumerate(values):
         rest = [row for row in usable if owner[row.patient_id] != value]
-        _two_of_each(rest, manifest.labels, f"{column} without {value!r}")
+        _enough_of_each(rest, manifest.labels, f"{column} without {value!r}", least=2)
         training, validation = inner_split(rest, manifest.labels, validation_fraction, seed + 1 + number)
         held_out = _patients(row for row in usable if owner[row.patient_id] == value)
         learnt = tuple(patient for patient in uncertain if owner[patient] != value)
@@ -99,9 +99,11 @@ def _by_role(
     if not parts["training"] or not parts["held_out"]:
         raise ManifestError(f"column {column} has no labelled row to train on, or none to test on")
     if parts["validation"]:
+        _enough_of_each(parts["training"], labels, f"the training rows of {column}", least=1)
+        _enough_of_each(parts["validation"], labels, f"the validation rows of {column}", least=1)
         training, validation = _patients(parts["training"]), _patients(parts["validation"])
         return Fold(0, training, validation, _patients(parts["held_out"]), name="test")
-    _two_of_each(parts["training"], labels, f"the training rows of {column}")
+    _enough_of_each(parts["training"], labels, f"the training rows of {column}", least=2)
     training, validation = inner_split(parts["training"], labels, validation_fraction, seed + 1)
     return Fold(0, training, validation, _patients(parts["held_out"]), name="test")
 
@@ -110,10 +112,11 @@ def _patients(rows: Iterable[ManifestRow]) -> tuple[str, ...]:
     return tuple(sorted({row.patient_id for row in rows}))
 
 
-def _two_of_each(rows: Sequence[ManifestRow], labels: Sequence[str], where: str) -> None:
-    """Training and its inner validation split both need a patient of either class."""
+def _enough_of_each(rows: Sequence[ManifestRow], labels: Sequence[str], where: str, *, least: int) -> None:
+    """Training and its inner validation split both need a patient of either class: together two."""
     for label in labels:
         for value, name in ((1, "positive"), (0, "negative")):
             count = len({row.patient_id for row in rows if row.targets[label] == value})
-            if count < 2:
-                raise ManifestError(f"{where}: label {label!r} has {count} {name} patients; at least 2 are needed")
+            if count < least:
+                needed = f"at least {least} {'is' if least == 1 else 'are'} needed"
+                raise ManifestError(f"{where}: label {label!r} has {count} {name} patients; {needed}")

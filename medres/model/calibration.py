@@ -162,7 +162,9 @@ def choose_operating_points(
 ) -> dict[Rule, OperatingPoint]:
     """The threshold of every rule; halfway between neighbouring scores, so that it is stable.
 
-    Where a class is missing there is nothing to choose from: 0.5, and the rule says so.
+    Where ties at the top leave no other way to a specificity, it lies just above the highest score, and the rule says
+    that nobody was called; likewise a sensitivity that only calling everybody reaches. Where a class is missing there
+    is nothing to choose from: 0.5, and the rule says so.
     """
     positives, negatives = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
     if not len(positives) or not len(negatives):
@@ -175,25 +177,20 @@ def choose_operating_points(
         )
         return dict.fromkeys(RULES, nothing)
     scores = np.unique(probabilities)
-    thresholds = np.concatenate([[scores[0]], (scores[1:] + scores[:-1]) / 2])
+    thresholds = np.concatenate([[scores[0]], (scores[1:] + scores[:-1]) / 2, [np.nextafter(scores[-1], np.inf)]])
     sensitivity = 1 - np.searchsorted(positives, thresholds, side="left") / len(positives)
     specificity = np.searchsorted(negatives, thresholds, side="left") / len(negatives)
     target = evaluation.operating_target
-    enough = np.flatnonzero(specificity >= target)
-    index = sensitivity + specificity
+    sensitive = int(np.flatnonzero(sensitivity >= target)[-1])  # the highest threshold that still reaches it
+    specific = int(np.flatnonzero(specificity >= target)[0])
+    everybody = ", reached only by calling everybody positive" if sensitive == 0 else ""
+    nobody = ", reached only by calling nobody positive" if specific == len(thresholds) - 1 else ""
+    index = (sensitivity + specificity)[:-1]
+    best = np.flatnonzero(index == index.max())
     chosen: dict[Rule, tuple[int, str]] = {
-        "sensitivity": (  # the highest threshold that still reaches it
-            int(np.flatnonzero(sensitivity >= target)[-1]),
-            f"sensitivity ≥ {target:g} on validation patients",
-        ),
-        "specificity": (
-            int(enough[0]) if len(enough) else len(thresholds) - 1,
-            f"specificity ≥ {target:g} on validation patients",
-        ),
-        "youden": (  # the middle of a plateau
-            int(np.flatnonzero(index == index.max()).mean()),
-            "best Youden index on validation patients",
-        ),
+        "sensitivity": (sensitive, f"sensitivity ≥ {target:g} on validation patients{everybody}"),
+        "specificity": (specific, f"specificity ≥ {target:g} on validation patients{nobody}"),
+        "youden": (int(best[(len(best) - 1) // 2]), "best Youden index on validation patients"),  # amid a plateau
     }
     return {
         rule: OperatingPoint(
