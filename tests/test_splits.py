@@ -20,7 +20,15 @@ from sklearn.preprocessing import StandardScaler
 from medres.cohort.cache import cached_pixels
 from medres.cohort.given_folds import folds_from_column
 from medres.cohort.manifest import read_manifest
-from medres.cohort.splits import choose_repeat, make_folds, make_inner_split, read_splits, splits_document, write_splits
+from medres.cohort.splits import (
+    REPEAT_SEEDS,
+    choose_repeat,
+    make_folds,
+    make_inner_split,
+    read_splits,
+    splits_document,
+    write_splits,
+)
 from medres.cohort.tasks import Task
 from medres.config import GATES, Limits, Preprocessing, load_config
 from medres.errors import ManifestError, UsageError
@@ -302,7 +310,25 @@ def test_a_run_goes_through_one_repeat_of_a_split_file(medres: Medres, small_coh
     assert [fold.held_out for fold in mine] == [fold.held_out for fold in whole]
     assert [fold.index for fold in mine] == [0, 1]
     assert "repeat 1 of split file" in document["method"]
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["splits"]["method"] == document["method"]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["splits"]["method"] == document["method"]
+    assert run["splits"]["parent"] == document["parent"] == {"sha256": read_splits(splits)[1]["sha256"], "repeat": 1}
+    for fold in mine:  # every repeat starts from seeds of its own
+        card = json.loads((tmp_path / "run" / "models" / f"fold-{fold.index}" / "medres.json").read_text())
+        assert card["provenance"]["seed"] == REPEAT_SEEDS + fold.index
+
+
+def test_a_split_file_keeps_as_many_patients_for_validation_as_asked(medres: Medres, tmp_path: Path) -> None:
+    manifest = given_manifest(tmp_path, {"site": ["North", "North", "South", "South"]}, patients=80)
+    sizes = []
+    for asked in (["--folds", 4], ["--folds", 4, "--validation-fraction", 0.4], ["--folds-column", "site"],
+                  ["--folds-column", "site", "--validation-fraction", 0.4]):  # fmt: skip
+        out = tmp_path / f"{len(sizes)}.json"
+        done = medres("split", manifest, "--label", "a", *asked, "--out", out)
+        assert done.returncode == 0, done.stderr
+        parts = [len(fold.validation) / (len(fold.training) + len(fold.validation)) for fold in read_splits(out)[0]]
+        sizes.append(np.mean(parts))
+    assert sizes == pytest.approx([1 / 7, 1 / 2, 1 / 7, 1 / 2], abs=0.03)  # of parts of equal size
 
 
 def test_only_one_repeat_can_be_chosen() -> None:

@@ -15,7 +15,8 @@ from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
 from medres.tables import read_json, sha256_json, write_json
 
-_REPEAT_SEEDS = 100_003  # far more than a cohort has folds: no two repeats share a seed
+REPEAT_SEEDS = 100_003
+"""What lies between the seeds of two repeats: far more than a cohort has folds, so that no two share a seed."""
 
 
 def make_folds(
@@ -43,7 +44,7 @@ def make_folds(
     uncertain = uncertain_patients(rows, labels)
     made = []
     for repeat in range(repeats):
-        own = seed + _REPEAT_SEEDS * repeat
+        own = seed + REPEAT_SEEDS * repeat
         part = stratified_parts(counts, folds, own)
         for number in range(folds):
             held_out = {name for name, one in zip(names, part, strict=True) if one == number}
@@ -141,9 +142,17 @@ def choose_repeat(folds: Sequence[Fold], repeat: int | None) -> tuple[Fold, ...]
 
 
 def splits_document(
-    folds: Sequence[Fold], *, labels: Sequence[str], seed: int, manifest_sha256: str, method: str = STRATIFIED
+    folds: Sequence[Fold],
+    *,
+    labels: Sequence[str],
+    seed: int,
+    manifest_sha256: str,
+    method: str = STRATIFIED,
+    parent: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The folds as the content of `splits.json`; `sha256` is the hash of everything else in it.
+
+    `parent` says of which split file, by its `sha256`, these folds are which `repeat`.
 
     Raises:
         ManifestError: patients overlap.
@@ -154,6 +163,7 @@ def splits_document(
         "labels": list(labels),
         "seed": seed,
         "manifest_sha256": manifest_sha256,
+        **({"parent": dict(parent)} if parent else {}),
         "folds": [
             {
                 "index": fold.index,

@@ -171,7 +171,8 @@ def _given_folds(
         return folds, document
     facts: dict[str, Any] = {name: document[name] for name in ("labels", "seed", "manifest_sha256")}
     method = f"{document['method']}; repeat {folds[0].repeat} of split file {document['sha256'][:12]}"
-    return folds, splits_document(folds, **facts, method=method)
+    parent = {"sha256": document["sha256"], "repeat": folds[0].repeat}
+    return folds, splits_document(folds, **facts, method=method, parent=parent)
 
 
 def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> None:

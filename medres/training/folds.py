@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medres.cohort.splits import REPEAT_SEEDS
 from medres.config import Config
 from medres.evaluation.grades import answer_columns
 from medres.model.card import ModelCard
@@ -90,7 +91,7 @@ class Folds:
         cohort, config = self.cohort, self.config
         training = cohort.places(fold.training, learning=True)
         validation = cohort.places(fold.validation)
-        seed = config.seed + fold.index
+        seed = config.seed + REPEAT_SEEDS * fold.repeat + fold.index
         fitted = self.fitter.fit(home, training, validation, seed=seed, title=title)
         if not self.processes.first:
             return
