@@ -55,6 +55,7 @@ class ManifestRow:
     study_instance_uid: str
     sop_instance_uid: str
     targets: Mapping[str, TargetValue]
+    uncertain: frozenset[str] = frozenset()  # labels whose target is None because the reader could not decide (-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Fold:
     """Which patients do what in one fold; the three sets never overlap."""
 
     index: int
-    training: tuple[str, ...]  # patient ids
+    training: tuple[str, ...]  # patient ids; who has uncertain labels alone is here or nowhere
     validation: tuple[str, ...]  # chooses epoch, temperature, thresholds
     held_out: tuple[str, ...]  # chooses nothing
     repeat: int = 0  # of a repeated cross-validation: each repeat holds everybody out once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medres.evaluation.plain import calls, caveats, exclusions
+from medres.evaluation.report import write_report
 from medres.records import Interval
+from tests.runs import FOLDS, write_run
+from tests.test_summary import out_of_fold
 
 SHARES = st.floats(0, 1)
 
@@ -62,13 +66,22 @@ def metrics(**changes: Interval) -> dict[str, Interval]:
 
 
 def test_few_patients_and_poor_calibration_are_caveats_with_their_figures() -> None:
-    assert caveats([], {"mass": metrics()}, random_start=False, folds_undefined=0) == []
+    assert caveats([], {"mass": metrics()}, random_start=False, folds_undefined={"mass": (0, 5)}) == []
     few = metrics(sensitivity=share(0.9, n_patients=47), calibration_slope=share(0.5, 0.4, 0.6))
-    said = caveats([], {"mass": few}, random_start=True, folds_undefined=2)
+    said = caveats([], {"mass": few}, random_start=True, folds_undefined={"mass": (2, 5)})
     assert len(said) == 4
+    assert said[2] == "In 2 of 5 folds a class of “mass” is missing: no AUROC of it."
     assert "Only 47 patients have an image that is positive for “mass”" in said[0]
     assert "slope 0.500 (0.400 to 0.600; right is 1)" in said[1]
     assert "n = 250" in said[1]
+
+
+def test_the_report_says_of_how_many_folds_a_label_has_no_auroc(tmp_path: Path) -> None:
+    table = out_of_fold(folds=FOLDS)
+    table.loc[table["fold"] == 1, "label_effusion"] = ""
+    page = write_report(write_run(tmp_path / "run", table=table)).read_text(encoding="utf-8")
+    assert "In 1 of 3 folds the AUROC is undefined" in page
+    assert "In 1 of 3 folds a class of “effusion” is missing" in page
 
 
 def test_groups_that_were_hardly_seen_are_excluded_by_name() -> None:

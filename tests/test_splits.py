@@ -20,13 +20,34 @@ from sklearn.preprocessing import StandardScaler
 from medres.cohort.cache import cached_pixels
 from medres.cohort.given_folds import folds_from_column
 from medres.cohort.manifest import read_manifest
-from medres.cohort.splits import choose_repeat, make_folds, make_inner_split, read_splits, splits_document, write_splits
+from medres.cohort.splits import (
+    REPEAT_SEEDS,
+    choose_repeat,
+    make_folds,
+    make_inner_split,
+    read_splits,
+    splits_document,
+    write_splits,
+)
 from medres.cohort.tasks import Task
-from medres.config import GATES, Limits, Preprocessing
+from medres.config import GATES, Limits, Preprocessing, load_config
 from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
+from medres.training.crossval import cross_validate
 from tests.conftest import SHARED, TINY, Medres, needs_shared
 from tests.phantoms import write_cohort
+
+BRIEF = load_config(
+    "quick",
+    [
+        "preprocessing.size=64",
+        "training.stages=[{epochs: 1}]",
+        "training.batch_size=8",
+        "crossval.folds=2",
+        "evaluation.replicates=100",
+        "evaluation.shortcuts=false",
+    ],
+)
 
 
 def rows(patients: int, *, seed: int = 0, labels: tuple[str, ...] = ("a",)) -> list[ManifestRow]:
@@ -245,6 +266,8 @@ def test_training_and_test_in_a_column_are_one_fold(
         (["x"], "has 1 different values"),
         (["x", ""], "is blank in 40 rows"),
         (["even", "odd"], "without 'even': label 'a' has 0 negative patients"),
+        (["train", "train", "test", "valid"], "the validation rows of part: label 'a' has 0 negative patients; at"),
+        (["train", "test", "valid", "valid"], "the training rows of part: label 'a' has 0 positive patients; at"),
     ],
 )
 def test_a_column_that_cannot_give_folds_is_refused(tmp_path: Path, values: list[str], message: str) -> None:
@@ -287,7 +310,25 @@ def test_a_run_goes_through_one_repeat_of_a_split_file(medres: Medres, small_coh
     assert [fold.held_out for fold in mine] == [fold.held_out for fold in whole]
     assert [fold.index for fold in mine] == [0, 1]
     assert "repeat 1 of split file" in document["method"]
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["splits"]["method"] == document["method"]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["splits"]["method"] == document["method"]
+    assert run["splits"]["parent"] == document["parent"] == {"sha256": read_splits(splits)[1]["sha256"], "repeat": 1}
+    for fold in mine:  # every repeat starts from seeds of its own
+        card = json.loads((tmp_path / "run" / "models" / f"fold-{fold.index}" / "medres.json").read_text())
+        assert card["provenance"]["seed"] == REPEAT_SEEDS + fold.index
+
+
+def test_a_split_file_keeps_as_many_patients_for_validation_as_asked(medres: Medres, tmp_path: Path) -> None:
+    manifest = given_manifest(tmp_path, {"site": ["North", "North", "South", "South"]}, patients=80)
+    sizes = []
+    for asked in (["--folds", 4], ["--folds", 4, "--validation-fraction", 0.4], ["--folds-column", "site"],
+                  ["--folds-column", "site", "--validation-fraction", 0.4]):  # fmt: skip
+        out = tmp_path / f"{len(sizes)}.json"
+        done = medres("split", manifest, "--label", "a", *asked, "--out", out)
+        assert done.returncode == 0, done.stderr
+        parts = [len(fold.validation) / (len(fold.training) + len(fold.validation)) for fold in read_splits(out)[0]]
+        sizes.append(np.mean(parts))
+    assert sizes == pytest.approx([1 / 7, 1 / 2, 1 / 7, 1 / 2], abs=0.03)  # of parts of equal size
 
 
 def test_only_one_repeat_can_be_chosen() -> None:
@@ -319,6 +360,55 @@ def test_a_run_on_given_training_and_test_patients_judges_the_test_patients_alon
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["flow"] == {"rows": 40, "used": 12, "refused": {"never held out": 28}}
     assert run["splits"]["method"] == "given by the column part: one fold, patient-grouped"
+
+
+def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres: Medres, tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path / "c", patients=13, images=1)
+    table = pd.read_csv(manifest, dtype=str)
+    table["site"] = ["North", "North", "South", "South"] * 3 + ["South"]
+    table.loc[table["PatientID"] == "0012", "label_disc"] = ""
+    table.to_csv(manifest, index=False)
+    splits = tmp_path / "splits.json"
+    done = medres("split", manifest, "--label", "disc", "--folds", 2, "--out", splits)
+    assert done.returncode == 0, done.stderr
+    for name, chosen in (("file", {"splits": splits}), ("column", {"folds_column": "site"})):
+        cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / name, **chosen)
+        oof = pd.read_csv(tmp_path / name / "oof.csv", dtype=str)
+        assert sorted(oof["PatientID"]) == [f"{patient:04d}" for patient in range(12)]
+    table.loc[table["PatientID"] == "0012", "label_disc"] = "1"  # whom the file does not know
+    table.to_csv(manifest, index=False)
+    with pytest.raises(ManifestError, match="1 patients with a known label are in no fold"):
+        cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / "other", splits=splits)
+
+
+def test_patients_with_uncertain_labels_alone_are_learnt_from_and_change_nothing_else(tmp_path: Path) -> None:
+    path = given_manifest(tmp_path, {"site": ["North", "North", "South", "South"], "part": ["train", "train", "test"]})
+    table = pd.read_csv(path, dtype=str)
+    known, unsure = read_manifest(path, ["a"]).rows, table["PatientID"].isin(["P00", "P01", "P02"])
+    known = [row for row in known if row.patient_id not in ("P00", "P01", "P02")]
+    table.loc[unsure, "label_a"] = "-1"  # of North, North and South; of training, training and test
+    table.to_csv(path, index=False)
+    manifest = read_manifest(path, ["a"])
+    options = {"validation_fraction": 0.2, "seed": 0}
+    for fold, without in zip(
+        make_folds(manifest.rows, ["a"], folds=3, repeats=2, **options),
+        make_folds(known, ["a"], folds=3, repeats=2, **options),
+        strict=True,
+    ):
+        assert fold == replace(without, training=(*without.training, "P00", "P01", "P02"))
+    for column, expected in (("site", [{"P02"}, {"P00", "P01"}]), ("part", [{"P00", "P01"}])):
+        folds = folds_from_column(manifest, column, **options)[0]
+        assert [{"P00", "P01", "P02"} & set(fold.training) for fold in folds] == expected
+        assert all({"P00", "P01", "P02"}.isdisjoint((*fold.validation, *fold.held_out)) for fold in folds)
+
+
+def test_a_value_of_the_column_that_no_known_label_has_holds_nobody_out(tmp_path: Path) -> None:
+    path = given_manifest(tmp_path, {"site": ["North", "North", "South", "South"]})
+    table = pd.read_csv(path, dtype=str)
+    table.loc[table["PatientID"] == "P39", ["site", "label_a"]] = ["West", ""]
+    table.to_csv(path, index=False)
+    folds = folds_from_column(read_manifest(path, ["a"]), "site", validation_fraction=0.2, seed=0)[0]
+    assert [fold.name for fold in folds] == ["North", "South"]
 
 
 def gradients(image: np.ndarray, *, cell: int = 8, bins: int = 9) -> np.ndarray:

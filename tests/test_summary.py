@@ -218,11 +218,24 @@ def test_a_fold_with_one_class_is_undefined_and_counted_never_a_half() -> None:
     assert pooled["brier"]["value"] is not None
 
 
+def test_a_fold_without_any_known_label_is_undefined_and_counted_too() -> None:
+    table = out_of_fold()
+    table.loc[table["fold"] == 1, "label_effusion"] = ""
+    found = summary(table)
+    assert found["undefined_folds"] == 1
+    assert [fold["fold"] for fold in found["folds"]] == [0, 1, 2]
+    empty = found["folds"][1]
+    assert (empty["n"], empty["n_patients"], empty["n_positive"]) == (0, 0, 0)
+    assert {value for name, value in empty.items() if not name.startswith(("n", "fold", "auroc_method"))} == {None}
+    assert empty["auroc_method"] == "undefined: no images"
+
+
 def test_a_label_without_any_known_image_is_undefined_throughout() -> None:
     table = out_of_fold()
     table["label_effusion"] = ""
     found = summary(table)
-    assert (found["n"], found["prevalence"], found["folds"]) == (0, None, [])
+    assert (found["n"], found["prevalence"], found["undefined_folds"]) == (0, None, 3)
+    assert [(fold["n"], fold["auroc"], fold["brier"]) for fold in found["folds"]] == [(0, None, None)] * 3
     assert {item["method"] for item in found["pooled"].values()} == {"undefined: no images"}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medres.cohort.manifest import read_manifest
+from medres.cohort.splits import make_inner_split, read_splits, splits_document, write_splits
 from medres.config import Evaluation, Stage, load_config
 from medres.errors import TrainingError
 from medres.evaluation.summary import read_table, summarise
 from medres.training.cohorts import load_cohort
+from medres.training.crossval import cross_validate
 from medres.training.engine import fit
 from medres.training.handlers import BestWeights, ValidationRecord
 from medres.training.optimisation import average_of, warmup_cosine
@@ -126,7 +129,7 @@ def test_no_step_is_longer_than_the_clipped_gradient() -> None:
 
 
 def test_uncertain_targets_train_as_the_recipe_says_and_are_judged_as_unknown(tmp_path: Path) -> None:
-    manifest = write_cohort(tmp_path, patients=8, images=1)
+    manifest = write_cohort(tmp_path, patients=12, images=1)
     lines = manifest.read_text().splitlines()
     lines[1:4] = [line.rsplit(",", 1)[0] + ",-1" for line in lines[1:3]] + [lines[3].rsplit(",", 1)[0] + ","]
     manifest.write_text("\n".join(lines) + "\n")
@@ -136,11 +139,45 @@ def test_uncertain_targets_train_as_the_recipe_says_and_are_judged_as_unknown(tm
         cohort = load_cohort(checked, config)
         np.testing.assert_array_equal(cohort.learned[:3, 0], np.array([value, value, math.nan], dtype=np.float32))
         assert np.isnan(cohort.targets[:3]).all()
-        everybody = [row.patient_id for row in cohort.rows]
-        assert cohort.places(everybody) == [3, 4, 5, 6, 7]
-        assert cohort.places(everybody, learning=True) == (
-            [3, 4, 5, 6, 7] if policy == "ignore" else [0, 1, 3, 4, 5, 6, 7]
-        )
+        split = make_inner_split(cohort.rows, checked.labels, validation_fraction=0.4, seed=0)
+        assert sorted(cohort.places((*split.training, *split.validation))) == list(range(3, 12))
+        assert {0, 1}.isdisjoint(cohort.places(split.validation, learning=True))
+        learnt = cohort.places(split.training, learning=True)
+        assert [place for place in learnt if place < 3] == ([] if policy == "ignore" else [0, 1])
+
+
+def test_a_fold_learns_from_who_is_uncertain_alone_and_nobody_is_judged_by_them(tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path / "cohort", patients=18, images=1)
+    table = pd.read_csv(manifest, dtype=str)
+    table["label_spot"] = ["1", "0", "0", "1"] * 4 + ["", "0"]
+    table.loc[[16, 17], "label_disc"] = "-1"  # patient 16 has nothing else, 17 has another label
+    table.to_csv(manifest, index=False)
+    changes = ["training.stages=[{epochs: 1}]", "crossval.folds=2", "evaluation.replicates=100"]
+    config = load_config(
+        "quick", ["preprocessing.size=64", "training.uncertain=ones", "evaluation.shortcuts=false", *changes]
+    )
+    cross_validate(manifest, labels=["disc", "spot"], config=config, out=tmp_path / "run")
+    oof = pd.read_csv(tmp_path / "run" / "oof.csv", dtype=str, keep_default_na=False).set_index("PatientID")
+    assert sorted(oof.index) == [f"{patient:04d}" for patient in (*range(16), 17)]
+    assert oof.loc["0017", ["label_disc", "label_spot"]].tolist() == ["-1", "0"]
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["labels"]
+    assert {label: (content["n"], content["uncertain"]) for label, content in found.items()} == {
+        "disc": (16, 1), "spot": (17, 0)
+    }  # fmt: skip
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["flow"] == {"rows": 18, "used": 17, "refused": {"only uncertain labels": 1}}
+    for number, fold in enumerate(json.loads((tmp_path / "run" / "splits.json").read_text())["folds"]):
+        assert "0016" in fold["training"]
+        assert run["folds"][number]["training_images"] == len(fold["training"])
+    old = [replace(fold, training=fold.training[:-1]) for fold in read_splits(tmp_path / "run" / "splits.json")[0]]
+    document = splits_document(old, labels=["disc", "spot"], seed=0, manifest_sha256="")  # as made without patient 16
+    write_splits(tmp_path / "old.json", document)
+    cross_validate(
+        manifest, labels=["disc", "spot"], config=config, out=tmp_path / "again", splits=tmp_path / "old.json"
+    )
+    again = json.loads((tmp_path / "again" / "run.json").read_text())
+    for fold, without in zip(run["folds"], again["folds"], strict=True):
+        assert without["training_images"] == fold["training_images"] - 1
 
 
 @given(st.integers(2, 5000), st.floats(0, 0.9))

@@ -118,7 +118,7 @@ def train(
 @medres.command()
 @click.argument("manifest", type=FILE)
 @out_option("The new run folder.")
-@click.option("--splits", type=FILE, help="A split file of `medres split` instead of making one.")
+@click.option("--splits", type=FILE, help="A split file of `medres split`, with its validation patients.")
 @click.option("--repeat", type=click.IntRange(0), help="Which repeat of a repeated split file to go through, from 0.")
 @with_folds_column
 @with_burned_in

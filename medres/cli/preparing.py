@@ -80,6 +80,13 @@ def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_
 @click.option("--folds", type=click.IntRange(2, 50), help="Number of folds; 5 by default.")
 @click.option("--repeats", type=click.IntRange(1, 50), help="Times that everybody is held out, each with its own seed.")
 @with_folds_column
+@click.option(
+    "--validation-fraction",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    help="Part of each fold's training patients that chooses epoch, calibration and thresholds; 0.15 by default, "
+    "rounded to one of equal parts (one in seven). A run on the file takes these patients, whatever "
+    "training.validation_fraction says.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same folds.")
 @with_cohort
 @with_force
@@ -89,6 +96,7 @@ def split(
     folds: int | None,
     repeats: int | None,
     folds_column: str | None,
+    validation_fraction: float | None,
     seed: int,
     labels: tuple[Any, ...],
     root: Path | None,
@@ -106,7 +114,7 @@ def split(
         raise UsageError("--folds-column gives the folds; --folds and --repeats make them: choose one")
     refuse_existing(out, force=force)
     checked = read_manifest(manifest, labels, root=root)
-    fraction = Training().validation_fraction
+    fraction = validation_fraction or Training().validation_fraction
     if folds_column:
         made, method = folds_from_column(checked, folds_column, validation_fraction=fraction, seed=seed)
     else:

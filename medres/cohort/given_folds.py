@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from medres.cohort.manifest import Manifest
-from medres.cohort.splits import inner_split, known_rows
+from medres.cohort.splits import inner_split, known_rows, uncertain_patients
 from medres.errors import ManifestError
 from medres.records import Fold, ManifestRow
 
@@ -30,7 +31,8 @@ def folds_from_column(
     Values are names of folds, and each is held out once; with a column such as InstitutionName this leaves one site
     out at a time. Where every value is a role (train, valid, test), there is one fold: "test" is held out (without
     it, "valid" is), and "valid" is the inner validation split. Without a given one, the inner split is drawn from the
-    fold's training patients, stratified and patient-grouped.
+    fold's training patients, stratified and patient-grouped. Patients who have uncertain labels alone are learnt from
+    (see `uncertain_patients`) where the column does not hold them out.
 
     Raises:
         ManifestError: no such column, blank cells, one value or too many, patients with several values (they are
@@ -43,18 +45,22 @@ def folds_from_column(
     _no_patient_has_two(manifest, column, cells)
     owner = dict(zip((row.patient_id for row in manifest.rows), cells, strict=True))
     usable = known_rows(manifest.rows, manifest.labels)
+    uncertain = uncertain_patients(manifest.rows, manifest.labels)
     if all(cell.casefold() in _ROLES for cell in cells):
         roles = {patient: _ROLES[cell.casefold()] for patient, cell in owner.items()}
         fold = _by_role(usable, manifest.labels, roles, column, validation_fraction, seed)
+        learnt = tuple(patient for patient in uncertain if roles[patient] == "training")
+        fold = replace(fold, training=fold.training + learnt)
         return (fold,), f"{GIVEN} {column}: one fold, patient-grouped"
-    values = sorted(set(cells))
+    values = sorted({owner[row.patient_id] for row in usable})  # one that no known label has holds nobody out
     folds = []
     for number, value in enumerate(values):
         rest = [row for row in usable if owner[row.patient_id] != value]
-        _two_of_each(rest, manifest.labels, f"{column} without {value!r}")
+        _enough_of_each(rest, manifest.labels, f"{column} without {value!r}", least=2)
         training, validation = inner_split(rest, manifest.labels, validation_fraction, seed + 1 + number)
         held_out = _patients(row for row in usable if owner[row.patient_id] == value)
-        folds.append(Fold(number, training, validation, held_out, name=value))
+        learnt = tuple(patient for patient in uncertain if owner[patient] != value)
+        folds.append(Fold(number, training + learnt, validation, held_out, name=value))
     return tuple(folds), f"{GIVEN} {column}: each value held out once, patient-grouped"
 
 
@@ -96,9 +102,11 @@ def _by_role(
     if not parts["training"] or not parts["held_out"]:
         raise ManifestError(f"column {column} has no labelled row to train on, or none to test on")
     if parts["validation"]:
+        _enough_of_each(parts["training"], labels, f"the training rows of {column}", least=1)
+        _enough_of_each(parts["validation"], labels, f"the validation rows of {column}", least=1)
         training, validation = _patients(parts["training"]), _patients(parts["validation"])
         return Fold(0, training, validation, _patients(parts["held_out"]), name="test")
-    _two_of_each(parts["training"], labels, f"the training rows of {column}")
+    _enough_of_each(parts["training"], labels, f"the training rows of {column}", least=2)
     training, validation = inner_split(parts["training"], labels, validation_fraction, seed + 1)
     return Fold(0, training, validation, _patients(parts["held_out"]), name="test")
 
@@ -107,10 +115,11 @@ def _patients(rows: Iterable[ManifestRow]) -> tuple[str, ...]:
     return tuple(sorted({row.patient_id for row in rows}))
 
 
-def _two_of_each(rows: Sequence[ManifestRow], labels: Sequence[str], where: str) -> None:
-    """Training and its inner validation split both need a patient of either class."""
+def _enough_of_each(rows: Sequence[ManifestRow], labels: Sequence[str], where: str, *, least: int) -> None:
+    """Training and its inner validation split both need a patient of either class: together two."""
     for label in labels:
         for value, name in ((1, "positive"), (0, "negative")):
             count = len({row.patient_id for row in rows if row.targets[label] == value})
-            if count < 2:
-                raise ManifestError(f"{where}: label {label!r} has {count} {name} patients; at least 2 are needed")
+            if count < least:
+                needed = f"at least {least} {'is' if least == 1 else 'are'} needed"
+                raise ManifestError(f"{where}: label {label!r} has {count} {name} patients; {needed}")

@@ -127,10 +127,12 @@ def _some(values: Iterable[object]) -> str:
 
 
 def _row(record: dict[str, str], labels: Sequence[str], base: Path) -> ManifestRow:
+    cells = {label: record[f"{LABEL_PREFIX}{label}"].strip() for label in labels}
     return ManifestRow(
         path=base / record["path"],
         patient_id=record["PatientID"].strip(),
         study_instance_uid=record.get("StudyInstanceUID", "").strip(),
         sop_instance_uid=record.get("SOPInstanceUID", "").strip(),
-        targets={label: _TARGETS[record[f"{LABEL_PREFIX}{label}"].strip()] for label in labels},
+        targets={label: _TARGETS[cell] for label, cell in cells.items()},
+        uncertain=frozenset(label for label, cell in cells.items() if cell in UNCERTAIN),
     )

@@ -15,7 +15,8 @@ from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
 from medres.tables import read_json, sha256_json, write_json
 
-_REPEAT_SEEDS = 100_003  # far more than a cohort has folds: no two repeats share a seed
+REPEAT_SEEDS = 100_003
+"""What lies between the seeds of two repeats: far more than a cohort has folds, so that no two share a seed."""
 
 
 def make_folds(
@@ -31,7 +32,8 @@ def make_folds(
 
     Held-out patients of a fold choose nothing; its validation patients choose epoch, temperature and thresholds.
     Every patient is held out once in each repeat, and every repeat has its own seed: folds 0 to k − 1 are the first
-    repeat. The same rows and seed always give the same folds, whatever the order of the rows.
+    repeat. The same rows and seed always give the same folds, whatever the order of the rows. Patients of whom nothing
+    is known but uncertain labels are in the training part of every fold (see `uncertain_patients`).
 
     Raises:
         ManifestError: too few patients of one class for that many folds.
@@ -39,16 +41,17 @@ def make_folds(
     usable = known_rows(rows, labels)
     _enough_patients(usable, labels, folds)
     names, counts, _ = patient_counts(usable, labels)
+    uncertain = uncertain_patients(rows, labels)
     made = []
     for repeat in range(repeats):
-        own = seed + _REPEAT_SEEDS * repeat
+        own = seed + REPEAT_SEEDS * repeat
         part = stratified_parts(counts, folds, own)
         for number in range(folds):
             held_out = {name for name, one in zip(names, part, strict=True) if one == number}
             rest = [row for row in usable if row.patient_id not in held_out]
             training, validation = inner_split(rest, labels, validation_fraction, own + 1 + number)
             index = repeat * folds + number
-            made.append(Fold(index, training, validation, tuple(sorted(held_out)), repeat=repeat))
+            made.append(Fold(index, training + uncertain, validation, tuple(sorted(held_out)), repeat=repeat))
     return tuple(made)
 
 
@@ -63,12 +66,22 @@ def make_inner_split(
     usable = known_rows(rows, labels)
     _enough_patients(usable, labels, 2)
     training, validation = inner_split(usable, labels, validation_fraction, seed)
-    return Fold(0, training, validation, ())
+    return Fold(0, training + uncertain_patients(rows, labels), validation, ())
 
 
 def known_rows(rows: Sequence[ManifestRow], labels: Sequence[str]) -> list[ManifestRow]:
     """The rows that have at least one known target."""
     return [row for row in rows if any(row.targets[label] is not None for label in labels)]
+
+
+def uncertain_patients(rows: Sequence[ManifestRow], labels: Sequence[str]) -> tuple[str, ...]:
+    """Patients without a known target but with an uncertain one, sorted.
+
+    Nobody can be judged by them, so they are never held out and choose nothing; `training.uncertain` says whether they
+    are learnt from. They are in the folds whatever it says, so that its policies can be compared on the same folds.
+    """
+    known = {row.patient_id for row in known_rows(rows, labels)}
+    return tuple(sorted({row.patient_id for row in rows if not row.uncertain.isdisjoint(labels)} - known))
 
 
 def inner_split(
@@ -129,9 +142,17 @@ def choose_repeat(folds: Sequence[Fold], repeat: int | None) -> tuple[Fold, ...]
 
 
 def splits_document(
-    folds: Sequence[Fold], *, labels: Sequence[str], seed: int, manifest_sha256: str, method: str = STRATIFIED
+    folds: Sequence[Fold],
+    *,
+    labels: Sequence[str],
+    seed: int,
+    manifest_sha256: str,
+    method: str = STRATIFIED,
+    parent: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The folds as the content of `splits.json`; `sha256` is the hash of everything else in it.
+
+    `parent` says of which split file, by its `sha256`, these folds are which `repeat`.
 
     Raises:
         ManifestError: patients overlap.
@@ -142,6 +163,7 @@ def splits_document(
         "labels": list(labels),
         "seed": seed,
         "manifest_sha256": manifest_sha256,
+        **({"parent": dict(parent)} if parent else {}),
         "folds": [
             {
                 "index": fold.index,

@@ -223,18 +223,21 @@ class Training(Frozen):
     )
     balance: Literal["none", "positives"] = Field(
         default="none",
-        description="`positives`: positive targets weigh as much as all negatives; calibration undoes it. "
+        description="`positives`: positive targets weigh as much as all negatives. This, the balanced sampler and the "
+        "focal and asymmetric losses distort base rates: a shift of the logits, fitted on validation images, gives "
+        "them back; with fewer than 10 of a class it is computed from balance and sampler alone, and the log says so. "
         "(none: AUROC gains little, and probabilities start at the cohort's prevalence.)",
     )
     sampler: Literal["shuffle", "balanced"] = Field(
         default="shuffle",
         description="`shuffle`: every image once an epoch; `balanced`: images of rare classes are drawn more often, "
-        "with replacement; calibration undoes it. (shuffle: no image is learnt by heart for being rare.)",
+        "with replacement, and base rates are given back as for `balance`. (shuffle: no image is learnt by heart for "
+        "being rare.)",
     )
     uncertain: Literal["ignore", "ones", "zeros", "soft"] = Field(
         default="ignore",
-        description="What an uncertain target, −1, is in training: unknown, 1, 0, or 0.5 (ignore: it says nothing that "
-        "nobody said).",
+        description="What an uncertain target, −1, is in training: unknown, 1, 0, or 0.5; nothing is judged by it. "
+        "(ignore: it says nothing that nobody said.)",
     )
     warmup: float = Field(
         default=0.08,

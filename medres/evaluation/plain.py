@@ -111,7 +111,11 @@ def _share(interval: Interval) -> Share | None:
 
 
 def caveats(
-    items: Sequence[Item], pooled: Mapping[str, Mapping[str, Interval]], *, random_start: bool, folds_undefined: int
+    items: Sequence[Item],
+    pooled: Mapping[str, Mapping[str, Interval]],
+    *,
+    random_start: bool,
+    folds_undefined: Mapping[str, tuple[int, int]],
 ) -> list[str]:
     """What weighs most against the figures, the gravest first.
 
@@ -119,14 +123,15 @@ def caveats(
         items: the checklist.
         pooled: the pooled metrics of every label.
         random_start: the network started without pretraining.
-        folds_undefined: folds in which an AUROC could not be computed.
+        folds_undefined: of every label, the folds in which its AUROC could not be computed, and all of them.
     """
     unmet = [item for item in items if item.caveat and item.state == NOT_MET]
     found = [item.answer for item in sorted(unmet, key=lambda item: item.caveat)]
     for label, metrics in pooled.items():
         found += _few(label, metrics) + _uncalibrated(label, metrics)
-    if folds_undefined:
-        found.append(f"In {folds_undefined} folds one class is missing, so that they have no AUROC.")
+    for label, (undefined, folds) in folds_undefined.items():
+        if undefined:
+            found.append(f"In {undefined} of {folds} folds a class of “{label}” is missing: no AUROC of it.")
     if random_start:
         found.append("The network started from random weights; pretrained ones usually do better on small cohorts.")
     return found

@@ -135,7 +135,10 @@ def render(folder: Path, files: RunFiles) -> Report:
     items = checklist(known)
     patients = int(table["PatientID"].nunique())
     flow_file = table_file("flow", flow_table(run, scored=len(table), patients=patients, folds=folds))
-    undefined = sum(content.get("undefined_folds") or 0 for content in metrics["labels"].values())
+    undefined = {
+        label: (content.get("undefined_folds") or 0, len(content["folds"]))
+        for label, content in metrics["labels"].items()
+    }
     page = render_template(
         "report.html",
         run=run,

@@ -179,7 +179,7 @@ def summarise(
 
 def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     images = judged(table, label)
-    folds = [_fold(images, int(number), evaluation, seed) for number in np.unique(images.folds)]
+    folds = [_fold(images, number, evaluation, seed) for number in sorted(set(map(int, table["fold"])))]
     n = len(images.truth)
     content = {
         "pooled": {name: asdict(found) for name, found in pooled(images, evaluation, seed).items()},
@@ -228,7 +228,7 @@ def interval(images: Judged, name: str, evaluation: Evaluation, seed: int) -> In
 
 
 def _fold(images: Judged, number: int, evaluation: Evaluation, seed: int) -> dict[str, Any]:
-    """One fold's figures; the AUROC with its interval (`auroc_low`, `auroc_high`, `auroc_method`)."""
+    """One fold's figures, None where it has no such image; the AUROC with `auroc_low`, `auroc_high`, `auroc_method`."""
     part = images.part(images.folds == number)
     auroc = interval(part, "auroc", evaluation, seed)
     return {

@@ -1,4 +1,4 @@
-"""What a score means: temperatures and operating points, chosen on validation patients only."""
+"""What a score means: shifts, temperatures and operating points, chosen on validation patients only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 
 from medres.cohort.tasks import Task, task_columns
@@ -22,6 +22,7 @@ _TEMPERATURES = (
     0.25,
     8.0,
 )  # beyond these a small validation split says more about itself than about the model
+_LEAST_IMAGES = 10  # of every class: a shift fitted on fewer may be wrong by half again in the odds
 
 
 class OperatingPoint(BaseModel):
@@ -78,6 +79,52 @@ def _fit_softmax_temperature(truth: NDArray[np.intp], logits: NDArray[np.float64
     return _best(lambda temperature: float(-log_softmax(logits / temperature, axis=1)[rows, truth].mean()))
 
 
+def fit_shifts(tasks: Sequence[Task], targets: NDArray[np.float32], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What to add to each label's logits (labels,) so that, calibrated, their mean is the share of positives.
+
+    Fitted together with the temperature (Platt 1999 for a finding or a grade's label; for classes one shift each and a
+    common temperature). NaN where validation images of a class are fewer than 10.
+
+    Args:
+        tasks: what was asked.
+        targets: (n, labels): 1, 0, NaN unknown.
+        logits: (n, labels).
+    """
+    found = np.full(logits.shape[1], np.nan)
+    for task, columns in task_columns(tasks):
+        if task.kind == "multiclass":
+            rows = ~np.isnan(targets[:, columns]).any(axis=1)
+            found[columns] = _fit_softmax_shifts(targets[rows, columns].argmax(axis=1), logits[rows, columns])
+            continue
+        for place in range(logits.shape[1])[columns]:
+            rows = ~np.isnan(targets[:, place])
+            pair = np.stack([np.zeros(rows.sum()), logits[rows, place]], axis=1)  # sigmoid(z) is softmax(0, z)
+            first, second = _fit_softmax_shifts(targets[rows, place].astype(np.intp), pair)
+            found[place] = second - first
+    return found
+
+
+def _fit_softmax_shifts(truth: NDArray[np.intp], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shifts (K,), the first of them 0, that with a temperature minimise the log loss of softmax((logits + s) / T)."""
+    n, count = logits.shape
+    if np.bincount(truth, minlength=count).min() < _LEAST_IMAGES:
+        return np.full(count, np.nan)
+    asked = np.eye(count)[truth]
+
+    def loss(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Convex in the slope 1 / T and in the intercepts s / T."""
+        logs = log_softmax(values[0] * logits + np.concatenate([[0.0], values[1:]]), axis=1)
+        wrong = (np.exp(logs) - asked) / n
+        slope = np.array([(wrong * logits).sum()])
+        return -float((asked * logs).sum()) / n, np.concatenate([slope, wrong.sum(axis=0)[1:]])
+
+    low, high = _TEMPERATURES
+    bounds = [(1 / high, 1 / low), *[(None, None)] * (count - 1)]
+    start = np.concatenate([[1.0], np.zeros(count - 1)])
+    fitted = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-7}).x
+    return np.concatenate([[0.0], fitted[1:] / fitted[0]])
+
+
 def _best(loss: Callable[[float], float]) -> float:
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(lambda logarithm: loss(float(np.exp(logarithm))), bounds=(low, high), method="bounded")
@@ -115,7 +162,9 @@ def choose_operating_points(
 ) -> dict[Rule, OperatingPoint]:
     """The threshold of every rule; halfway between neighbouring scores, so that it is stable.
 
-    Where a class is missing there is nothing to choose from: 0.5, and the rule says so.
+    Where ties at the top leave no other way to a specificity, it lies just above the highest score, and the rule says
+    that nobody was called; likewise a sensitivity that only calling everybody reaches. Where a class is missing there
+    is nothing to choose from: 0.5, and the rule says so.
     """
     positives, negatives = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
     if not len(positives) or not len(negatives):
@@ -128,25 +177,20 @@ def choose_operating_points(
         )
         return dict.fromkeys(RULES, nothing)
     scores = np.unique(probabilities)
-    thresholds = np.concatenate([[scores[0]], (scores[1:] + scores[:-1]) / 2])
+    thresholds = np.concatenate([[scores[0]], (scores[1:] + scores[:-1]) / 2, [np.nextafter(scores[-1], np.inf)]])
     sensitivity = 1 - np.searchsorted(positives, thresholds, side="left") / len(positives)
     specificity = np.searchsorted(negatives, thresholds, side="left") / len(negatives)
     target = evaluation.operating_target
-    enough = np.flatnonzero(specificity >= target)
-    index = sensitivity + specificity
+    sensitive = int(np.flatnonzero(sensitivity >= target)[-1])  # the highest threshold that still reaches it
+    specific = int(np.flatnonzero(specificity >= target)[0])
+    everybody = ", reached only by calling everybody positive" if sensitive == 0 else ""
+    nobody = ", reached only by calling nobody positive" if specific == len(thresholds) - 1 else ""
+    index = (sensitivity + specificity)[:-1]
+    best = np.flatnonzero(index == index.max())
     chosen: dict[Rule, tuple[int, str]] = {
-        "sensitivity": (  # the highest threshold that still reaches it
-            int(np.flatnonzero(sensitivity >= target)[-1]),
-            f"sensitivity ≥ {target:g} on validation patients",
-        ),
-        "specificity": (
-            int(enough[0]) if len(enough) else len(thresholds) - 1,
-            f"specificity ≥ {target:g} on validation patients",
-        ),
-        "youden": (  # the middle of a plateau
-            int(np.flatnonzero(index == index.max()).mean()),
-            "best Youden index on validation patients",
-        ),
+        "sensitivity": (sensitive, f"sensitivity ≥ {target:g} on validation patients{everybody}"),
+        "specificity": (specific, f"specificity ≥ {target:g} on validation patients{nobody}"),
+        "youden": (int(best[(len(best) - 1) // 2]), "best Youden index on validation patients"),  # amid a plateau
     }
     return {
         rule: OperatingPoint(

@@ -18,7 +18,7 @@ from medres.cohort.leakage import find_leaks
 from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
 from medres.cohort.profile import TAGS, CohortProfile, describe
 from medres.cohort.similarity import SIDE
-from medres.cohort.tasks import LABEL_PREFIX, UNCERTAIN, task_columns
+from medres.cohort.tasks import task_columns
 from medres.config import Config
 from medres.errors import ManifestError
 from medres.records import ManifestRow
@@ -54,6 +54,10 @@ class TrainingCohort:
         known = [bool(np.isfinite(row).any()) for row in (self.learned if learning else self.targets)]
         return [place for place, row in enumerate(self.rows) if row.patient_id in wanted and known[place]]
 
+    def patients(self, places: Sequence[int]) -> int:
+        """How many patients some images are of."""
+        return len({self.rows[place].patient_id for place in places})
+
     @property
     def classes(self) -> tuple[slice, ...]:
         """Columns of `targets` of which exactly one is true, one slice per question."""
@@ -63,13 +67,13 @@ class TrainingCohort:
         """How many manifest rows became images that are used, and why others did not.
 
         Args:
-            judged: how many images were held out, where given folds leave some that are only learnt from.
+            judged: how many images were held out, where given folds leave some that are only learnt from. Images with
+                uncertain labels alone are not among them, even where `training.uncertain` learns from them.
         """
         refused = Counter(refusal.code for _, refusal in self.cache.refusals)
-        unlabelled = int(np.isnan(self.targets).all(axis=1).sum())
-        if unlabelled:
-            refused["no known label"] = unlabelled
-        used = len(self.rows) - unlabelled
+        unlabelled = np.flatnonzero(np.isnan(self.targets).all(axis=1))
+        refused.update("only uncertain labels" if self.rows[at].uncertain else "no known label" for at in unlabelled)
+        used = len(self.rows) - len(unlabelled)
         if judged is not None and judged < used:
             refused["never held out"], used = used - judged, judged
         return {
@@ -170,9 +174,7 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
         [[np.nan if row.targets[label] is None else row.targets[label] for label in manifest.labels] for row in rows],
         dtype=np.float32,
     )
-    columns = [f"{LABEL_PREFIX}{label}" for label in manifest.labels]
-    said = manifest.table[columns].iloc[[image.row for image in cache.images]]
-    uncertain = said.isin(UNCERTAIN).to_numpy(dtype=bool)
+    uncertain = np.array([[label in row.uncertain for label in manifest.labels] for row in rows])
     return TrainingCohort(
         manifest, cache, rows, targets, training_targets(targets, uncertain, config.training.uncertain), asked, leaks
     )

@@ -21,6 +21,7 @@ from medres.model.network import RadiographNetwork, full_precision
 from medres.model.outliers import distances, fit_feature_space
 from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
+from medres.training.base_rates import restored
 from medres.training.cohorts import TrainingCohort
 from medres.training.fitted import Fitted
 from medres.training.provenance import environment, git_commit, now
@@ -77,7 +78,7 @@ def complete(
 
     Args:
         folder: where the model goes.
-        fitted: the network.
+        fitted: the network; where training changed base rates, its head's bias is corrected.
         cohort: its images and targets.
         training: places of the images it was fitted on (they describe the feature space).
         validation: places of the validation images.
@@ -94,9 +95,14 @@ def complete(
     space = fit_feature_space(outputs(fitted.network, cohort.cache.pixels, some.tolist(), device=device).features)
     quantile = config.evaluation.outlier_quantile
     cut = float(np.quantile(distances(space, chosen.features), quantile))
-    targets = cohort.targets[list(validation)]
-    temperatures = fit_temperatures(cohort.manifest.tasks, targets, chosen.logits)
-    calibrated = probabilities(chosen.logits, cohort.manifest.tasks, temperatures)
+    targets, tasks = cohort.targets[list(validation)], cohort.manifest.tasks
+    learned = cohort.learned[list(training)]
+    shifts = restored(tasks, config.training, learned=learned, targets=targets, logits=chosen.logits)
+    if shifts.any():
+        _shift(fitted.network, shifts)
+    logits = chosen.logits + shifts
+    temperatures = fit_temperatures(tasks, targets, logits)
+    calibrated = probabilities(logits, tasks, temperatures)
     by_rule, metrics, scale = {}, {}, {}
     patients = np.array([cohort.rows[place].patient_id for place in validation])
     for place, label in enumerate(labels):
@@ -123,7 +129,7 @@ def complete(
         card={
             "architecture": config.network.architecture,
             "folded": weights is not None and weights.folded,
-            "tasks": cohort.manifest.tasks,
+            "tasks": tasks,
             "labels": labels,
             "preprocessing": config.preprocessing,
             "gate": config.gate,
@@ -140,7 +146,7 @@ def complete(
                 splits_sha256=splits_sha256,
                 fold=fold,
                 training_images=len(training),
-                training_patients=len({cohort.rows[place].patient_id for place in training}),
+                training_patients=cohort.patients(training),
                 validation_images=len(validation),
                 validation_patients=len(set(patients.tolist())),
                 epochs=len(fitted.history),
@@ -157,6 +163,12 @@ def complete(
             "cohort_profile": cohort.profile([*training, *validation]),
         },
     )
+
+
+@torch.no_grad()
+def _shift(network: RadiographNetwork, shifts: NDArray[np.float64]) -> None:
+    """Add to the logits what the head's bias can: class-activation maps stay as they are."""
+    network.head.bias = torch.nn.Parameter(network.head.bias + torch.from_numpy(shifts).float())
 
 
 def origin(weights: BackboneWeights | None) -> BackboneOrigin:

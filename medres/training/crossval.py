@@ -14,7 +14,7 @@ from medres.cohort.given_folds import folds_from_column
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.pseudonyms import pseudonym_key
-from medres.cohort.splits import choose_repeat, make_folds, read_splits, splits_document, write_splits
+from medres.cohort.splits import choose_repeat, known_rows, make_folds, read_splits, splits_document, write_splits
 from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.errors import ManifestError, UsageError
@@ -178,7 +178,8 @@ def _given_folds(
         return folds, document
     facts: dict[str, Any] = {name: document[name] for name in ("labels", "seed", "manifest_sha256")}
     method = f"{document['method']}; repeat {folds[0].repeat} of split file {document['sha256'][:12]}"
-    return folds, splits_document(folds, **facts, method=method)
+    parent = {"sha256": document["sha256"], "repeat": folds[0].repeat}
+    return folds, splits_document(folds, **facts, method=method, parent=parent)
 
 
 def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> None:
@@ -190,7 +191,15 @@ def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> No
 
 
 def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
-    known = {name for fold in folds for name in (*fold.training, *fold.validation, *fold.held_out)}
-    unknown = {row.patient_id for row in cohort.rows} - known
-    if unknown:
-        raise ManifestError(f"{len(unknown)} patients of the manifest are in no fold of the split file; make a new one")
+    """Make sure that everybody with a known label is in a fold; say who else could have been learnt from.
+
+    Raises:
+        ManifestError: patients are missing.
+    """
+    named = {name for fold in folds for name in (*fold.training, *fold.validation, *fold.held_out)}
+    missing = {row.patient_id for row in known_rows(cohort.rows, cohort.manifest.labels)} - named
+    if missing:
+        raise ManifestError(f"{len(missing)} patients with a known label are in no fold; make a new split file")
+    learnable = cohort.places([row.patient_id for row in cohort.rows], learning=True)
+    if left := {cohort.rows[place].patient_id for place in learnable} - named:
+        log.warning("%d patients who have uncertain labels alone are in no fold: not learnt from", len(left))

@@ -143,8 +143,9 @@ def _own_config(classifier: Classifier) -> Config:
 def _not_judged(manifest: Path, cohort: TrainingCohort, judged_places: set[int]) -> pd.DataFrame:
     """Every row of the manifest file that is not in `oof.csv`, with why (columns of `refused.csv`)."""
     written = cohort.refused_table()
+    unlabelled = ("refused", "UNLABELLED", f"unknown or uncertain: {', '.join(cohort.manifest.labels)}")
     others = [
-        (cohort.oof_columns(place)["path"], "refused", "UNLABELLED", f"unknown: {', '.join(cohort.manifest.labels)}")
+        (cohort.oof_columns(place)["path"], *unlabelled)
         for place in range(len(cohort.rows))
         if place not in judged_places
     ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medres.cohort.splits import REPEAT_SEEDS
 from medres.config import Config
 from medres.evaluation.grades import answer_columns
 from medres.model.card import ModelCard
@@ -90,7 +91,7 @@ class Folds:
         cohort, config = self.cohort, self.config
         training = cohort.places(fold.training, learning=True)
         validation = cohort.places(fold.validation)
-        seed = config.seed + fold.index
+        seed = config.seed + REPEAT_SEEDS * fold.repeat + fold.index
         fitted = self.fitter.fit(home, training, validation, seed=seed, title=title)
         if not self.processes.first:
             return
@@ -112,7 +113,7 @@ class Folds:
             "fold": fold.index,
             "name": fold.name,
             "model_id": card.model_id,
-            "training_patients": len(fold.training),
+            "training_patients": cohort.patients(training),
             "validation_patients": len(fold.validation),
             "held_out_patients": len(fold.held_out),
             "training_images": len(training),
@@ -142,9 +143,9 @@ def held_out_rows(
         row: dict[str, Any] = {name: identifiers[name] for name in ("path", "PatientID", "SOPInstanceUID")}
         row["fold"] = 0 if fold is None else fold
         for column, label in enumerate(model.labels):
-            target = cohort.rows[place].targets[label]
+            target = -1 if label in cohort.rows[place].uncertain else cohort.rows[place].targets[label]
             probability = float(scores.probabilities[number, column])
-            row[f"label_{label}"] = "" if target is None else str(target)
+            row[f"label_{label}"] = "" if target is None else target  # a number: as a text, -1 would be made inert
             row[f"logit_{label}"] = float(scores.logits[number, column])
             row[f"prob_{label}"] = probability
             row[f"positive_{label}"] = int(probability >= model.card.operating_points[label].threshold)

@@ -164,7 +164,10 @@ def run_record(
             "rows": len(manifest.rows),
             "patients": manifest.patients,
         },
-        "splits": {"sha256": splits["sha256"], "method": splits["method"], "folds": len(splits["folds"])},
+        "splits": {
+            **{name: splits[name] for name in ("sha256", "method", "parent") if name in splits},
+            "folds": len(splits["folds"]),
+        },
         "flow": cohort.flow(),
         "leaks": dict(cohort.leaks),
         "network": {
