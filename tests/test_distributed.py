@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from medres.config import load_config
 from medres.tables import read_csv, read_json
+from medres.training.distributed import joined
+from medres.training.engine import fit
+from tests import preloaded
 from tests.conftest import Medres
 from tests.phantoms import write_cohort
+from tests.test_training import pixels
 
 STEADY = (
     "--set=preprocessing.size=128",
@@ -137,3 +143,38 @@ def test_the_gradient_and_the_statistics_of_two_processes_are_those_of_the_whole
     for kind in ("gradients", "buffers"):
         for name, value in found[0][kind].items():
             assert torch.allclose(value, found[1][kind][name], rtol=1e-5, atol=1e-6), (kind, name)
+
+
+def _fit_in_parts(rank: int, count: int, port: int, folder: Path) -> None:
+    """One process of a training whose batches of 32 are shared in 11, 11 and 10, in parts of 10 at most."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    changes = ("preprocessing.size=64", "training.stages=[{epochs: 2, size: 32}]", "training.batch_size=32")
+    config = load_config("quick", [*changes, "training.micro_batch_size=10", "training.saturation=1"])
+    images, targets = pixels(48)
+    with joined("cpu") as processes:
+        fitted = fit(
+            images, targets, range(36), range(36, 48), config, weights=None, seed=0, title="t", processes=processes
+        )  # fmt: skip
+    torch.save({"state": fitted.network.state_dict(), "history": list(fitted.history)}, folder / f"{rank}.pt")
+
+
+@pytest.mark.skipif(preloaded.server() is None, reason="processes are forked")
+def test_processes_with_different_shares_make_as_many_parts_and_end_alike(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = preloaded.server()
+    assert context is not None
+    running = [context.Process(target=_fit_in_parts, args=(rank, 3, port, tmp_path)) for rank in range(3)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(60)
+        hangs = process.exitcode is None
+        process.kill()
+        assert not hangs
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(3)]
+    assert [entry["smallest_part"] for entry in found[0]["history"]] == [5, 5]
+    for name, value in found[0]["state"].items():
+        assert all(torch.equal(value, other["state"][name]) for other in found[1:]), name

@@ -95,8 +95,9 @@ class Training(Frozen):
     micro_batch_size: int = Field(
         default=0,
         ge=0,
-        description="Most images in memory at once: a step is done in such parts, with the same gradient; 0: all. "
-        "Where a GPU's memory runs out, parts are made and halved without being asked for.",
+        description="Most images in memory at once, in each process: a step is done in such parts, whose gradients are "
+        "added; batch norms take their statistics from each part. 0: all. Where a GPU's memory runs out, one process "
+        "makes and halves parts without being asked for.",
     )
     compile: bool = Field(
         default=False, description="Compile the network with torch.compile: minutes at first, faster epochs after."

@@ -110,7 +110,12 @@ def fit(
         title=title,
         checkpoints=checkpoints,
         tracker=tracker,
-        step=AccumulatedStep(loss, config.training.micro_batch_size, processes),
+        step=AccumulatedStep(
+            loss,
+            config.training.micro_batch_size,
+            processes,
+            batch=min(config.training.batch_size, len(training)),
+        ),
         processes=processes,
     )
     stages = config.training.stages

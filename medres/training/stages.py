@@ -176,6 +176,7 @@ class Fitting:
                 "validation_loss": validation_loss,
                 "validation_auroc": value,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "smallest_part": self.step.smallest,
                 "images_per_second": self.processes.count * loss.images / loss.seconds,
                 "seconds": loss.seconds,
             }
