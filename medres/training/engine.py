@@ -81,6 +81,8 @@ def fit(
     if weights is not None:
         fill_backbone(network, weights)
     learned = targets if learned is None else learned
+    if processes.rank:  # dropout and noise of its own; the weights above are those of all, and so is the order below
+        torch.manual_seed(seed + 1_000_003 * processes.rank)  # a CPU's generator takes 32 bits of it
     synchronised(network, processes, compute.device)
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     loss = MaskedLoss(
