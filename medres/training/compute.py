@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from monai.inferers import SimpleInferer
@@ -12,6 +14,28 @@ from torch import Tensor
 
 from medres.config import Training
 from medres.errors import TrainingError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def gives_memory_back(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function, after which memory that it alone used is free, also for other processes on a GPU.
+
+    MONAI's engines refer to themselves, so what they hold would otherwise wait for Python's collector, and then stay
+    reserved by torch.
+    """
+
+    @wraps(function)
+    def freeing(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        try:
+            return function(*arguments, **options)
+        finally:
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    return freeing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +63,10 @@ def choose_compute(training: Training) -> Compute:
         TrainingError: a GPU was asked for and there is none.
     """
     if training.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("training.device is cuda, but no GPU was found")
+        raise TrainingError(
+            "training.device is cuda, but no GPU was found: choose auto or cpu, or look with `medres doctor` and "
+            "`nvidia-smi` for the driver and the build of torch"
+        )
     device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
     if training.precision == "auto":
         native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else _cpu_has_bf16()

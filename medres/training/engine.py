@@ -16,7 +16,7 @@ from medres.errors import TrainingError
 from medres.model.network import build_network
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.checkpoints import Checkpoints
-from medres.training.compute import choose_compute
+from medres.training.compute import choose_compute, gives_memory_back
 from medres.training.distributed import ALONE, Processes, synchronised
 from medres.training.fitted import Fitted
 from medres.training.handlers import (
@@ -31,6 +31,7 @@ from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker
 
 
+@gives_memory_back
 def fit(
     pixels: NDArray[np.uint16],
     targets: NDArray[np.float32],
@@ -69,7 +70,10 @@ def fit(
         TrainingError: the loss is not finite, or there are fewer images than one batch of two.
     """
     if len(training) < 2:
-        raise TrainingError(f"{title}: {len(training)} training images are too few")
+        raise TrainingError(
+            f"{title}: {len(training)} training images are too few, two are needed: add images, or lower "
+            "training.validation_fraction or crossval.folds"
+        )
     compute = choose_compute(config.training)
     set_determinism(seed=seed)
     network = build_network(

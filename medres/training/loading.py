@@ -34,9 +34,17 @@ class Pixels:
     def __init__(self, cache: NDArray[np.uint16], device: torch.device) -> None:
         self.cache = cache
         self.resident: Tensor | None = None
-        if device.type == "cuda" and cache.nbytes < _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        if device.type != "cuda":
+            return
+        room = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+        if cache.nbytes < room:
             self.resident = torch.from_numpy(np.ascontiguousarray(cache).view(np.int16)).to(device)
             log.info("%d images, %.0f MB, lie in the GPU's memory", len(cache), cache.nbytes / 1e6)
+        else:
+            log.info(
+                "%d images, %.0f MB, stay in main memory, which is slower: half of what is free on the GPU is %.0f MB",
+                len(cache), cache.nbytes / 1e6, room / 1e6,
+            )  # fmt: skip
 
     def __getitem__(self, places: Sequence[int]) -> Tensor:
         """Images float32 (N, 1, size, size) in [0, 1], where batches are needed: bit for bit what scoring sees."""

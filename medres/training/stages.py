@@ -86,6 +86,8 @@ class Fitting:
             self.average.load_state_dict(saved["average"])
         self.best.load_state_dict(saved["best"])
         self.history.extend(saved["history"])
+        if self.tracker:
+            self.tracker.shown = len(self.history)
         self._set_generators(saved["generators"])
         steps = f" and {saved['stage_step']} steps" if saved["stage_step"] else ""
         log.info("%s · going on after epoch %d%s", self.title, len(self.history), steps)
