@@ -11,10 +11,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.engines.utils import IterationEvents
 
 from medres.config import Stage, Training
 from medres.errors import TrainingError
 from medres.model.network import build_network
+from medres.training.compute import choose_compute
 from medres.training.distributed import Processes
 from medres.training.loading import Pixels, Shuffled, as_batch, sampling_weights
 from medres.training.losses import MaskedLoss
@@ -52,7 +54,7 @@ class Unconnected(Processes):
         return value
 
 
-def linear() -> torch.nn.Module:
+def linear() -> torch.nn.Sequential:
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
 
@@ -137,6 +139,66 @@ def test_a_batch_that_is_too_small_for_the_processes_is_refused(batch: int, imag
     with pytest.raises(TrainingError, match=r"too small for 3 processes.*training\.batch_size"):
         Shuffled(range(images), batch_size=batch, seed=0, processes=Processes(0, 3))
     assert len(next(iter(Shuffled(range(40), batch_size=6, seed=0, processes=Processes(2, 3))))) == 2
+
+
+def test_a_scaled_loss_gives_the_gradient_that_is_clipped_and_the_step_of_the_loss_itself() -> None:
+    plain, scaled = linear(), linear()
+    clipped: list[torch.Tensor] = []
+    run = engine(scaled)
+    object.__setattr__(run, "fire_event", lambda event: clipped.append(scaled[1].weight.grad.clone()))
+    AccumulatedStep(MaskedLoss())(engine(plain), batch())
+    AccumulatedStep(MaskedLoss(), 3, scaler=torch.amp.GradScaler("cpu"))(run, batch())
+    assert torch.allclose(clipped[0], plain[1].weight.grad, atol=1e-6)
+    for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_step_whose_scaled_gradient_overflows_is_left_out_and_the_next_one_is_done() -> None:
+    network = linear()
+    run, step = engine(network), AccumulatedStep(MaskedLoss(), scaler=torch.amp.GradScaler("cpu", init_scale=1e38))
+    run.optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, fused=True)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    huge = batch()
+    huge["image"] *= 1e4
+    found = step(run, huge)
+    assert torch.isfinite(found["loss"])
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert IterationEvents.MODEL_COMPLETED not in run.events  # the running average does not see it
+    assert step.scaler.get_scale() == pytest.approx(5e37)
+    assert all(state["step"] == 0 for state in run.optimizer.state.values())
+    again = AccumulatedStep(MaskedLoss(), scaler=torch.amp.GradScaler("cpu"))
+    again.scaler.load_state_dict(step.scaler.state_dict())
+    assert again.scaler.get_scale() == step.scaler.get_scale()
+    step(run, batch())
+    assert IterationEvents.MODEL_COMPLETED in run.events
+    assert not torch.equal(network[1].weight, before["1.weight"])
+
+
+def test_gradients_that_always_overflow_end_the_training() -> None:
+    step = AccumulatedStep(MaskedLoss(), scaler=torch.amp.GradScaler("cpu", init_scale=4.0))
+    network = linear()
+    network[1].weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match=r"training\.precision=fp32"):
+        for _ in range(20):
+            step(engine(network), batch())
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_without_bf16_trains_in_fp16_with_a_scaled_loss(
+    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    compute = choose_compute(Training())
+    assert compute.precision == precision
+    assert compute.scaler().is_enabled() == (precision == "fp16")
+    assert choose_compute(Training(precision="fp32")).precision == "fp32"
+
+
+def test_fp16_on_a_cpu_is_refused_with_what_to_choose() -> None:
+    with pytest.raises(TrainingError, match="choose auto, fp32 or bf16"):
+        choose_compute(Training(precision="fp16", device="cpu"))
+    assert not choose_compute(Training(device="cpu")).scaler().is_enabled()
 
 
 def test_a_frozen_backbone_rests_and_the_head_learns() -> None:

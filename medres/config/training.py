@@ -169,8 +169,10 @@ class Training(Frozen):
         lt=0.5,
         description="Part of the training patients kept for epoch, calibration, thresholds.",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="`auto`: bf16 where the device computes it natively, else fp32."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="`auto`: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU. fp16, "
+        "with a scaled loss, is for GPUs alone.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="`auto`: a GPU when there is one.")
 

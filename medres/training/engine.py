@@ -121,6 +121,7 @@ def fit(
             config.training.micro_batch_size,
             processes,
             batch=min(config.training.batch_size, len(training)),
+            scaler=compute.scaler(),
         ),
         processes=processes,
     )

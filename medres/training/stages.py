@@ -82,6 +82,7 @@ class Fitting:
             return 0
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.step.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.best.load_state_dict(saved["best"])
@@ -113,6 +114,7 @@ class Fitting:
                 "stage_over": over,
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": self.step.scaler.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "best": self.best.state_dict(),
                 "history": self.history,
@@ -143,9 +145,12 @@ class Fitting:
                 f". The last sound state (whole epochs: {done}) is kept in {self.checkpoints.newest}, but --resume "
                 "takes no other configuration, and with this one most likely ends here again"
             )
+        lower = "a lower training.learning_rate or a training.clip_norm"
+        if self.compute.precision == "fp16":
+            lower += ", or with training.precision=fp32"
         return TrainingError(
-            f"{self.title}: {what} in epoch {done + 1}: start anew (--force) with a lower training.learning_rate or a "
-            f"training.clip_norm, or look for damaged images{kept}"
+            f"{self.title}: {what} in epoch {done + 1}: start anew (--force) with {lower}, or look for damaged "
+            f"images{kept}"
         )
 
     def run(

@@ -17,6 +17,8 @@ from medres.training.losses import MaskedLoss
 
 log = logging.getLogger(__name__)
 
+_SMALLEST_SCALE = 1e-3  # of fp16's loss; it begins at 65536, and is halved where a gradient overflows
+
 
 class AccumulatedStep:
     """What MONAI's SupervisedTrainer does with a batch: its gradient, summed over parts of at most `part` images.
@@ -31,11 +33,19 @@ class AccumulatedStep:
         part: most images in one forward pass (three, where that leaves no single image); 0: the whole batch.
         processes: those that share the batch; each adds its gradient, and all make the same number of parts.
         batch: images of a whole batch, where processes share it; else as many as there are.
+        scaler: scales the loss of fp16, and leaves out steps whose gradient is not finite; without, neither is done.
     """
 
     def __init__(
-        self, loss_function: MaskedLoss, part: int = 0, processes: Processes = ALONE, *, batch: int | None = None
+        self,
+        loss_function: MaskedLoss,
+        part: int = 0,
+        processes: Processes = ALONE,
+        *,
+        batch: int | None = None,
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
+        self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.processes = processes
         self.loss_function = loss_function
         self.part = part
@@ -85,13 +95,22 @@ class AccumulatedStep:
             part = targets[start:stop]
             logits = engine.inferer(images[start:stop], engine.network)
             loss = self.loss_function(logits, part) * (self.loss_function.count(part) / known)
-            loss.backward()  # type: ignore[no-untyped-call]
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             predictions.append(logits.detach())
             total = total + loss.detach()
         self.processes.sum_gradients(engine.network.parameters())
+        self.scaler.unscale_(engine.optimizer)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        engine.optimizer.step()
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        scale = self.scaler.get_scale()
+        self.scaler.step(engine.optimizer)
+        self.scaler.update()
+        if self.scaler.get_scale() >= scale:  # else the step was left out
+            engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        elif scale < _SMALLEST_SCALE:
+            raise TrainingError(
+                "gradients overflow in fp16 however small the loss is made: start anew (--force) with "
+                "training.precision=fp32"
+            )
         return {"image": images, "label": targets, "pred": torch.cat(predictions), "loss": self.processes.sum(total)}
 
     def _largest_share(self, images: Tensor) -> int:
