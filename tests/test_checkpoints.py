@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medres.config import load_config
+from medres.errors import TrainingError
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
+from medres.training.distributed import ALONE
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from medres.training.interruption import Interruption
+from medres.training.stages import Fitting
 from tests.phantoms import blob
 
 
@@ -182,6 +187,59 @@ def test_damage_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     kept = Checkpoints(tmp_path)
     kept.save(STATE)
     kept.newest.write_bytes(kept.newest.read_bytes()[:-10])
+    kept.save(STATE)
     with caplog.at_level(logging.WARNING):
-        assert kept.load() is None
-    assert "is damaged" in caplog.text
+        assert kept.load() is not None
+    assert not caplog.text
+    kept.newest.write_bytes(kept.newest.read_bytes()[:-10])
+    with caplog.at_level(logging.WARNING), pytest.raises(TrainingError, match="--force"):
+        kept.load()
+    assert caplog.text.count("is damaged") == 2
+
+
+def test_a_training_without_a_sound_checkpoint_does_not_begin_again_unasked(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        trained(Killed(tmp_path / "checkpoints", 1))
+    kept = Checkpoints(tmp_path / "checkpoints")
+    kept.newest.write_bytes(b"")
+    with pytest.raises(TrainingError, match="delete that folder to begin this training again"):
+        trained(kept)
+
+
+def test_a_training_goes_on_from_the_state_before_a_damaged_one_to_the_same_end(
+    uninterrupted: Fitted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        trained(Killed(tmp_path, 4))
+    kept = Checkpoints(tmp_path)
+    data = kept.newest.read_bytes()
+    kept.newest.write_bytes(data[: len(data) // 2])
+    with caplog.at_level(logging.INFO):
+        resumed = trained(kept)
+    assert "going on after epoch 3" in caplog.text
+    assert_same(resumed, uninterrupted)
+
+
+def test_a_state_is_on_the_disk_before_it_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, synced = Checkpoints(tmp_path), []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append((kept.newest.exists(), kept.previous.exists())))
+    kept.save(STATE)
+    kept.save(STATE)
+    assert synced == [(False, False), (True, False)]
+
+
+def test_a_gpu_s_generator_is_kept_and_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([1, 2], dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", asked.append)
+    on_gpu: Any = SimpleNamespace(compute=SimpleNamespace(device=torch.device("cuda")), processes=ALONE)
+    saved = Fitting._generators(on_gpu)
+    before = torch.rand(3)
+    Checkpoints(tmp_path).save({"generators": [saved]})
+    found = Checkpoints(tmp_path).load()
+    assert found is not None
+    Fitting._set_generators(on_gpu, found["generators"])
+    assert torch.equal(torch.rand(3), before)
+    assert [state.tolist() for state in asked] == [[1, 2]]

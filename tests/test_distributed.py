@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,15 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from medres.config import load_config
 from medres.tables import read_csv, read_json
+from medres.training.checkpoints import Checkpoints
+from medres.training.distributed import joined
+from medres.training.engine import fit
+from tests import preloaded
 from tests.conftest import Medres
 from tests.phantoms import write_cohort
+from tests.test_training import pixels
 
 STEADY = (
     "--set=preprocessing.size=128",
@@ -36,6 +43,7 @@ STEADY = (
 GRADIENTS = """
 import sys, torch
 from medres.model.network import build_network
+from medres.training.checkpoints import Checkpoints
 from medres.training.distributed import joined, synchronised
 from medres.training.losses import MaskedLoss
 
@@ -137,3 +145,64 @@ def test_the_gradient_and_the_statistics_of_two_processes_are_those_of_the_whole
     for kind in ("gradients", "buffers"):
         for name, value in found[0][kind].items():
             assert torch.allclose(value, found[1][kind][name], rtol=1e-5, atol=1e-6), (kind, name)
+
+
+def _fit_twice(rank: int, count: int, port: int, folder: Path) -> None:
+    """One process of a training whose batches of 32 are shared in 11, 11 and 10, in parts of 10 at most.
+
+    Then its second epoch again, from the checkpoint of the first.
+    """
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    changes = ("preprocessing.size=64", "training.stages=[{epochs: 2, size: 32}]", "training.batch_size=32")
+    random = ("network.dropout=0.5", "augmentation.noise=0.05")
+    config = load_config("quick", [*changes, *random, "training.micro_batch_size=10", "training.saturation=1"])
+    images, targets = pixels(48)
+    kept, drawn, draw = Checkpoints(folder / "checkpoints"), [], torch.randn_like
+
+    def noted(images: torch.Tensor) -> torch.Tensor:
+        drawn.append(draw(images))
+        return drawn[-1]
+
+    torch.randn_like = noted  # type: ignore[assignment]
+    found = []
+    with joined("cpu") as processes:
+        checkpoints = kept if processes.first else None
+        for _ in range(2):
+            fitted = fit(
+                images, targets, range(36), range(36, 48), config, weights=None, seed=0, title="t",
+                checkpoints=checkpoints, processes=processes,
+            )  # fmt: skip
+            found.append({"state": fitted.network.state_dict(), "history": list(fitted.history)})
+            if checkpoints:
+                checkpoints.newest.unlink()
+    torch.save({"found": found, "drawn": drawn}, folder / f"{rank}.pt")
+
+
+@pytest.mark.skipif(preloaded.server() is None, reason="processes are forked")
+def test_processes_with_different_shares_make_as_many_parts_draw_for_themselves_and_end_alike(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = preloaded.server()
+    assert context is not None
+    running = [context.Process(target=_fit_twice, args=(rank, 3, port, tmp_path)) for rank in range(3)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(120)
+        ended = process.exitcode
+        process.kill()
+        assert ended == 0  # None: it hangs
+    saved = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(3)]
+    whole, resumed = saved[0]["found"]
+    assert [entry["smallest_part"] for entry in whole["history"]] == [5, 5]
+    for name, value in whole["state"].items():
+        assert all(torch.equal(value, other["found"][0]["state"][name]) for other in saved[1:]), name
+        assert torch.equal(value, resumed["state"][name]), name
+    drawn = [one["drawn"] for one in saved]
+    assert [len(noise) for noise in drawn[0]] == [11, 11, 11]
+    assert not torch.equal(drawn[0][0], drawn[1][0])
+    assert not torch.equal(drawn[1][0][:10], drawn[2][0])
+    for noise in drawn:
+        assert torch.equal(noise[1], noise[2])  # the second epoch, again

@@ -11,14 +11,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.engines.utils import IterationEvents
 
 from medres.config import Stage, Training
 from medres.errors import TrainingError
 from medres.model.network import build_network
+from medres.training.compute import choose_compute
+from medres.training.distributed import Processes
 from medres.training.loading import Pixels, Shuffled, as_batch, sampling_weights
 from medres.training.losses import MaskedLoss
 from medres.training.optimisation import adamw
-from medres.training.steps import AccumulatedStep
+from medres.training.steps import AccumulatedStep, _number_of_parts, _parts
 from tests.test_training import _fit
 
 NAN = float("nan")
@@ -44,7 +47,14 @@ def engine(network: torch.nn.Module, forward: Any = None) -> Engine:
     )
 
 
-def linear() -> torch.nn.Module:
+class Unconnected(Processes):
+    """One of several processes, without the others."""
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+
+def linear() -> torch.nn.Sequential:
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
 
@@ -77,8 +87,9 @@ def test_memory_that_runs_out_halves_the_parts_and_keeps_the_gradient(caplog: py
     step = AccumulatedStep(MaskedLoss())
     with caplog.at_level(logging.WARNING):
         step(engine(split, forward), batch())
-    assert step.part == 4
+    assert (step.part, step.smallest) == (4, 3)
     assert "parts of 4 images" in caplog.text
+    assert "same gradient" not in caplog.text
     for one, other in zip(whole.parameters(), split.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 
@@ -89,6 +100,105 @@ def test_memory_that_is_never_enough_ends_the_training() -> None:
 
     with pytest.raises(TrainingError, match="two images at a time"):
         AccumulatedStep(MaskedLoss())(engine(linear(), forward), batch())
+
+
+@given(st.integers(2, 6), st.integers(4, 80), st.integers(0, 40))
+def test_processes_make_as_many_parts_and_none_is_a_single_image(count: int, batch: int, size: int) -> None:
+    batch = max(batch, 2 * count)
+    shares = [len(Processes(rank, count).part(range(batch))) for rank in range(count)]
+    largest = Processes(0, count).largest_part(batch)
+    assert largest == max(shares)
+    number = _number_of_parts(largest, size or largest, batch)
+    parts = [[stop - start for start, stop in _parts(share, number)] for share in shares]
+    assert {len(sizes) for sizes in parts} == {number}
+    assert [sum(sizes) for sizes in parts] == shares
+    assert max(map(max, parts)) <= (max(2, size) if size else largest)
+    assert min(map(min, parts)) >= 1
+    assert min(map(sum, zip(*parts, strict=True))) >= 2
+
+
+@given(st.integers(2, 40), st.integers(1, 40))
+def test_parts_of_a_process_alone_have_two_images_at_least(batch: int, size: int) -> None:
+    sizes = [stop - start for start, stop in _parts(batch, _number_of_parts(batch, size, batch))]
+    assert sum(sizes) == batch
+    assert min(sizes) >= 2
+    assert max(sizes) <= max(3, size)
+
+
+def test_memory_that_runs_out_in_one_of_several_processes_ends_them_with_a_remedy() -> None:
+    def forward(images: torch.Tensor, _: torch.nn.Module) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no memory")
+
+    step = AccumulatedStep(MaskedLoss(), processes=Unconnected(0, 2), batch=18)
+    with pytest.raises(TrainingError, match=r"--force.*training\.micro_batch_size=4 or less"):
+        step(engine(linear(), forward), batch())
+
+
+@pytest.mark.parametrize(("batch", "images"), [(2, 40), (5, 40), (32, 5)])
+def test_a_batch_that_is_too_small_for_the_processes_is_refused(batch: int, images: int) -> None:
+    with pytest.raises(TrainingError, match=r"too small for 3 processes.*training\.batch_size"):
+        Shuffled(range(images), batch_size=batch, seed=0, processes=Processes(0, 3))
+    assert len(next(iter(Shuffled(range(40), batch_size=6, seed=0, processes=Processes(2, 3))))) == 2
+
+
+def test_a_scaled_loss_gives_the_gradient_that_is_clipped_and_the_step_of_the_loss_itself() -> None:
+    plain, scaled = linear(), linear()
+    clipped: list[torch.Tensor] = []
+    run = engine(scaled)
+    object.__setattr__(run, "fire_event", lambda event: clipped.append(scaled[1].weight.grad.clone()))
+    AccumulatedStep(MaskedLoss())(engine(plain), batch())
+    AccumulatedStep(MaskedLoss(), 3, scaler=torch.amp.GradScaler("cpu"))(run, batch())
+    assert torch.allclose(clipped[0], plain[1].weight.grad, atol=1e-6)
+    for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_step_whose_scaled_gradient_overflows_is_left_out_and_the_next_one_is_done() -> None:
+    network = linear()
+    run, step = engine(network), AccumulatedStep(MaskedLoss(), scaler=torch.amp.GradScaler("cpu", init_scale=1e38))
+    run.optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, fused=True)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    huge = batch()
+    huge["image"] *= 1e4
+    found = step(run, huge)
+    assert torch.isfinite(found["loss"])
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert IterationEvents.MODEL_COMPLETED not in run.events  # the running average does not see it
+    assert step.scaler.get_scale() == pytest.approx(5e37)
+    assert all(state["step"] == 0 for state in run.optimizer.state.values())
+    again = AccumulatedStep(MaskedLoss(), scaler=torch.amp.GradScaler("cpu"))
+    again.scaler.load_state_dict(step.scaler.state_dict())
+    assert again.scaler.get_scale() == step.scaler.get_scale()
+    step(run, batch())
+    assert IterationEvents.MODEL_COMPLETED in run.events
+    assert not torch.equal(network[1].weight, before["1.weight"])
+
+
+def test_gradients_that_always_overflow_end_the_training() -> None:
+    step = AccumulatedStep(MaskedLoss(), scaler=torch.amp.GradScaler("cpu", init_scale=4.0))
+    network = linear()
+    network[1].weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match=r"training\.precision=fp32"):
+        for _ in range(20):
+            step(engine(network), batch())
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_without_bf16_trains_in_fp16_with_a_scaled_loss(
+    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    compute = choose_compute(Training())
+    assert compute.precision == precision
+    assert compute.scaler().is_enabled() == (precision == "fp16")
+    assert choose_compute(Training(precision="fp32")).precision == "fp32"
+
+
+def test_fp16_on_a_cpu_is_refused_with_what_to_choose() -> None:
+    with pytest.raises(TrainingError, match="choose auto, fp32 or bf16"):
+        choose_compute(Training(precision="fp16", device="cpu"))
+    assert not choose_compute(Training(device="cpu")).scaler().is_enabled()
 
 
 def test_a_frozen_backbone_rests_and_the_head_learns() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 from dataclasses import replace
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,18 @@ from hypothesis import strategies as st
 
 from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import make_inner_split, read_splits, splits_document, write_splits
-from medres.config import Evaluation, Stage, load_config
+from medres.config import Evaluation, Stage, Tracking, load_config
 from medres.errors import TrainingError
 from medres.evaluation.summary import read_table, summarise
+from medres.training.checkpoints import Checkpoints
 from medres.training.cohorts import load_cohort
+from medres.training.compute import gives_memory_back
 from medres.training.crossval import cross_validate
 from medres.training.engine import fit
 from medres.training.handlers import BestWeights, ValidationRecord
+from medres.training.loading import Pixels
 from medres.training.optimisation import average_of, warmup_cosine
+from medres.training.tracking import Tracker
 from tests.phantoms import blob, write_cohort
 
 CONFIG = load_config(
@@ -75,14 +82,76 @@ def test_the_history_has_every_epoch_with_its_size_and_only_the_last_stage_gives
 
 
 def test_a_loss_that_is_not_finite_stops_the_training() -> None:
-    with pytest.raises(TrainingError, match="the loss became"):
+    with pytest.raises(TrainingError, match=r"the loss became .* lower training\.learning_rate"):
         _fit(learning_rate=1e30, stages=(Stage(epochs=4),))
+
+
+@gives_memory_back
+def _failing_fit() -> None:
+    with contextlib.suppress(TrainingError):
+        _fit(learning_rate=1e30)
+
+
+def test_a_fit_leaves_no_pixels_behind_also_where_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[Pixels]] = []
+    begin = Pixels.__init__
+
+    def noted(self: Pixels, *arguments: Any) -> None:
+        made.append(weakref.ref(self))
+        begin(self, *arguments)
+
+    monkeypatch.setattr(Pixels, "__init__", noted)
+    gc.disable()  # it would free them by chance
+    try:
+        _fit(stages=(Stage(epochs=1, size=32),))
+        assert [found() for found in made] == [None]
+        _failing_fit()
+    finally:
+        gc.enable()
+    assert [found() for found in made] == [None, None]
+
+
+@pytest.mark.parametrize(("free", "resident"), [(100, False), (10**9, True)])
+def test_where_the_images_of_a_training_on_a_gpu_lie_is_said(
+    free: int, resident: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**10))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
+    with caplog.at_level("INFO"):
+        found = Pixels(np.zeros((3, 8, 8), np.uint16), torch.device("cuda"))
+    assert (found.resident is not None) == resident
+    assert ("lie in the GPU's memory" if resident else "stay in main memory") in caplog.text
+
+
+def test_tensorboard_has_every_epoch_once_also_after_an_interruption(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    changes = {
+        "training": CONFIG.training.model_copy(update={"stages": (Stage(epochs=3, size=32),), "saturation": 1.0})
+    }
+    config = CONFIG.model_copy(update=changes | {"tracking": Tracking(tensorboard=True)})
+    images, targets = pixels(48)
+    kept = Checkpoints(tmp_path / "checkpoints")
+    for _ in range(2):
+        fit(
+            images, targets, range(32), range(32, 48), config,
+            weights=None, seed=0, title="t", checkpoints=kept, tracker=Tracker(tmp_path, config, title="t"),
+        )  # fmt: skip
+        kept.newest.unlink()  # the third epoch is done again
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = events.Scalars("loss")
+    assert [event.step for event in found] == [1, 2, 3]
+    written = [json.loads(line)["loss"] for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert [event.value for event in found] == pytest.approx(written)
+    files = list((tmp_path / "tensorboard").iterdir())
+    assert len(files) == 4  # one an epoch, none with an epoch that was there
 
 
 def test_a_gpu_that_is_not_there_is_said() -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU is there")
-    with pytest.raises(TrainingError, match="no GPU was found"):
+    with pytest.raises(TrainingError, match="no GPU was found: choose auto or cpu"):
         _fit(device="cuda")
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from medres.errors import OutputExists, UsageError
+from medres.training.checkpoints import Checkpoints
+from medres.training.steps import AccumulatedStep
 from medres.unfinished import IDENTITY, LOCK, resumable_folder, unfinished_folder
+from tests import preloaded
 from tests.conftest import TINY, Medres
 
 
@@ -71,6 +77,52 @@ def test_a_run_that_was_ended_twice_goes_on_and_becomes_the_run_it_would_have_be
     assert_same_run(out, uninterrupted)
     assert not list(out.rglob("checkpoint*"))
     assert not (out / LOCK).exists()
+
+
+def diverging(arguments: list[str], folder: Path) -> None:
+    """The command, in a training whose weights become NaN at the last step of its second epoch."""
+    step = AccumulatedStep.__call__
+
+    def poisoned(self: AccumulatedStep, engine: Any, batch: Any) -> dict[str, torch.Tensor]:
+        found = step(self, engine, batch)
+        if engine.state.iteration == 2 * engine.state.epoch_length:
+            torch.nn.init.constant_(engine.network.head.weight, float("nan"))
+        return found
+
+    AccumulatedStep.__call__ = poisoned  # type: ignore[method-assign]
+    preloaded._main(arguments, folder / "output", folder / "errors", None, dict(os.environ))
+
+
+@pytest.mark.skipif(preloaded.server() is None, reason="the process is forked")
+def test_weights_that_are_no_longer_numbers_end_the_run_and_the_last_sound_epoch_is_kept(
+    medres: Medres, small_cohort: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    short = (
+        "--set=training.stages=[{epochs: 3, size: 32}]",
+        "--set=training.ema_decay=0",
+        "--set=training.saturation=1",
+    )
+    asked = ["train", str(small_cohort), "--label", "disc", "--out", str(out), *TINY, *short]
+    context = preloaded.server()
+    assert context is not None
+    process = context.Process(target=diverging, args=(asked, tmp_path))
+    process.start()
+    process.join(120)
+    said = (tmp_path / "errors").read_text().splitlines()[-1]
+    assert process.exitcode == 1, said
+    assert said.startswith("medres: model: the network's answers to the validation images are no longer finite numbers")
+    checkpoints = Checkpoints(unfinished_folder(out) / "checkpoints")
+    assert f"(whole epochs: 1) is kept in {checkpoints.newest}" in said
+    kept = checkpoints.load()
+    assert kept is not None
+    assert [entry["epoch"] for entry in kept["history"]] == [1]
+    assert all(torch.isfinite(value).all() for value in kept["network"].values())
+    slower = (*asked, "--set=training.learning_rate=1e-5", "--set=training.stages=[{epochs: 1, size: 32}]")
+    assert "--resume takes no other configuration" in said
+    assert medres(*slower, "--resume").returncode == 2
+    assert "start anew (--force) with a lower training.learning_rate" in said
+    assert medres(*slower, "--force").returncode == 0
 
 
 @pytest.mark.sweep

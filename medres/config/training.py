@@ -149,8 +149,9 @@ class Training(Frozen):
     micro_batch_size: int = Field(
         default=0,
         ge=0,
-        description="Most images in memory at once: a step is done in such parts, with the same gradient; 0: all. "
-        "(0: where a GPU's memory runs out, parts are made and halved without being asked for.)",
+        description="Most images in memory at once, in each process: a step is done in such parts, whose gradients are "
+        "added; batch norms take their statistics from each part. 0: all. (0: where a GPU's memory runs out, one process "
+        "makes and halves parts without being asked for.)",
     )
     compile: bool = Field(
         default=False,
@@ -271,9 +272,10 @@ class Training(Frozen):
         description="Part of the training patients kept for epoch, calibration, thresholds (0.15: some dozens of "
         "patients of a few hundred, and most are learnt from).",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
-        description="`auto`: bf16 where the device computes it natively, else fp32 (auto: bf16 is faster only there).",
+        description="fp16, with a scaled loss, is for GPUs alone. (auto: bf16 where the device computes it natively, "
+        "else fp16 on a GPU and fp32 on a CPU: each the fastest there.)",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="`auto`: a GPU when there is one (auto: it is many times faster)."

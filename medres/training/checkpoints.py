@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from medres.errors import TrainingError
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +33,34 @@ class Checkpoints:
         content = buffer.getvalue()
         self.newest.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.newest.with_suffix(".partial")
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        with temporary.open("wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         if self.newest.exists():
             self.newest.replace(self.previous)
         temporary.replace(self.newest)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest sound state; None where there is none. A damaged file is said aloud and passed over."""
-        for path in (self.newest, self.previous):
-            if not path.is_file():
-                continue
+        """The newest sound state; None where nothing was saved. A damaged file is said aloud and passed over.
+
+        Raises:
+            TrainingError: there are files, and none is sound.
+        """
+        there = [path for path in (self.newest, self.previous) if path.is_file()]
+        for path in there:
             data = path.read_bytes()
             digest, content = data[:_DIGEST], data[_DIGEST:]
             if hashlib.sha256(content).digest() == digest:
                 state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
                 return state
-            log.warning("%s is damaged (its SHA-256 is wrong); looking for the one before it", path)
+            log.warning("%s is damaged (its SHA-256 is wrong)", path)
+        if there:
+            raise TrainingError(
+                f"no sound checkpoint is left in {self.newest.parent}: delete that folder to begin this training again "
+                "with --resume, or give --force to begin the whole run again"
+            )
         return None
 
     def remove(self) -> None:

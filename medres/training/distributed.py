@@ -43,6 +43,14 @@ class Processes:
         """
         return items[self.rank :: self.count]
 
+    def largest_part(self, count: int) -> int:
+        """How many of so many items the process has that has most of them.
+
+        >>> Processes(1, 2).largest_part(3)
+        2
+        """
+        return -(-count // self.count)
+
     def sum(self, value: Tensor) -> Tensor:
         """The sum over all processes, without a gradient."""
         if self.count == 1:
@@ -107,6 +115,8 @@ _PATIENCE = timedelta(hours=12)  # for the first process: it decodes the whole c
 def joined(device: str) -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone where it did not.
 
+    A process that fails leaves at once, without the others, which may wait for it: torchrun then ends them.
+
     Args:
         device: `cpu`, or anything else for a GPU where there is one; each process takes one of its own.
 
@@ -123,10 +133,8 @@ def joined(device: str) -> Iterator[Processes]:
             raise TrainingError(f"{int(os.environ['LOCAL_WORLD_SIZE'])} processes, but {gpus} GPUs: start one for each")
         torch.cuda.set_device(local)
     distributed.init_process_group("nccl" if gpus else "gloo", timeout=_PATIENCE)
-    try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
-    finally:
-        distributed.destroy_process_group()
+    yield Processes(distributed.get_rank(), distributed.get_world_size())
+    distributed.destroy_process_group()
 
 
 def synchronised(network: nn.Module, processes: Processes, device: torch.device) -> nn.Module:

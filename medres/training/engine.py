@@ -16,7 +16,7 @@ from medres.errors import TrainingError
 from medres.model.network import build_network
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.checkpoints import Checkpoints
-from medres.training.compute import choose_compute
+from medres.training.compute import choose_compute, gives_memory_back
 from medres.training.distributed import ALONE, Processes, synchronised
 from medres.training.fitted import Fitted
 from medres.training.handlers import (
@@ -31,6 +31,7 @@ from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker
 
 
+@gives_memory_back
 def fit(
     pixels: NDArray[np.uint16],
     targets: NDArray[np.float32],
@@ -69,7 +70,10 @@ def fit(
         TrainingError: the loss is not finite, or there are fewer images than one batch of two.
     """
     if len(training) < 2:
-        raise TrainingError(f"{title}: {len(training)} training images are too few")
+        raise TrainingError(
+            f"{title}: {len(training)} training images are too few, two are needed: add images, or lower "
+            "training.validation_fraction or crossval.folds"
+        )
     compute = choose_compute(config.training)
     set_determinism(seed=seed)
     network = build_network(
@@ -81,6 +85,8 @@ def fit(
     if weights is not None:
         fill_backbone(network, weights)
     learned = targets if learned is None else learned
+    if processes.rank:  # dropout and noise of its own; the weights above are those of all, and so is the order below
+        torch.manual_seed(seed + 1_000_003 * processes.rank)  # a CPU's generator takes 32 bits of it
     synchronised(network, processes, compute.device)
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     loss = MaskedLoss(
@@ -110,7 +116,13 @@ def fit(
         title=title,
         checkpoints=checkpoints,
         tracker=tracker,
-        step=AccumulatedStep(loss, config.training.micro_batch_size, processes),
+        step=AccumulatedStep(
+            loss,
+            config.training.micro_batch_size,
+            processes,
+            batch=min(config.training.batch_size, len(training)),
+            scaler=compute.scaler(),
+        ),
         processes=processes,
     )
     stages = config.training.stages

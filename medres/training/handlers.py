@@ -6,7 +6,7 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,9 +97,14 @@ class FollowAverage:
 
 
 class FiniteLoss:
-    """Averages the loss of an epoch, and stops training when it is no longer a number."""
+    """Averages the loss of an epoch, and stops training when it is no longer a number.
 
-    def __init__(self) -> None:
+    Args:
+        diverged: makes the refusal from what is not finite.
+    """
+
+    def __init__(self, diverged: Callable[[str], TrainingError]) -> None:
+        self.diverged = diverged
         self.total, self.images, self.started = 0.0, 0, 0.0
         self.seconds = 0.0  # of training in the last epoch, without validation
         self._before: tuple[float, int, float] = (0.0, 0, 0.0)  # what an interruption left of the coming epoch
@@ -122,10 +127,7 @@ class FiniteLoss:
         """
         loss = float(_output(engine)["loss"].detach())
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} at step {engine.state.iteration}; nothing was saved. "
-                "Lower training.learning_rate or look for damaged images"
-            )
+            raise self.diverged(f"the loss became {loss}")
         count = len(_output(engine)["image"])
         self.total += loss * count
         self.images += count
@@ -181,6 +183,11 @@ class ValidationRecord:
         turns = [divmod(number, self.processes.count) for number in range(count)]
         self.logits = [everyone[rank][0][turn] for turn, rank in turns]
         self.targets = [everyone[rank][1][turn] for turn, rank in turns]
+
+    @property
+    def finite(self) -> bool:
+        """Whether every logit is a finite number."""
+        return all(bool(torch.isfinite(logits).all()) for logits in self.logits)
 
     def mean_auroc(self) -> float | None:
         """The mean AUROC over labels where it is defined; None where it is for none."""

@@ -34,9 +34,17 @@ class Pixels:
     def __init__(self, cache: NDArray[np.uint16], device: torch.device) -> None:
         self.cache = cache
         self.resident: Tensor | None = None
-        if device.type == "cuda" and cache.nbytes < _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        if device.type != "cuda":
+            return
+        room = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+        if cache.nbytes < room:
             self.resident = torch.from_numpy(np.ascontiguousarray(cache).view(np.int16)).to(device)
             log.info("%d images, %.0f MB, lie in the GPU's memory", len(cache), cache.nbytes / 1e6)
+        else:
+            log.info(
+                "%d images, %.0f MB, stay in main memory, which is slower: half of what is free on the GPU is %.0f MB",
+                len(cache), cache.nbytes / 1e6, room / 1e6,
+            )  # fmt: skip
 
     def __getitem__(self, places: Sequence[int]) -> Tensor:
         """Images float32 (N, 1, size, size) in [0, 1], where batches are needed: bit for bit what scoring sees."""
@@ -102,7 +110,9 @@ class InOrder(Sampler[list[int]]):
 
     def __init__(self, places: Sequence[int], batch_size: int, processes: Processes = ALONE) -> None:
         if len(places) < processes.count:
-            raise TrainingError(f"{len(places)} images cannot be shared by {processes.count} processes")
+            raise TrainingError(
+                f"{len(places)} validation images cannot be shared by {processes.count} processes: start fewer of them"
+            )
         batch_size = min(batch_size, len(places) // processes.count)  # each process has at least one batch
         batches = [list(places[start : start + batch_size]) for start in range(0, len(places), batch_size)]
         self.batches = processes.part(batches)
@@ -128,6 +138,9 @@ class Shuffled(Sampler[list[int]]):
         seed: of the orders.
         weights: how often each image is drawn, relative to the others; without, each is drawn once.
         processes: those that share every batch; this one yields its part.
+
+    Raises:
+        TrainingError: a batch has fewer than two images for each of several processes.
     """
 
     def __init__(
@@ -142,6 +155,11 @@ class Shuffled(Sampler[list[int]]):
         self.processes = processes
         self.places = list(places)
         self.batch_size = min(batch_size, len(self.places))
+        if processes.count > 1 and self.batch_size < 2 * processes.count:
+            raise TrainingError(
+                f"batches of {self.batch_size} images are too small for {processes.count} processes, two images for "
+                f"each: start fewer of them, or raise training.batch_size ({len(self.places)} images are there)"
+            )
         self.seed = seed
         self.epoch = 0
         self.done = 0

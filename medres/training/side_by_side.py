@@ -25,6 +25,7 @@ from medres.errors import MedresError, TrainingError
 from medres.imaging.isolation import unguarded_main
 from medres.model.weights import load_backbone
 from medres.records import Fold
+from medres.training.compute import gives_memory_back
 from medres.training.distributed import ALONE
 from medres.training.engine import fit
 from medres.training.fitting import Fitter
@@ -85,6 +86,7 @@ def most_at_once(config: Config) -> int:
     return max(1, min(torch.get_num_threads(), int(psutil.virtual_memory().available / _MEMORY_EACH)))
 
 
+@gives_memory_back
 def trial(run: Folds) -> float:
     """Images per second of a training like the run's, after a first epoch to warm up; 0 where it cannot run."""
     config, cohort = run.config, run.cohort

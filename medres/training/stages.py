@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from medres.config import Config
+from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
@@ -81,11 +82,14 @@ class Fitting:
             return 0
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.step.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.best.load_state_dict(saved["best"])
         self.history.extend(saved["history"])
-        torch.set_rng_state(saved["random"])
+        if self.tracker:
+            self.tracker.shown = len(self.history)
+        self._set_generators(saved["generators"])
         steps = f" and {saved['stage_step']} steps" if saved["stage_step"] else ""
         log.info("%s · going on after epoch %d%s", self.title, len(self.history), steps)
         if saved["stage_over"]:
@@ -97,7 +101,8 @@ class Fitting:
     def save(
         self, number: int, *, epoch: int, over: bool, augmentation: torch.Generator, step: int = 0, loss: FiniteLoss
     ) -> None:
-        """Keep the state after so many whole epochs, and so many steps of the next, of a stage."""
+        """Keep the state after so many whole epochs, and so many steps of the next, of a stage; all processes call."""
+        generators = self.processes.gather(self._generators())
         if self.checkpoints is None:
             return
         self.checkpoints.save(
@@ -109,12 +114,43 @@ class Fitting:
                 "stage_over": over,
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": self.step.scaler.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "best": self.best.state_dict(),
                 "history": self.history,
-                "random": torch.get_rng_state(),
+                "generators": generators,
                 "augmentation": augmentation.get_state(),
             }
+        )
+
+    def _generators(self) -> dict[str, Tensor]:
+        """The states of this process's generators, which dropout and noise draw from."""
+        on_gpu = self.compute.device.type == "cuda"
+        return {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
+
+    def _set_generators(self, saved: Sequence[dict[str, Tensor]]) -> None:
+        """Go on with the generators of every process; as many processes as were there, else they keep their own."""
+        if len(saved) != self.processes.count:
+            return
+        states = saved[self.processes.rank]
+        torch.set_rng_state(states["cpu"])
+        if self.compute.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"])
+
+    def diverged(self, what: str) -> TrainingError:
+        """The refusal to go on with numbers that are not finite, and what is left: no epoch was judged by them."""
+        done, kept = len(self.history), ""
+        if self.checkpoints is not None and self.checkpoints.newest.is_file():
+            kept = (
+                f". The last sound state (whole epochs: {done}) is kept in {self.checkpoints.newest}, but --resume "
+                "takes no other configuration, and with this one most likely ends here again"
+            )
+        lower = "a lower training.learning_rate or a training.clip_norm"
+        if self.compute.precision == "fp16":
+            lower += ", or with training.precision=fp32"
+        return TrainingError(
+            f"{self.title}: {what} in epoch {done + 1}: start anew (--force) with {lower}, or look for damaged "
+            f"images{kept}"
         )
 
     def run(
@@ -130,7 +166,7 @@ class Fitting:
         stages = self.config.training.stages
         stage = stages[number]
         size = stage.size or self.config.preprocessing.size
-        record, loss = ValidationRecord(self.loss.classes, self.processes), FiniteLoss()
+        record, loss = ValidationRecord(self.loss.classes, self.processes), FiniteLoss(self.diverged)
         evaluator = SupervisedEvaluator(
             device=self.compute.device,
             val_data_loader=loader(
@@ -168,6 +204,8 @@ class Fitting:
 
         def finish_epoch(engine: Engine) -> None:
             epoch = len(self.history) + 1
+            if not record.finite:  # the last step of the epoch, or the running average, which no loss has seen
+                raise self.diverged("the network's answers to the validation images are no longer finite numbers")
             value, validation_loss = record.mean_auroc(), record.loss()
             entry = {
                 "epoch": epoch,
@@ -176,6 +214,7 @@ class Fitting:
                 "validation_loss": validation_loss,
                 "validation_auroc": value,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "smallest_part": self.step.smallest,
                 "images_per_second": self.processes.count * loss.images / loss.seconds,
                 "seconds": loss.seconds,
             }
@@ -208,6 +247,8 @@ class Fitting:
         def finish_step(engine: Engine) -> None:
             done, step = divmod(int(engine.state.iteration), len(order))
             if interruption.asked and step:  # after the last step of an epoch, the epoch is finished first
+                if not all(bool(torch.isfinite(weight).all()) for weight in self.network.parameters()):
+                    raise self.diverged("the weights are no longer finite numbers")
                 self.save(number, epoch=done, over=False, augmentation=augment.generator, step=step, loss=loss)
                 raise KeyboardInterrupt
 
@@ -215,7 +256,7 @@ class Fitting:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, finish_epoch)
         if self.resumed is not None:
             augment.generator.set_state(self.resumed["augmentation"])
-            torch.set_rng_state(self.resumed["random"])  # building loader and trainer has drawn numbers
+            self._set_generators(self.resumed["generators"])  # building loader and trainer has drawn numbers
             order.epoch = trainer.state.epoch = self.resumed["stage_epoch"]
             order.done = self.resumed["stage_step"]
             loss.resume(self.resumed["stage_loss"])

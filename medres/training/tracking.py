@@ -41,10 +41,10 @@ class Tracker:
         for package, asked in (("tensorboard", config.tracking.tensorboard), ("mlflow", config.tracking.mlflow)):
             if asked and find_spec(package) is None:
                 raise UsageError(f"tracking.{package} needs the package {package}: pip install 'medres[{package}]'")
-        self._shown = 0
+        self.shown = 0  # epochs that TensorBoard has; a fit that goes on after an interruption sets it
 
     def write(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write all epochs so far, the last of them new (after an interruption: all that were kept)."""
+        """Write all epochs so far; those after `shown` are new."""
         self.folder.mkdir(parents=True, exist_ok=True)
         import pandas as pd
 
@@ -58,13 +58,15 @@ class Tracker:
                 self._send(history)
             except Exception as error:  # noqa: BLE001  whatever a server does, the training goes on
                 log.warning("MLflow did not take epoch %d (it stands in %s): %s", len(history), HISTORY, error)
-        self._shown = len(history)
+        self.shown = len(history)
 
     def _plot(self, history: Sequence[Mapping[str, Any]]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(self.folder / "tensorboard") as writer:
-            for entry in history[self._shown :]:
+        new = history[self.shown :]
+        # what an interrupted run wrote of these epochs and later ones, whose state it did not keep, is hidden
+        with SummaryWriter(self.folder / "tensorboard", purge_step=new[0]["epoch"] if new else None) as writer:
+            for entry in new:
                 for name, value in _values(entry):
                     writer.add_scalar(name, value, entry["epoch"])
 

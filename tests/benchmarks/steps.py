@@ -25,7 +25,7 @@ def bare_step(config: Config, *, side: int, steps: int) -> float:
     def run(count: int) -> float:
         started = time.perf_counter()
         for _ in range(count):
-            with torch.autocast(compute.device.type, dtype=torch.bfloat16, enabled=compute.bf16):
+            with compute.autocast():
                 logits = network(images)
             loss = functional.binary_cross_entropy_with_logits(logits.float(), answers)
             optimizer.zero_grad(set_to_none=True)
