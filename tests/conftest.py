@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,9 @@ TINY = (
 )
 """Options that make a recipe learn a small cohort in seconds."""
 
+STEADY = (*TINY, "--set=training.stages=[{epochs: 1, size: 32}, {epochs: 2}]", "--set=training.saturation=1")
+"""Options of a run of two folds, three epochs each, that tests interrupt: no stage ends early."""
+
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that the first of several parallel test processes fills and all of them use."""
@@ -135,6 +138,26 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> P
         _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *TINY)
 
     return _made_once(tmp_path_factory, "small-run", make) / "run"
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As many threads for every run of a module, so that not even last digits differ."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def steady_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
+    """A run of STEADY on one thread, one fold after another, that nothing disturbed."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")
+            _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *STEADY)
+
+    return _made_once(tmp_path_factory, "steady-run", make) / "run"
 
 
 LONGEST = ("test_end_to_end", "test_cases", "test_unfinished", "test_checkpoints", "test_dicom_corpus")

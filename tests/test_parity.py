@@ -28,13 +28,16 @@ from tests.conftest import Medres
 
 
 @pytest.fixture(scope="module")
-def scored(
-    small_model: Path, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory, medres: Medres
-) -> pd.DataFrame:
+def scores(small_model: Path, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory, medres: Medres) -> Path:
     out = tmp_path_factory.mktemp("scored") / "scored"
     done = medres("score", small_model, small_cohort.parent / "images", "--out", out)
     assert done.returncode == 0, done.stderr
-    return pd.read_csv(out / "predictions.csv", dtype={"SOPInstanceUID": str}).set_index("path")
+    return out
+
+
+@pytest.fixture(scope="module")
+def scored(scores: Path) -> pd.DataFrame:
+    return pd.read_csv(scores / "predictions.csv", dtype={"SOPInstanceUID": str}).set_index("path")
 
 
 def test_the_tensor_of_a_file_is_the_same_bit_for_bit_on_every_path(small_model: Path, small_cohort: Path) -> None:
@@ -72,13 +75,9 @@ def test_the_probability_of_a_file_is_the_same_in_predict_score_and_explain(
         assert explained.heatmap.min() >= 0
 
 
-def test_the_probability_of_a_file_is_the_same_in_the_app(
-    small_model: Path, small_cohort: Path, tmp_path: Path, medres: Medres
-) -> None:
-    out = tmp_path / "scored"
-    assert medres("score", small_model, small_cohort.parent / "images", "--out", out).returncode == 0
-    worklist = Worklist.open(out, small_model)
-    table = pd.read_csv(out / "predictions.csv", dtype={"SOPInstanceUID": str}).set_index("SOPInstanceUID")
+def test_the_probability_of_a_file_is_the_same_in_the_app(small_model: Path, small_cohort: Path, scores: Path) -> None:
+    worklist = Worklist.open(scores, small_model)
+    table = pd.read_csv(scores / "predictions.csv", dtype={"SOPInstanceUID": str}).set_index("SOPInstanceUID")
     assert len(worklist.cases) == len(table)
     for case in worklist.cases[::20]:
         assert case.probabilities["disc"] == pytest.approx(table.loc[case.sop_instance_uid, "prob_disc"], abs=1e-12)
@@ -89,7 +88,7 @@ def test_the_probability_of_a_file_is_the_same_in_the_app(
     first = worklist.cases[0]
     forged = dataclasses.replace(first, probabilities={"disc": first.probabilities["disc"] - 0.1})
     with pytest.raises(Refused, match="NOT_REPRODUCED"):
-        Worklist.open(out, small_model).open_case(forged)
+        Worklist.open(scores, small_model).open_case(forged)
 
 
 def test_out_of_fold_probabilities_are_those_of_the_saved_fold_models(small_run: Path, small_cohort: Path) -> None:

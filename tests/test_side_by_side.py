@@ -23,26 +23,8 @@ AT_ONCE = "--set=crossval.folds_at_once=2"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[pytest.MonkeyPatch]:
-    """The same number of threads for one fold at a time and for two, so that not even last digits differ."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def one_after_another(
-    one_thread: object, medres: Medres, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    out = tmp_path_factory.mktemp("one-after-another") / "run"
-    done = medres(*crossval(small_cohort, out))
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 def test_folds_fitted_at_once_are_those_fitted_one_after_another_also_after_an_interruption(
-    medres: Medres, one_after_another: Path, small_cohort: Path, tmp_path: Path
+    medres: Medres, one_thread: object, steady_run: Path, small_cohort: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     with _until_second_fold(crossval(small_cohort, out, AT_ONCE)) as running:
@@ -54,12 +36,12 @@ def test_folds_fitted_at_once_are_those_fitted_one_after_another_also_after_an_i
     done = medres(*crossval(small_cohort, out, AT_ONCE, "--resume"))
     assert done.returncode == 0, done.stderr
     assert "fold 2/2 · going on after epoch" in done.stderr
-    assert_same_run(out, one_after_another)
+    assert_same_run(out, steady_run)
 
 
 @pytest.mark.sweep
 def test_a_process_that_is_killed_ends_the_run_with_one_clear_line_and_resume_goes_on(
-    medres: Medres, one_after_another: Path, small_cohort: Path, tmp_path: Path
+    medres: Medres, one_thread: object, steady_run: Path, small_cohort: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     with _until_second_fold(crossval(small_cohort, out, AT_ONCE)) as running:
@@ -70,7 +52,7 @@ def test_a_process_that_is_killed_ends_the_run_with_one_clear_line_and_resume_go
     assert "medres: a process that fitted a fold was ended (exit code -9)" in said
     done = medres(*crossval(small_cohort, out, AT_ONCE, "--resume"))
     assert done.returncode == 0, done.stderr
-    assert_same_run(out, one_after_another)
+    assert_same_run(out, steady_run)
 
 
 def test_processes_end_with_the_one_that_started_them(one_thread: object, small_cohort: Path, tmp_path: Path) -> None:
@@ -123,6 +105,6 @@ def _until_second_fold(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen([str(entry), *arguments], stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         for line in running.stderr:
-            if "fold 2/2 · epoch 1/5" in line:
+            if "fold 2/2 · epoch 1/3" in line:
                 break
         yield running

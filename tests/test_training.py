@@ -4,8 +4,8 @@ import contextlib
 import gc
 import json
 import math
-from dataclasses import replace
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 

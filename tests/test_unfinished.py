@@ -21,7 +21,7 @@ from medres.training.checkpoints import Checkpoints
 from medres.training.steps import AccumulatedStep
 from medres.unfinished import IDENTITY, LOCK, resumable_folder, unfinished_folder
 from tests import preloaded
-from tests.conftest import TINY, Medres
+from tests.conftest import STEADY, TINY, Medres
 
 
 def interrupted(arguments: list[str], *, epochs: int, by: signal.Signals) -> int:
@@ -39,17 +39,7 @@ def interrupted(arguments: list[str], *, epochs: int, by: signal.Signals) -> int
 
 
 def crossval(manifest: Path, out: Path, *more: str) -> list[str]:
-    steady = ("--set=training.stages=[{epochs: 2, size: 32}, {epochs: 3}]", "--set=training.saturation=1")
-    return ["crossval", str(manifest), "--label", "disc", "--out", str(out), *TINY, *steady, *more]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(medres: Medres, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two folds, five epochs each, that nothing disturbed."""
-    out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    done = medres(*crossval(small_cohort, out))
-    assert done.returncode == 0, done.stderr
-    return out
+    return ["crossval", str(manifest), "--label", "disc", "--out", str(out), *STEADY, *more]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -62,19 +52,19 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_run_that_was_ended_twice_goes_on_and_becomes_the_run_it_would_have_been(
-    medres: Medres, uninterrupted: Path, small_cohort: Path, tmp_path: Path
+    medres: Medres, one_thread: object, steady_run: Path, small_cohort: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    assert interrupted(crossval(small_cohort, out), epochs=3, by=signal.SIGTERM) == 130
+    assert interrupted(crossval(small_cohort, out), epochs=2, by=signal.SIGTERM) == 130
     assert not out.exists()
     assert unfinished_folder(out).is_dir()
-    assert interrupted(crossval(small_cohort, out, "--resume"), epochs=5, by=signal.SIGKILL) == -signal.SIGKILL
+    assert interrupted(crossval(small_cohort, out, "--resume"), epochs=3, by=signal.SIGKILL) == -signal.SIGKILL
     done = medres(*crossval(small_cohort, out, "--resume"))
     assert done.returncode == 0, done.stderr
     assert "fold 1/2 was finished before the interruption" in done.stderr
     assert "fold 2/2 · going on after epoch" in done.stderr
     assert not unfinished_folder(out).exists()
-    assert_same_run(out, uninterrupted)
+    assert_same_run(out, steady_run)
     assert not list(out.rglob("checkpoint*"))
     assert not (out / LOCK).exists()
 
@@ -129,7 +119,7 @@ def test_weights_that_are_no_longer_numbers_end_the_run_and_the_last_sound_epoch
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_twenty_kills_at_random_moments_change_nothing(
-    medres: Medres, uninterrupted: Path, small_cohort: Path, tmp_path: Path
+    medres: Medres, one_thread: object, steady_run: Path, small_cohort: Path, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng()
     out = tmp_path / "run"
@@ -139,7 +129,7 @@ def test_twenty_kills_at_random_moments_change_nothing(
             break
     if not out.exists():
         assert medres(*crossval(small_cohort, out, "--resume")).returncode == 0
-    assert_same_run(out, uninterrupted)
+    assert_same_run(out, steady_run)
 
 
 IDENTICAL = {"verb": "test", "configuration": {"a": 1}}

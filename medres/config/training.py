@@ -150,8 +150,8 @@ class Training(Frozen):
         default=0,
         ge=0,
         description="Most images in memory at once, in each process: a step is done in such parts, whose gradients are "
-        "added; batch norms take their statistics from each part. 0: all. (0: where a GPU's memory runs out, one process "
-        "makes and halves parts without being asked for.)",
+        "added; batch norms take their statistics from each part. 0: all. (0: where a GPU runs out of memory, one "
+        "process makes and halves parts without being asked for.)",
     )
     compile: bool = Field(
         default=False,

@@ -2,11 +2,13 @@
 
     python -m tests.benchmarks.gpu [--small]
 
-It runs where only torch, torchvision, numpy and scikit-learn are installed, if what else training imports is carried
-along in a folder that PYTHONPATH names (about 35 MB; wheels of that machine's Python):
+It runs where only torch, torchvision, numpy and scikit-learn are installed, if what else training and models import is
+carried along in a folder that PYTHONPATH names (about 55 MB; wheels of that machine's Python):
 
     pip install --no-deps --target carried monai pytorch-ignite pydantic pydantic-core annotated-types \\
-        typing-inspection typing-extensions pyyaml psutil
+        typing-inspection typing-extensions pyyaml psutil pydicom safetensors
+
+OpenCV and imagecodecs would be three times as much: where they are absent, torch resizes, and no file is decoded.
 
 `--small` is the same on small images with a small network, on whatever device there is: the tests run it, so that it
 still works when a GPU is at hand. The exit code is 1 where something is wrong, or a promised figure is not reached.
@@ -15,21 +17,27 @@ still works when a GPU is at hand. The exit code is 1 where something is wrong, 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
-import statistics
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from medres.config import Augmentation, Config, load_config
+from medres.errors import ModelError
 from medres.training.augmentation import BatchAugmentation
 from medres.training.compute import choose_compute
 from medres.training.engine import fit
 from medres.training.loading import Pixels
 from tests.benchmarks.steps import bare_step
-from tests.benchmarks.timing import finish, versions
+from tests.benchmarks.timing import finish, in_turn, medians, ratio, versions
 
 STEP_PART = 0.97  # of the bare step's images/s
 FASTEST_CARDS = ("H200", "H100", "B200", "GB200")
@@ -52,6 +60,7 @@ def main() -> None:
         "cache": cache_is_exact(device),
         "augmentation": augmentation_agrees(device),
         "training": training_agrees(device),
+        "saved model": saved_model_agrees(device, small=arguments.small),
     }
     if device.type == "cuda":
         checks["out of memory"] = memory_runs_out(device)
@@ -120,28 +129,104 @@ def memory_runs_out(device: torch.device) -> bool:
         torch.cuda.empty_cache()
 
 
+def _stand_in() -> None:
+    """Put in what this benchmark needs of packages that are not installed: resizing, and a name."""
+    if importlib.util.find_spec("cv2") is None:
+        opencv: Any = ModuleType("cv2")
+        opencv.INTER_AREA, opencv.INTER_LINEAR = "area", "bilinear"
+
+        def resize(pixels: NDArray[np.float32], shape: tuple[int, int], *, interpolation: str) -> NDArray[np.float32]:
+            width, height = shape
+            resized = functional.interpolate(torch.from_numpy(pixels)[None, None], (height, width), mode=interpolation)
+            return resized[0, 0].numpy()
+
+        opencv.resize = resize
+        sys.modules["cv2"] = opencv
+    if importlib.util.find_spec("imagecodecs") is None:
+        sys.modules["imagecodecs"] = ModuleType("imagecodecs")
+
+
+def saved_model_agrees(device: torch.device, *, small: bool) -> bool:
+    """A fitted network, saved, passes its self-check on the device and scores there as on the CPU."""
+    _stand_in()
+    from medres.cohort.profile import CohortProfile
+    from medres.cohort.tasks import Task
+    from medres.model.calibration import RULES, OperatingPoint
+    from medres.model.card import BackboneOrigin, Provenance
+    from medres.model.classifier import Classifier
+    from medres.model.outliers import fit_feature_space
+    from medres.model.saving import save_model
+
+    architecture, side = ("resnet18", 64) if small else ("resnet50", 224)
+    pixels, answers = _cohort(96, side)
+    sizes = (f"network.architecture={architecture}", f"preprocessing.size={side}", "training.stages=[{epochs: 1}]")
+    config = _recipe(device, *sizes)
+    fitted = fit(pixels, answers, range(80), range(80, 96), config, weights=None, seed=0, title="check")
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels[:32].astype(np.float32) / 65535)[:, None]
+        features = fitted.network.features(images).numpy()
+    point = OperatingPoint(threshold=0.5, rule="of this benchmark", sensitivity=None, specificity=None, n=0)
+    origin = Provenance(
+        created="", recipe=config.name, config=config.model_dump(mode="json"), seed=0, manifest_sha256="",
+        splits_sha256="", fold=None, training_images=80, training_patients=80, validation_images=16,
+        validation_patients=16, epochs=1, best_epoch=1, device=fitted.device,
+        backbone=BackboneOrigin(name="none: a random start", sha256=None), packages={}, git_commit=None,
+    )  # fmt: skip
+    card = {
+        "architecture": architecture, "folded": False, "tasks": (Task("bright", "binary"),), "labels": ("bright",),
+        "preprocessing": config.preprocessing, "gate": config.gate, "temperatures": {"bright": 1.0},
+        "operating_points": {"bright": point}, "points_by_rule": {"bright": dict.fromkeys(RULES, point)},
+        "heatmap_scale": {"bright": 1.0}, "provenance": origin, "metrics": {}, "metrics_split": "none",
+        "cohort_profile": CohortProfile(images=0, patients=0, categories={}, numbers={}, intensities={}),
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        space = fit_feature_space(features)
+        save_model(home, network=fitted.network, space=space, outlier_cut=1.0, outlier_quantile=0.99, card=card)
+        try:
+            there, here = (Classifier.load(home, device=place).score(pixels, maps=True) for place in ("auto", "cpu"))
+        except ModelError as error:
+            print(error, file=sys.stderr)
+            return False
+    assert there.maps is not None
+    assert here.maps is not None
+    pairs = ((there.logits, here.logits), (there.probabilities, here.probabilities), (there.maps, here.maps))
+    return all(np.allclose(*pair, atol=1e-2, rtol=1e-3) for pair in pairs)
+
+
 def throughput(*, small: bool, rounds: int) -> dict[str, Any]:
-    """images/s of medres's whole loop and of the bare step on one fixed batch, run in turn."""
+    """images/s of medres's whole loop and of the bare step on one fixed batch, run in turn.
+
+    `fit` asks cuDNN for deterministic algorithms, so the bare step does too; another says what that costs. Recipes
+    from a random start keep a running average of the weights, which the bare step does not have.
+    """
     architecture, side, batch, steps = ("resnet18", 64, 16, 4) if small else ("resnet50", 224, 256, 40)
     pixels, answers = _cohort(batch * steps + 32, side)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     changes = (f"network.architecture={architecture}", f"preprocessing.size={side}", f"training.batch_size={batch}")
-    config = _recipe(device, *changes, "training.stages=[{epochs: 2}]", "augmentation.translation=0.06")
+    changes += ("training.stages=[{epochs: 2}]", "augmentation.translation=0.06")
+    config, with_average = _recipe(device, *changes), _recipe(device, *changes, "training.ema_decay=0.99")
     training, validation = range(batch * steps), range(batch * steps, batch * steps + 32)
 
-    def medres() -> float:
+    def medres(config: Config) -> float:
         fitted = fit(pixels, answers, training, validation, config, weights=None, seed=0, title="speed")
         return float(fitted.history[-1]["images_per_second"])
 
-    found: dict[str, list[float]] = {"medres": [], "bare step": []}
-    for _ in range(rounds + 1):
-        found["medres"].append(medres())
-        found["bare step"].append(bare_step(config, side=side, steps=steps))
-    medians = {name: statistics.median(values[1:]) for name, values in found.items()}
+    found = in_turn(
+        {
+            "medres": lambda: medres(config),
+            "medres, average of weights": lambda: medres(with_average),
+            "bare step": lambda: bare_step(config, side=side, steps=steps),
+            "bare step, not deterministic": lambda: bare_step(config, side=side, steps=steps, deterministic=False),
+        },
+        rounds=rounds,
+    )
     return {
         "what": f"{architecture}, {side} pixels, batches of {batch}, {choose_compute(config.training)}",
-        "images_per_second": medians,
-        "part_of_bare_step": medians["medres"] / medians["bare step"],
+        "images_per_second": medians(found),
+        "part_of_bare_step": ratio(found, "medres", "bare step"),
+        "part_with_average": ratio(found, "medres, average of weights", "bare step"),
+        "part_of_bare_step_not_deterministic": ratio(found, "medres", "bare step, not deterministic"),
     }
 
 

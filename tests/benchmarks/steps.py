@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import torch
+from monai.utils import set_determinism
 from torch.nn import functional
 
 from medres.config import Config
@@ -13,8 +14,15 @@ from medres.training.compute import choose_compute
 from medres.training.optimisation import adamw
 
 
-def bare_step(config: Config, *, side: int, steps: int) -> float:
-    """Forward, loss, backward and AdamW on one batch that never changes: images/s."""
+def bare_step(config: Config, *, side: int, steps: int, deterministic: bool = True) -> float:
+    """Forward, loss, backward and AdamW on one batch that never changes: images/s.
+
+    Args:
+        config: the recipe.
+        side: of the images, pixels.
+        steps: that are timed.
+        deterministic: cuDNN's algorithms are, as in `fit`; else torch chooses.
+    """
     compute, batch = choose_compute(config.training), config.training.batch_size
     network = build_network(config.network.architecture, labels=1).train()
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -35,5 +43,9 @@ def bare_step(config: Config, *, side: int, steps: int) -> float:
             torch.cuda.synchronize()
         return count * batch / (time.perf_counter() - started)
 
-    run(3)
-    return run(steps)
+    set_determinism(seed=0 if deterministic else None)
+    try:
+        run(3)
+        return run(steps)
+    finally:
+        set_determinism(seed=None)
