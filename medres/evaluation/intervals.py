@@ -15,18 +15,14 @@ from scipy.stats import norm
 
 from medres.evaluation.bootstrapping import (
     INFLATED,
-    ONE_PATIENT,
-    SAME_VALUE,
     Sample,
     Statistic,
     bootstrap,
     bootstrap_difference,
     bootstraps,
-    percentile_interval,
-    percentiles,
     replicate,
-    undefined_replicates,
 )
+from medres.evaluation.bounds import ONE_PATIENT, SAME_VALUE, percentiles
 from medres.evaluation.delong import delong, delong_difference
 from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked, fit_calibration_line
 from medres.evaluation.proportions import exact_bounds, wilson
@@ -48,10 +44,8 @@ __all__ = [
     "delong",
     "delong_difference",
     "exact_bounds",
-    "percentile_interval",
     "percentiles",
     "replicate",
-    "undefined_replicates",
     "wilson",
 ]
 

@@ -23,6 +23,7 @@ Prepare = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray[np.intp]], K
 
 BINS = 10
 MOST_FALSE_POSITIVES = 0.1  # the false positive rate up to which the partial AUROC looks
+_DIGITS = 12  # of a partial AUROC: sums of shares in another order differ by less, and perfection is exactly 1
 _CELLS = 400_000  # of the largest temporary matrix: 3 MB, which a processor's cache holds
 
 
@@ -117,7 +118,8 @@ def _partial_auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patie
         inside = np.clip(most - (ends - steps), 0, steps)  # how much of each segment lies left of the limit
         slopes = np.divide(rises, steps, out=np.zeros_like(rises), where=steps > 0)
         area: NDArray[np.float64] = (inside * (tops - rises + slopes * inside / 2)).sum(axis=1)
-        return (1 + (area - by_chance) / (most - by_chance)) / 2
+        scaled = (1 + (area - by_chance) / (most - by_chance)) / 2
+        return np.round(scaled, _DIGITS)
 
     return values
 
