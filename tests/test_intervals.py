@@ -320,6 +320,24 @@ def test_calibration_intervals_agree_with_the_bootstrap() -> None:
         assert _width(found[name]) == pytest.approx(_width(slow), rel=0.2)
 
 
+def test_nearly_separated_classes_have_a_calibration_line_whose_bounds_are_finite_or_absent() -> None:
+    absent = 0
+    for seed in range(150):
+        generator = np.random.default_rng(seed)
+        labels = np.repeat([0, 1], generator.integers(3, 20, 2))
+        logits = generator.uniform(5, 40) * (2 * labels - 1) + generator.normal(0, 0.1, len(labels))
+        probabilities = expit(logits)
+        probabilities[0] = probabilities[-1]  # but for one image they are separated
+        for found in calibration_intervals(labels, probabilities, np.arange(len(labels))).values():
+            if found.value is None or found.low is None or found.high is None:
+                assert found.method.startswith(("no interval", "undefined"))
+                absent += found.value is not None
+            else:
+                assert np.isfinite([found.low, found.value, found.high]).all()
+                assert found.low < found.value < found.high
+    assert absent
+
+
 def test_a_difference_is_paired_so_that_equal_models_differ_by_nothing() -> None:
     labels, scores, groups = cohort()
     same = bootstrap_difference(labels, scores, 2 * scores, groups, replicates=200)
