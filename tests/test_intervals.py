@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
+from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
 from medres.evaluation import bounds, metrics, resampling
@@ -284,16 +285,31 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     assert all(0.91 < share < 0.99 for share in shares.values()), shares
 
 
-def test_the_calibration_error_has_no_interval_because_resampling_inflates_it() -> None:
-    generator = np.random.default_rng(0)
-    probabilities = generator.random(200)
-    labels = (generator.random(200) < probabilities).astype(np.int64)
-    found = bootstrap(labels, probabilities, np.arange(200), statistic="expected_calibration_error")
-    assert found.value == metrics.expected_calibration_error(labels, probabilities)
-    assert (found.low, found.high) == (None, None)
-    kernel = STATISTICS["expected_calibration_error"](labels, probabilities, np.arange(200))
-    drawn = kernel(next(resamples(200, 200, replicates=500, seed=0)))
-    assert drawn.mean() > 1.2 * (found.value or 0)
+def test_the_interval_of_a_calibration_error_holds_the_truth_whether_it_is_0_or_not() -> None:
+    hits: dict[float, list[bool]] = {0.0: [], 0.7: []}
+    percentile = 0
+    for seed in range(120):
+        generator = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(120), 2)
+        odds = 1.5 * (generator.normal(size=120)[groups] + 0.5 * generator.normal(size=240))
+        likely = expit(odds)
+        labels = (norm.cdf(0.9 * generator.normal(size=120)[groups] + 0.44 * generator.normal(size=240)) < likely) * 1
+        for shift, found in hits.items():
+            scores = expit(odds + shift)
+            place = resampling.equal_mass_bins(scores)
+            truth = np.abs(np.bincount(place, scores - likely)).sum() / 240
+            name = "expected_calibration_error"
+            interval = bootstrap(labels, scores, groups, statistic=name, replicates=200, seed=seed)
+            assert interval.value == metrics.expected_calibration_error(labels, scores)
+            assert interval.low is not None and interval.high is not None
+            assert 0 <= interval.low <= interval.value <= interval.high <= 1
+            found.append(interval.low <= truth <= interval.high)
+            if not shift:
+                drawn = replicate([Sample(labels, scores, groups, name)], replicates=200, seed=seed)[1][0]
+                percentile += percentiles(drawn, 0.95)[0] <= truth
+    assert np.mean(hits[0.0]) >= 0.9
+    assert np.mean(hits[0.7]) >= 0.95
+    assert percentile == 0  # why the replicates' own percentiles are not used
 
 
 def test_delong_agrees_with_the_bootstrap_where_every_patient_has_one_image() -> None:

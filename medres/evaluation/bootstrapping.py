@@ -13,6 +13,7 @@ from medres.evaluation.bounds import (
     OF_RANKS,
     ONE_PATIENT,
     SAME_VALUE,
+    deviation_interval,
     exact_interval,
     fewest_patients,
     logit_interval,
@@ -23,7 +24,15 @@ from medres.evaluation.bounds import (
     undefined_replicates,
 )
 from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.evaluation.resampling import STATISTICS, Counts, Kernel, Prepare, patient_numbers, resamples
+from medres.evaluation.resampling import (
+    STATISTICS,
+    Counts,
+    Kernel,
+    Prepare,
+    calibration_deviation,
+    patient_numbers,
+    resamples,
+)
 from medres.records import Interval
 
 Statistic = Callable[[NDArray[np.int64], NDArray[np.float64]], float | None]
@@ -44,7 +53,7 @@ _NO_BASE = {
     "ppv": "undefined: nothing was called positive",
     "npv": "undefined: nothing was called negative",
 }
-INFLATED = "no interval: resampling inflates this error; judge by the calibration slope and intercept"
+_CALIBRATION_ERROR = "expected_calibration_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +82,8 @@ def bootstrap(
     `bounds.LEAST_PATIENTS` patients. All others: percentiles of the replicates. Replicates in which the statistic is
     undefined are left out and counted in `method`. Where every replicate agrees (a perfect score) resampling shows no
     uncertainty: shares then get the exact binomial interval of their patients, AUROC that of disjoint pairs of
-    patients, others none. The expected calibration error gets none either: resampling inflates it, so that the
-    interval of a perfectly calibrated model would miss the truth half of the time. `n` counts the images that the
-    statistic rests on: for a sensitivity, the positives.
+    patients, others none. The expected calibration error: see `bounds.deviation_interval`. `n` counts the images that
+    the statistic rests on: for a sensitivity, the positives.
 
     Args:
         labels, scores, groups, statistic: see `Sample`.
@@ -94,7 +102,7 @@ def bootstraps(
     samples: Sequence[Sample], *, replicates: int = 2000, confidence: float = 0.95, seed: int = 0
 ) -> list[Interval]:
     """The interval of each sample, all from the same resampled patients: see `bootstrap`."""
-    parts = _parts(samples)
+    parts = _parts(samples, deviations=True)
     unsettled = [place for place, part in enumerate(parts) if part.settled is None]
     drawn = dict(zip(unsettled, _draw([parts[place] for place in unsettled], replicates, seed), strict=True))
     return [part.settled or _interval(part, drawn[place], confidence, seed) for place, part in enumerate(parts)]
@@ -168,7 +176,8 @@ class _Part:
     of: int  # patients of all samples
 
 
-def _parts(samples: Sequence[Sample]) -> list[_Part]:
+def _parts(samples: Sequence[Sample], *, deviations: bool = False) -> list[_Part]:
+    """Samples made ready; with `deviations`, a calibration error's kernel gives how far its gaps move."""
     if not samples:
         return []
     groups = {id(sample.groups): sample.groups for sample in samples}  # most often the same object: sorted once
@@ -178,10 +187,13 @@ def _parts(samples: Sequence[Sample]) -> list[_Part]:
     }
     everyone = np.unique(np.concatenate([names for names, _ in known.values()]))
     columns = {key: np.searchsorted(everyone, names) for key, (names, _) in known.items()}
-    return [_part(sample, known[id(sample.groups)][1], columns[id(sample.groups)], len(everyone)) for sample in samples]
+    return [
+        _part(sample, known[id(sample.groups)][1], columns[id(sample.groups)], len(everyone), deviations)
+        for sample in samples
+    ]
 
 
-def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], of: int) -> _Part:
+def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], of: int, deviations: bool) -> _Part:
     statistic = sample.statistic
     truth, values = checked(sample.labels, sample.scores)
     if patient.shape != truth.shape:
@@ -197,6 +209,8 @@ def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], 
     else:
         value = metrics.statistic(statistic, truth, values) if isinstance(statistic, str) else statistic(truth, values)
         prepare = STATISTICS[statistic] if isinstance(statistic, str) else _slow(statistic)
+        if deviations and name == _CALIBRATION_ERROR:
+            prepare = calibration_deviation
         kernel = prepare(truth, values, patient)
         if value is None:
             settled = Interval(None, None, None, _NO_BASE.get(name, ONE_CLASS), n, n_patients)
@@ -204,8 +218,6 @@ def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], 
             settled = Interval(value, None, None, ONE_PATIENT, n, n_patients)
         elif name in OF_RANKS and (few := too_few(truth, patient)):
             settled = Interval(value, None, None, few, n, n_patients)
-        elif name == "expected_calibration_error":
-            settled = Interval(value, None, None, INFLATED, n, n_patients)
     return _Part(name, truth, patient, base, value, settled, kernel, columns, of)
 
 
@@ -242,7 +254,8 @@ def _interval(part: _Part, drawn: NDArray[np.float64], confidence: float, seed: 
         return logit_interval(
             part.value, drawn, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed
         )
-    return percentile_interval(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
+    form = deviation_interval if part.name == _CALIBRATION_ERROR else percentile_interval
+    return form(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
 
 
 def _slow(function: Statistic) -> Prepare:

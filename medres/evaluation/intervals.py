@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from medres.evaluation.bootstrapping import (
-    INFLATED,
     Sample,
     Statistic,
     bootstrap,
@@ -31,7 +30,6 @@ from medres.evaluation.resampling import patient_numbers
 from medres.records import Interval
 
 __all__ = [
-    "INFLATED",
     "NO_IMAGES",
     "ONE_CLASS",
     "ONE_PATIENT",
