@@ -193,6 +193,44 @@ def test_one_class_and_one_patient_are_undefined_not_a_tie() -> None:
     found = judge(items, NO_SPREAD)
     assert [item.verdict for item in found] == ["undefined"] * 3
     assert [item.interval.low for item in found] == [None] * 3
+    assert [item.interval.method for item in found] == [
+        "undefined: only one class",
+        "no interval: only one patient",
+        "undefined: no images",
+    ]
+
+
+def test_a_difference_that_no_resample_changes_has_no_bounds_and_is_a_tie_only_where_it_is_zero() -> None:
+    truth = np.repeat([1, 0], 20)
+    perfect, also, constant = (
+        Candidate(name, [np.asarray(scores, dtype=float)])
+        for name, scores in (("a", truth), ("b", 0.3 + truth / 2), ("c", np.full(40, 0.5)))
+    )
+    items = [draw(truth, perfect, other, range(40), replicates=200, seed=0) for other in (also, constant)]
+    found = judge([drawn(0.1, 0.05), *items], NO_SPREAD)
+    assert [item.verdict for item in found] == ["better", "tie", "undefined"]
+    assert [(item.drawn.value, item.interval.low, item.p) for item in found[1:]] == [
+        (0, None, None),
+        (-0.5, None, None),
+    ]
+    assert {item.interval.method for item in found[1:]} == {"no interval: every resample gives the same value"}
+    assert found[0].level == 0.95  # what is not tested does not widen the others
+
+
+@pytest.mark.parametrize("positives", [1, 4])
+def test_nothing_is_said_of_a_difference_that_rests_on_a_handful_of_patients(positives: int) -> None:
+    truth = np.repeat([1, 0], [positives, 60])
+    generator = np.random.default_rng(0)
+    good, bad = (
+        Candidate(name, [place * truth + generator.random(len(truth))]) for name, place in (("a", 1), ("b", 0))
+    )
+    (found,) = judge([draw(truth, bad, good, range(len(truth)), replicates=300, seed=0)], NO_SPREAD)
+    assert (found.verdict, found.p, found.interval.low) == ("undefined", None, None)
+    assert found.interval.method == "no interval: fewer than 5 patients with the finding"
+    difference = bootstrap_difference(truth, bad.scores[0], good.scores[0], range(len(truth)), replicates=100)
+    assert (difference.low, difference.method) == (None, found.interval.method)
+    rare = draw(1 - truth, bad, good, range(len(truth)), replicates=100, seed=0)
+    assert rare.unjudged == "no interval: fewer than 5 patients without the finding"
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(-0.1, 0.1)), min_size=1, max_size=8))
@@ -397,7 +435,7 @@ def test_more_than_two_recipes_are_corrected_and_named_by_their_folders(runs: Pa
     assert content["correction"] == "Holm 1979"
     assert content["candidates"][2]["peculiar"]["training.learning_rate"] == "7e-05"
     words = visible((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
-    assert "widened by Holm's procedure because 2 verdicts are given" in words.replace("&#39;", "'")
+    assert "widened by Holm's procedure because 2 differences are tested" in words.replace("&#39;", "'")
     assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(content))
 
 

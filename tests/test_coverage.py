@@ -10,15 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.integrate import quad
 from scipy.special import expit
 from scipy.stats import norm
 
 from medres.config import Evaluation
+from medres.evaluation.bounds import OF_RANKS, percentiles
 from medres.evaluation.intervals import (
     Sample,
     bootstraps,
     delong,
     delong_difference,
+    replicate,
     wilson,
 )
 from medres.evaluation.summary import summarise
@@ -95,6 +98,65 @@ def test_clustered_intervals_cover_the_truth_95_times_of_100_and_plain_ones_far_
     assert len(plain) == 3
     assert all(0.93 <= share <= 0.97 for share in clustered.values()), coverage
     assert all(share < 0.85 for share in plain.values()), coverage
+
+
+def true_values(effect: float, prevalence: float) -> dict[str, float]:
+    """Of standard normal scores that positives exceed by `effect`."""
+    scores = np.linspace(-9, 9 + effect, 20_001)
+    found, alarms = norm.sf(scores - effect), norm.sf(scores)
+    precision = prevalence * found / (prevalence * found + (1 - prevalence) * alarms)
+    left = quad(lambda rate: norm.cdf(effect + norm.ppf(rate)), 0, 0.1)[0]
+    return {
+        "auroc": float(norm.cdf(effect / np.sqrt(2))),
+        "average_precision": float(-np.trapezoid(precision, found)),
+        "partial_auroc": (1 + (left - 0.005) / 0.095) / 2,
+    }
+
+
+def rare(seed: int, auroc: float, positive: int, *, images: int, cohorts: int) -> dict[str, float]:
+    """The share of cohorts of 200 patients, few of them positive, whose interval holds the truth.
+
+    Also that of the percentiles of the same replicates of the AUROC. Cohorts without an interval are left out.
+    """
+    effect = float(norm.ppf(auroc) * np.sqrt(2))
+    truths = true_values(effect, positive / PATIENTS)
+    groups = np.repeat(np.arange(PATIENTS), images)
+    labels = (groups < positive).astype(np.int64)
+    hits: dict[str, list[bool]] = {}
+    for number in range(cohorts):
+        generator = np.random.default_rng([seed, number])
+        own, common = generator.normal(size=len(groups)), generator.normal(size=PATIENTS)[groups]
+        scores = effect * labels + np.sqrt(0.6) * common + np.sqrt(0.4) * own
+        samples = [Sample(labels, scores, groups, name) for name in OF_RANKS]
+        for sample, found in zip(samples, bootstraps(samples, replicates=300, seed=number), strict=True):
+            if found.low is not None:
+                hits.setdefault(str(sample.statistic), []).append(covers(found, truths[str(sample.statistic)]))
+        low, high = percentiles(replicate(samples[:1], replicates=300, seed=number)[1][0], 0.95)
+        hits.setdefault("percentiles", []).append(low <= truths["auroc"] <= high)
+    return {name: float(np.mean(share)) for name, share in hits.items()}
+
+
+RARE = [(0.76, 5), (0.76, 8), (0.9, 5), (0.96, 15), (0.99, 40)]
+
+
+@pytest.mark.parametrize(("auroc", "positive"), RARE)
+def test_intervals_hold_their_level_with_few_positive_patients_and_near_1(auroc: float, positive: int) -> None:
+    found = rare(1, auroc, positive, images=1, cohorts=250)
+    print(found)
+    assert min(found["auroc"], found["average_precision"]) >= 0.9, found
+    assert found["partial_auroc"] >= 0.87, found  # with five positives it often rests on one or two of them
+    assert found["percentiles"] < found["auroc"] - 0.05, found
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize(("auroc", "positive"), [*RARE, (0.76, 15), (0.9, 15), (0.96, 30)])
+def test_intervals_hold_their_level_in_many_more_cohorts(auroc: float, positive: int, images: int) -> None:
+    found = rare(2, auroc, positive, images=images, cohorts=2000)
+    print(auroc, positive, images, found)
+    assert min(found["auroc"], found["average_precision"]) >= 0.9, found
+    assert found["partial_auroc"] >= 0.87, found
+    assert found["auroc"] > found["percentiles"], found
 
 
 def test_labels_permuted_among_patients_give_intervals_that_hold_a_half() -> None:

@@ -108,11 +108,21 @@ def test_a_missing_class_has_no_curve(images: Judged) -> None:
 def test_histogram_and_calibration_count_every_image_once(images: Judged) -> None:
     scores = figure_tables.score_table(images)
     assert scores[["negative", "positive"]].to_numpy().sum() == len(images.truth)
-    calibration = figure_tables.calibration_table(images, 0.95)
+    calibration = figure_tables.calibration_table(images, QUICK, 0)
     assert calibration is not None
     assert calibration["images"].sum() == len(images.truth)
     assert calibration["positives"].sum() == images.truth.sum()
     assert calibration["observed"].between(calibration["low"], calibration["high"]).all()
+
+
+def test_copies_of_an_image_do_not_narrow_the_bars_of_calibration(images: Judged) -> None:
+    once = figure_tables.calibration_table(images, QUICK, 0)
+    names = ("truth", "probabilities", "positive", "patients", "folds", "rows")
+    copied = Judged(*(np.repeat(getattr(images, name), 4) for name in names), uncertain=0, unknown=0)
+    fourfold = figure_tables.calibration_table(copied, QUICK, 0)
+    assert once is not None and fourfold is not None
+    widths = [(table["high"] - table["low"]).mean() for table in (once, fourfold)]  # bins may cut between copies
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
 
 
 def test_a_forest_plot_holds_all_its_bounds_and_its_table_says_them() -> None:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
+from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
-from medres.evaluation import metrics, resampling
+from medres.evaluation import bounds, metrics, resampling
 from medres.evaluation.heatmaps import hit_rate, peak
 from medres.evaluation.intervals import (
     Sample,
@@ -68,10 +69,42 @@ def test_every_replicate_equals_scikit_learn_with_weights(statistic: str) -> Non
 def test_the_fast_bootstrap_equals_a_loop_that_repeats_images(statistic: str) -> None:
     labels, probabilities, groups = cohort(n=90, patients=30)
     scores = scores_for(statistic, probabilities)
-    fast = bootstrap(labels, scores, groups, statistic=statistic, replicates=200, seed=4)
-    slow = bootstrap(labels, scores, groups, statistic=getattr(metrics, statistic), replicates=200, seed=4)
-    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high), abs=1e-12)
-    assert fast.method == "patient-clustered bootstrap, percentile, 200 replicates, seed 4"
+    samples = [Sample(labels, scores, groups, one) for one in (statistic, getattr(metrics, statistic))]
+    values, drawn = replicate(samples, replicates=200, seed=4)
+    assert values[0] == pytest.approx(values[1], abs=1e-12)
+    np.testing.assert_allclose(drawn[0], drawn[1], rtol=0, atol=1e-12)
+
+
+def test_a_method_names_how_the_bounds_were_found() -> None:
+    labels, scores, groups = cohort(n=90, patients=30)
+    brier, auroc = (
+        bootstrap(labels, scores, groups, statistic=one, replicates=200, seed=4) for one in ("brier", "auroc")
+    )
+    assert brier.method == "patient-clustered bootstrap, percentile, 200 replicates, seed 4"
+    assert (brier.low, brier.high) == percentiles(
+        replicate([Sample(labels, scores, groups, "brier")], replicates=200, seed=4)[1][0], 0.95
+    )
+    fewest = min(len(np.unique(groups[labels == one])) for one in (0, 1))
+    assert auroc.method == (
+        f"patient-clustered bootstrap, logit scale, Student's t with {fewest - 1} degrees of freedom, "
+        "200 replicates, seed 4"
+    )
+
+
+@given(st.integers(0, 300), st.sampled_from(bounds.OF_RANKS), st.floats(0.0, 4.0))
+@settings(deadline=None, max_examples=60)
+def test_an_interval_lies_within_0_and_1_and_holds_its_value(seed: int, statistic: str, effect: float) -> None:
+    generator = np.random.default_rng(seed)
+    labels = np.repeat([1, 0], [int(generator.integers(2, 9)), 30])
+    scores = np.round(effect * labels + generator.normal(size=len(labels)), 1)
+    found = bootstrap(labels, scores, np.arange(len(labels)), statistic=statistic, replicates=60)
+    assert found.value is not None and found.value <= 1
+    if found.low is None or found.high is None:
+        assert found.method.startswith("no interval")
+    else:
+        assert labels.sum() >= bounds.LEAST_PATIENTS
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        assert found.low < found.high
 
 
 def test_a_replicate_is_a_draw_of_as_many_patients_with_replacement() -> None:
@@ -102,8 +135,9 @@ def test_samples_share_their_resampled_patients() -> None:
     ]
     values, drawn = replicate(samples, replicates=150, seed=2)
     for sample, value, row in zip(samples, values, drawn, strict=True):
-        alone = bootstrap(sample.labels, sample.scores, groups, statistic=sample.statistic, replicates=150, seed=2)
-        assert (alone.value, alone.low, alone.high) == (value, *percentiles(row, 0.95))
+        alone = replicate([sample], replicates=150, seed=2)
+        assert alone[0] == value
+        np.testing.assert_array_equal(alone[1][0], row)
     assert bootstraps(samples, replicates=150, seed=2)[1] == bootstrap(labels, other, groups, replicates=150, seed=2)
     difference = bootstrap_difference(labels, scores, other, groups, replicates=150, seed=2)
     assert (difference.low, difference.high) == percentiles(drawn[1] - drawn[0], 0.95)
@@ -176,10 +210,23 @@ def test_n_counts_the_images_that_a_share_is_a_share_of() -> None:
 
 
 def test_undefined_replicates_are_left_out_and_counted() -> None:
-    found = bootstrap([1, 0, 0, 0], [0.9, 0.95, 0.2, 0.1], list("abcd"), replicates=500)
+    found = bootstrap([1, 1, 0, 0], [1, 0, 0, 0], list("abcd"), statistic="sensitivity", replicates=500)
     assert found.low is not None
     left_out = int(found.method.split("; ")[1].split()[0])
-    assert left_out == pytest.approx(500 * (0.75**4 + 0.25**4), abs=60)
+    assert left_out == pytest.approx(500 * 0.5**4, abs=25)
+
+
+@pytest.mark.parametrize("statistic", bounds.OF_RANKS)
+def test_a_handful_of_patients_has_no_interval_however_many_images_they_have(statistic: str) -> None:
+    labels, groups = np.repeat([1, 0], [40, 60]), np.concatenate([np.arange(40) % 4, 100 + np.arange(60)])
+    scores = labels + np.random.default_rng(0).normal(size=100)
+    few = bootstrap(labels, scores, groups, statistic=statistic, replicates=50)
+    assert (few.low, few.high, few.method) == (None, None, "no interval: fewer than 5 patients with the finding")
+    assert few.value == metrics.statistic(statistic, labels, scores)
+    other = bootstrap(1 - labels, scores, groups, statistic=statistic, replicates=50)
+    assert other.method == "no interval: fewer than 5 patients without the finding"
+    groups[0] = 4
+    assert bootstrap(labels, scores, groups, statistic=statistic, replicates=50).low is not None
 
 
 def test_undefined_is_none_with_its_reason() -> None:
@@ -202,9 +249,12 @@ def test_a_perfect_result_in_a_small_cohort_is_not_called_certain() -> None:
     assert perfect.method == "exact binomial on 8 disjoint pairs of patients (the classes are separated)"
     sensitivity = bootstrap(labels, np.round(scores), groups, statistic="sensitivity")
     assert (sensitivity.low, sensitivity.high) == exact_bounds(8, 8)
-    assert bootstrap(labels, scores, groups, statistic="average_precision").low is None
-    tiny = bootstrap([1, 1, 0, 0, 0], [0.9, 0.8, 0.3, 0.2, 0.1], range(5))  # some resamples lack a class
-    assert (tiny.low, tiny.high) == exact_bounds(2, 2)
+    for name in ("average_precision", "partial_auroc"):
+        found = bootstrap(labels, scores, groups, statistic=name)
+        assert (found.value, found.low, found.high) == (1.0, None, None)
+        assert found.method == "no interval: every resample gives the same value"
+    tiny = bootstrap([1] * 5 + [0] * 5, [0.9] * 5 + [0.3] * 5, range(10), replicates=5000)  # some lack a class
+    assert (tiny.low, tiny.high) == exact_bounds(5, 5)
 
 
 def test_wrong_arguments_are_refused() -> None:
@@ -235,16 +285,31 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     assert all(0.91 < share < 0.99 for share in shares.values()), shares
 
 
-def test_the_calibration_error_has_no_interval_because_resampling_inflates_it() -> None:
-    generator = np.random.default_rng(0)
-    probabilities = generator.random(200)
-    labels = (generator.random(200) < probabilities).astype(np.int64)
-    found = bootstrap(labels, probabilities, np.arange(200), statistic="expected_calibration_error")
-    assert found.value == metrics.expected_calibration_error(labels, probabilities)
-    assert (found.low, found.high) == (None, None)
-    kernel = STATISTICS["expected_calibration_error"](labels, probabilities, np.arange(200))
-    drawn = kernel(next(resamples(200, 200, replicates=500, seed=0)))
-    assert drawn.mean() > 1.2 * (found.value or 0)
+def test_the_interval_of_a_calibration_error_holds_the_truth_whether_it_is_0_or_not() -> None:
+    hits: dict[float, list[bool]] = {0.0: [], 0.7: []}
+    percentile = 0
+    for seed in range(120):
+        generator = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(120), 2)
+        odds = 1.5 * (generator.normal(size=120)[groups] + 0.5 * generator.normal(size=240))
+        likely = expit(odds)
+        labels = (norm.cdf(0.9 * generator.normal(size=120)[groups] + 0.44 * generator.normal(size=240)) < likely) * 1
+        for shift, found in hits.items():
+            scores = expit(odds + shift)
+            place = resampling.equal_mass_bins(scores)
+            truth = np.abs(np.bincount(place, scores - likely)).sum() / 240
+            name = "expected_calibration_error"
+            interval = bootstrap(labels, scores, groups, statistic=name, replicates=200, seed=seed)
+            assert interval.value == metrics.expected_calibration_error(labels, scores)
+            assert interval.low is not None and interval.high is not None
+            assert 0 <= interval.low <= interval.value <= interval.high <= 1
+            found.append(interval.low <= truth <= interval.high)
+            if not shift:
+                drawn = replicate([Sample(labels, scores, groups, name)], replicates=200, seed=seed)[1][0]
+                percentile += percentiles(drawn, 0.95)[0] <= truth
+    assert np.mean(hits[0.0]) >= 0.9
+    assert np.mean(hits[0.7]) >= 0.95
+    assert percentile == 0  # why the replicates' own percentiles are not used
 
 
 def test_delong_agrees_with_the_bootstrap_where_every_patient_has_one_image() -> None:
@@ -271,10 +336,29 @@ def test_calibration_intervals_agree_with_the_bootstrap() -> None:
         assert _width(found[name]) == pytest.approx(_width(slow), rel=0.2)
 
 
+def test_nearly_separated_classes_have_a_calibration_line_whose_bounds_are_finite_or_absent() -> None:
+    absent = 0
+    for seed in range(150):
+        generator = np.random.default_rng(seed)
+        labels = np.repeat([0, 1], generator.integers(3, 20, 2))
+        logits = generator.uniform(5, 40) * (2 * labels - 1) + generator.normal(0, 0.1, len(labels))
+        probabilities = expit(logits)
+        probabilities[0] = probabilities[-1]  # but for one image they are separated
+        for found in calibration_intervals(labels, probabilities, np.arange(len(labels))).values():
+            if found.value is None or found.low is None or found.high is None:
+                assert found.method.startswith(("no interval", "undefined"))
+                absent += found.value is not None
+            else:
+                assert np.isfinite([found.low, found.value, found.high]).all()
+                assert found.low < found.value < found.high
+    assert absent
+
+
 def test_a_difference_is_paired_so_that_equal_models_differ_by_nothing() -> None:
     labels, scores, groups = cohort()
     same = bootstrap_difference(labels, scores, 2 * scores, groups, replicates=200)
-    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert (same.value, same.low, same.high) == (0.0, None, None)
+    assert same.method == "no interval: every resample gives the same value"
     assert bootstrap_difference([], [], [], []).method == "undefined: no images"
     assert bootstrap_difference([1, 1], [0.1, 0.2], [0.1, 0.3], ["a", "b"]).method == "undefined: only one class"
     assert bootstrap_difference([0, 1], [0.1, 0.2], [0.3, 0.2], ["a", "a"]).method == "no interval: only one patient"

@@ -12,11 +12,13 @@ from medres.evaluation import metrics
 from medres.evaluation.differences import difference
 from medres.evaluation.group_table import group_table
 from medres.evaluation.resampling import patient_numbers, resamples
-from medres.evaluation.subgroups import age_band, dividing_columns, recorded_subgroups
-from medres.evaluation.summary import summarise
+from medres.evaluation.subgroups import age_band, divided, dividing_columns, recorded_subgroups
+from medres.evaluation.summary import judged, summarise
+from medres.records import Interval
 from tests.test_summary import out_of_fold
 
 QUICK = Evaluation(replicates=100)
+COLUMNS_OF_EFFUSION = ("label_effusion", "prob_effusion", "positive_effusion")
 
 
 def part(table: pd.DataFrame, evaluation: Evaluation = QUICK) -> dict[str, list[dict[str, object]]]:
@@ -56,15 +58,14 @@ def test_the_closed_form_of_a_difference_agrees_with_a_bootstrap_of_patients(nam
 def test_chance_alone_rarely_makes_a_group_differ() -> None:
     called = 0
     for seed in range(100):
-        table = out_of_fold(patients=120, seed=seed)
-        generator = np.random.default_rng(seed)
-        truth = table["label_effusion"].astype(int).to_numpy()
-        groups = generator.integers(0, 4, len(table))  # of nothing that matters
-        found = [
-            difference("auroc", truth, table["prob_effusion"], table["PatientID"], groups == one, comparisons=4)
-            for one in range(4)
-        ]
-        called += any(one.low is not None and (one.low > 0 or one.high < 0) for one in found)
+        table = out_of_fold(patients=120, seed=seed)[["PatientID", "fold", *COLUMNS_OF_EFFUSION]]
+        table["ward"] = np.random.default_rng(seed).integers(0, 4, len(table)).astype(str)  # nothing that matters
+        images, evaluation = judged(table, "effusion"), Evaluation(replicates=100, subgroups=("ward",))
+        content = {"n": len(table), **divided(table, images, evaluation=evaluation, seed=0)}
+        found = group_table(recorded_subgroups(content), content)
+        assert found is not None
+        assert [len(row.differences) for row in found.rows] == [3] * 4
+        called += any(row.differing for row in found.rows)
     assert called <= 10  # 5 expected at most; 11 or more have a chance of 1 %
 
 
@@ -76,7 +77,11 @@ def test_a_group_that_is_really_worse_differs_and_the_others_are_not_blamed() ->
     by_column = {one["column"]: one["groups"] for one in part(table)["subgroups"]}
     worse = {group["value"]: group["difference"]["auroc"] for group in by_column["PatientSex"]}
     assert worse["M"]["high"] < 0 < worse["F"]["low"]
-    assert "simultaneous for" in worse["M"]["method"]
+    compared = sum(bool(group["difference"]) for groups in by_column.values() for group in groups)
+    assert worse["M"]["method"].endswith(f"simultaneous for {3 * compared} differences (Bonferroni)")
+    content = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["labels"]["effusion"]
+    rows = {row.name: row for row in group_table(recorded_subgroups(content), content).divisions()["Sex"]}  # type: ignore[union-attr]
+    assert rows["M"].differing["auroc"] == Interval(**worse["M"])
     for group in by_column["Manufacturer"]:
         if group["difference"]:
             assert group["difference"]["auroc"]["low"] < 0 < group["difference"]["auroc"]["high"]

@@ -9,9 +9,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medres.evaluation import metrics
+from medres.evaluation.bounds import (
+    OF_RANKS,
+    ONE_PATIENT,
+    SAME_VALUE,
+    deviation_interval,
+    exact_interval,
+    fewest_patients,
+    logit_interval,
+    no_bounds,
+    percentile_interval,
+    percentiles,
+    too_few,
+    undefined_replicates,
+)
 from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.evaluation.proportions import exact_bounds
-from medres.evaluation.resampling import STATISTICS, Counts, Kernel, Prepare, patient_numbers, resamples
+from medres.evaluation.resampling import (
+    STATISTICS,
+    Counts,
+    Kernel,
+    Prepare,
+    calibration_deviation,
+    patient_numbers,
+    resamples,
+)
 from medres.records import Interval
 
 Statistic = Callable[[NDArray[np.int64], NDArray[np.float64]], float | None]
@@ -32,10 +53,7 @@ _NO_BASE = {
     "ppv": "undefined: nothing was called positive",
     "npv": "undefined: nothing was called negative",
 }
-ONE_PATIENT = "no interval: only one patient"
-UNDEFINED = "no interval: undefined in every resample"
-SAME_VALUE = "no interval: every resample gives the same value"
-INFLATED = "no interval: resampling inflates this error; judge by the calibration slope and intercept"
+_CALIBRATION_ERROR = "expected_calibration_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +78,12 @@ def bootstrap(
 ) -> Interval:
     """An estimate with its patient-clustered bootstrap interval.
 
-    Percentiles of the replicates; those in which the statistic is undefined are left out and counted in `method`.
-    Where every replicate agrees (a perfect score) resampling shows no uncertainty: shares then get the exact
-    binomial interval of their patients, AUROC that of disjoint pairs of patients, others none. The expected
-    calibration error gets none either: resampling inflates it, so that the interval of a perfectly calibrated
-    model would miss the truth half of the time. `n` counts the images that the statistic rests on: for a
-    sensitivity, the positives.
+    AUROC, partial AUROC and average precision: see `bounds.logit_interval`, and none where a class has fewer than
+    `bounds.LEAST_PATIENTS` patients. All others: percentiles of the replicates. Replicates in which the statistic is
+    undefined are left out and counted in `method`. Where every replicate agrees (a perfect score) resampling shows no
+    uncertainty: shares then get the exact binomial interval of their patients, AUROC that of disjoint pairs of
+    patients, others none. The expected calibration error: see `bounds.deviation_interval`. `n` counts the images that
+    the statistic rests on: for a sensitivity, the positives.
 
     Args:
         labels, scores, groups, statistic: see `Sample`.
@@ -84,7 +102,7 @@ def bootstraps(
     samples: Sequence[Sample], *, replicates: int = 2000, confidence: float = 0.95, seed: int = 0
 ) -> list[Interval]:
     """The interval of each sample, all from the same resampled patients: see `bootstrap`."""
-    parts = _parts(samples)
+    parts = _parts(samples, deviations=True)
     unsettled = [place for place, part in enumerate(parts) if part.settled is None]
     drawn = dict(zip(unsettled, _draw([parts[place] for place in unsettled], replicates, seed), strict=True))
     return [part.settled or _interval(part, drawn[place], confidence, seed) for place, part in enumerate(parts)]
@@ -129,17 +147,16 @@ def bootstrap_difference(
     """
     samples = [Sample(labels, scores, groups, statistic) for scores in (first, second)]
     values, drawn = replicate(samples, replicates=replicates, seed=seed)
-    n = len(np.asarray(labels))
-    n_patients = len(np.unique(patient_numbers(groups)))
+    patient = patient_numbers(groups)
+    n, n_patients = len(patient), len(np.unique(patient))
     value, changes = float(values[1] - values[0]), drawn[1] - drawn[0]
     if np.isnan(value):
         return Interval(None, None, None, _NO_BASE.get(statistic, ONE_CLASS) if n else NO_IMAGES, n, n_patients)
-    if n_patients < 2:
-        return Interval(value, None, None, ONE_PATIENT, n, n_patients)
-    defined = changes[~np.isnan(changes)]
-    if not len(defined):
-        return Interval(value, None, None, UNDEFINED, n, n_patients)
-    low, high = percentiles(defined, confidence)
+    few = too_few(checked(labels, first)[0], patient) if statistic in OF_RANKS else ""
+    reason = few or no_bounds(changes, n_patients)
+    if reason:
+        return Interval(value, None, None, reason, n, n_patients)
+    low, high = percentiles(changes, confidence)
     method = f"paired patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
     return Interval(value, low, high, method + undefined_replicates(changes), n, n_patients)
 
@@ -159,7 +176,8 @@ class _Part:
     of: int  # patients of all samples
 
 
-def _parts(samples: Sequence[Sample]) -> list[_Part]:
+def _parts(samples: Sequence[Sample], *, deviations: bool = False) -> list[_Part]:
+    """Samples made ready; with `deviations`, a calibration error's kernel gives how far its gaps move."""
     if not samples:
         return []
     groups = {id(sample.groups): sample.groups for sample in samples}  # most often the same object: sorted once
@@ -169,10 +187,13 @@ def _parts(samples: Sequence[Sample]) -> list[_Part]:
     }
     everyone = np.unique(np.concatenate([names for names, _ in known.values()]))
     columns = {key: np.searchsorted(everyone, names) for key, (names, _) in known.items()}
-    return [_part(sample, known[id(sample.groups)][1], columns[id(sample.groups)], len(everyone)) for sample in samples]
+    return [
+        _part(sample, known[id(sample.groups)][1], columns[id(sample.groups)], len(everyone), deviations)
+        for sample in samples
+    ]
 
 
-def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], of: int) -> _Part:
+def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], of: int, deviations: bool) -> _Part:
     statistic = sample.statistic
     truth, values = checked(sample.labels, sample.scores)
     if patient.shape != truth.shape:
@@ -188,13 +209,15 @@ def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], 
     else:
         value = metrics.statistic(statistic, truth, values) if isinstance(statistic, str) else statistic(truth, values)
         prepare = STATISTICS[statistic] if isinstance(statistic, str) else _slow(statistic)
+        if deviations and name == _CALIBRATION_ERROR:
+            prepare = calibration_deviation
         kernel = prepare(truth, values, patient)
         if value is None:
             settled = Interval(None, None, None, _NO_BASE.get(name, ONE_CLASS), n, n_patients)
         elif n_patients < 2:
             settled = Interval(value, None, None, ONE_PATIENT, n, n_patients)
-        elif name == "expected_calibration_error":
-            settled = Interval(value, None, None, INFLATED, n, n_patients)
+        elif name in OF_RANKS and (few := too_few(truth, patient)):
+            settled = Interval(value, None, None, few, n, n_patients)
     return _Part(name, truth, patient, base, value, settled, kernel, columns, of)
 
 
@@ -216,44 +239,23 @@ def _draw(parts: Sequence[_Part], replicates: int, seed: int) -> NDArray[np.floa
 
 
 def _interval(part: _Part, drawn: NDArray[np.float64], confidence: float, seed: int) -> Interval:
+    """A share or an AUROC that is 0 or 1 in every resample has an exact interval; all else one from the resamples."""
     assert part.value is not None
-    defined = drawn[~np.isnan(drawn)]
-    if len(defined) and (defined == part.value).all():
-        return _unanimous(part.name, part.value, part.truth, part.patient, part.base, confidence)
     n, n_patients = int(part.base.sum()), len(np.unique(part.patient[part.base]))
-    return percentile_interval(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
-
-
-def percentile_interval(
-    value: float, drawn: NDArray[np.float64], *, n: int, n_patients: int, confidence: float, seed: int
-) -> Interval:
-    """The interval of a defined value from its resampled values (replicates,), NaN where undefined.
-
-    No bounds where every resample gives the value itself: that is no certainty.
-    """
-    if n_patients < 2:
-        return Interval(value, None, None, ONE_PATIENT, n, n_patients)
-    defined = drawn[~np.isnan(drawn)]
-    if not len(defined):
-        return Interval(value, None, None, UNDEFINED, n, n_patients)
-    if (defined == value).all():
-        return Interval(value, None, None, SAME_VALUE, n, n_patients)
-    low, high = percentiles(defined, confidence)
-    method = f"patient-clustered bootstrap, percentile, {len(drawn)} replicates, seed {seed}"
-    return Interval(value, low, high, method + undefined_replicates(drawn), n, n_patients)
-
-
-def percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """The bounds that leave (1 − confidence) / 2 of the values on either side."""
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def undefined_replicates(drawn: NDArray[np.float64]) -> str:
-    """What `method` says of replicates without a value, "" where there are none."""
-    lost = int(np.isnan(drawn).sum())
-    return f"; {lost} undefined and left out" if lost else ""
+    fewest = fewest_patients(part.truth, part.patient)
+    same = part.value in (0.0, 1.0) and no_bounds(drawn, n_patients) == SAME_VALUE
+    if same and part.name == "auroc":
+        trials, of = min(fewest, n_patients // 2), "disjoint pairs of patients (the classes are separated)"
+        return exact_interval(part.value, trials, of, n=n, n_patients=n_patients, confidence=confidence)
+    if same and part.name in _BASES:
+        of = "patients (every resample gives the same value)"
+        return exact_interval(part.value, n_patients, of, n=n, n_patients=n_patients, confidence=confidence)
+    if part.name in OF_RANKS:
+        return logit_interval(
+            part.value, drawn, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed
+        )
+    form = deviation_interval if part.name == _CALIBRATION_ERROR else percentile_interval
+    return form(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
 
 
 def _slow(function: Statistic) -> Prepare:
@@ -268,26 +270,3 @@ def _slow(function: Statistic) -> Prepare:
         return lambda counts: np.array([one(row) for row in counts], dtype=np.float64)
 
     return prepare
-
-
-def _unanimous(
-    name: str,
-    value: float,
-    labels: NDArray[np.int64],
-    patient: NDArray[np.intp],
-    base: NDArray[np.bool_],
-    confidence: float,
-) -> Interval:
-    """The interval of a share or an AUROC that is exactly 0 or 1 in every resample."""
-    n, n_patients = int(base.sum()), len(np.unique(patient[base]))
-    if value not in (0.0, 1.0) or name not in ("auroc", *_BASES):
-        return Interval(value, None, None, SAME_VALUE, n, n_patients)
-    if name == "auroc":
-        positives, negatives = (len(np.unique(patient[labels == one])) for one in (1, 0))
-        trials = max(1, min(positives, negatives, n_patients // 2))
-        method = f"exact binomial on {trials} disjoint pairs of patients (the classes are separated)"
-    else:
-        trials = n_patients
-        method = f"exact binomial on {trials} patients (every resample gives the same value)"
-    low, high = exact_bounds(round(value) * trials, trials, confidence=confidence)
-    return Interval(value, low, high, method, n, n_patients)

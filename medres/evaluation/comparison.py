@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from medres.evaluation.intervals import ONE_CLASS, ONE_PATIENT, percentiles, undefined_replicates
-from medres.evaluation.metrics import checked
+from medres.evaluation.bounds import (
+    OF_RANKS,
+    ROUNDING,
+    SAME_VALUE,
+    no_bounds,
+    percentiles,
+    too_few,
+    undefined_replicates,
+)
+from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked
 from medres.evaluation.resampling import STATISTICS, patient_numbers, resamples
 from medres.records import Interval
 
@@ -83,25 +91,33 @@ class Drawn:
     replicates: NDArray[np.float64]  # the same of resampled patients; NaN where undefined
     n: int  # images
     n_patients: int
+    few: str = ""  # why a difference of so few patients has no interval
 
     @property
-    def defined(self) -> bool:
-        """Whether there is a difference to be judged."""
-        return self.value is not None and self.n_patients > 1
+    def unjudged(self) -> str:
+        """Why there is no interval and no test; "" where there are."""
+        if self.value is None:
+            return ONE_CLASS if self.n else NO_IMAGES
+        return self.few or no_bounds(self.replicates, self.n_patients)
+
+    @property
+    def tie(self) -> bool:
+        """Whether both sides are alike in every resample, as two perfect ones are: nothing speaks for either."""
+        return self.value is not None and abs(self.value) <= ROUNDING and self.unjudged == SAME_VALUE
 
     @property
     def p(self) -> float | None:
         """Two-sided p of no difference: how many replicates lie on the other side of 0 (Davison and Hinkley 1997)."""
-        if not self.defined:
+        if self.unjudged:
             return None
         drawn = self.replicates[~np.isnan(self.replicates)]
         return float(min(1.0, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (1 + len(drawn))))
 
     def interval(self, confidence: float, note: str = "") -> Interval:
         """The difference with its percentile interval."""
-        if self.value is None or not self.defined:
-            return Interval(self.value, None, None, ONE_PATIENT if self.n else ONE_CLASS, self.n, self.n_patients)
-        low, high = percentiles(self.replicates[~np.isnan(self.replicates)], confidence)
+        if self.unjudged:
+            return Interval(self.value, None, None, self.unjudged, self.n, self.n_patients)
+        low, high = percentiles(self.replicates, confidence)
         method = f"paired patient-clustered bootstrap, percentile, {len(self.replicates)} replicates{note}"
         return Interval(self.value, low, high, method + undefined_replicates(self.replicates), self.n, self.n_patients)
 
@@ -167,7 +183,8 @@ def draw(
         for counts in resamples(n_patients, n, replicates=replicates, seed=seed)
     ]
     difference = float(np.mean(plain[split:]) - np.mean(plain[:split]))
-    return Drawn(*names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients)
+    few = too_few(truth, patient) if metric in OF_RANKS else ""
+    return Drawn(*names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients, few)
 
 
 def seed_spread(values: Sequence[Sequence[float | None]], *, usual: float = DEFAULT_SPREAD) -> SeedSpread:
@@ -196,7 +213,8 @@ def judge(drawn: Sequence[Drawn], spreads: Mapping[str, SeedSpread], *, confiden
 
     Holm's procedure keeps the chance of any false verdict below 1 − confidence: the smallest p is judged by the
     interval at 1 − (1 − confidence) ÷ m, the next at ÷ (m − 1), and so on; the first interval that holds 0 ends it, and
-    its level is that of all that follow. So the interval that is shown is the one that decided.
+    its level is that of all that follow. So the interval that is shown is the one that decided. What has no interval is
+    not tested and not counted: it is `undefined`, or a tie where both sides are alike in every resample.
 
     Args:
         drawn: all differences that are judged together.
@@ -222,10 +240,12 @@ def judge(drawn: Sequence[Drawn], spreads: Mapping[str, SeedSpread], *, confiden
         real = excludes and abs(item.value) > bar
         verdict: Verdict = ("better" if item.value > 0 else "worse") if real else "tie"
         found[place] = Judged(item, interval, level, item.p, adjusted, bar, excludes, verdict)
-    return [
-        found.get(place) or Judged(item, item.interval(confidence), confidence, None, None, None, False, "undefined")
-        for place, item in enumerate(drawn)
-    ]
+    return [found.get(place) or _untested(item, confidence) for place, item in enumerate(drawn)]
+
+
+def _untested(item: Drawn, confidence: float) -> Judged:
+    verdict: Verdict = "tie" if item.tie else "undefined"
+    return Judged(item, item.interval(confidence), confidence, None, None, None, False, verdict)
 
 
 def _note(level: float, comparisons: int) -> str:

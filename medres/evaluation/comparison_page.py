@@ -85,11 +85,12 @@ def _sentence(item: Mapping[str, Any], cost: Mapping[str, Any], *, name_label: b
     price = f" It {_price(cost)}."
     if item["verdict"] == "undefined":
         return f"{label}{one} and {other} cannot be compared here: {difference['method']}.{price}"
-    figures = f"AUROC {signed(difference['value'])} ({_bounds(difference)})"
+    bounds = f" ({_bounds(difference)})" if difference["low"] is not None else ""
+    figures = f"AUROC {signed(difference['value'])}{bounds}"
     if item["verdict"] != "tie":
         bar = f"more than another seed changes ({item['seed_bar']:.3f})"
         return f"{label}{one} is {item['verdict']} than {other} here: {figures}, {bar}.{price}"
-    why = "a tie"
+    why = "a tie" if bounds else "a tie in every resample"
     if item["excludes_zero"]:
         why = f"a tie, because another seed alone can change it by {item['seed_bar']:.3f}"
     return f"{label}{one} is not better than {other} here: {figures}: {why}.{price}"

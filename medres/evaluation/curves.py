@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medres.evaluation.bootstrapping import ONE_PATIENT
+from medres.evaluation.bounds import ONE_PATIENT
 from medres.evaluation.metrics import checked
 from medres.evaluation.resampling import Counts, patient_numbers, resamples, tied_counts
 

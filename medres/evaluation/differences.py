@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata, t
 
-from medres.evaluation.intervals import NO_IMAGES, ONE_CLASS
-from medres.evaluation.metrics import checked, statistic
+from medres.evaluation.bounds import LEAST_PATIENTS
+from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked, statistic
 from medres.evaluation.resampling import patient_numbers
 from medres.records import Interval
 
@@ -54,8 +54,9 @@ def difference(
     if {first, second} & {0.0, 1.0}:
         return Interval(value, None, None, "no interval: one side is all right or all wrong", n, n_patients)
     fewest = min(len(np.unique(patient[side & (truth == one)])) for side in sides for one in _classes(name))
-    if fewest < 2:
-        return Interval(value, None, None, "no interval: only one patient of a class on one side", n, n_patients)
+    if fewest < LEAST_PATIENTS:
+        few = f"no interval: fewer than {LEAST_PATIENTS} patients of a class on one side"
+        return Interval(value, None, None, few, n, n_patients)
     parts = np.zeros(n_patients)
     for side, sign, at in zip(sides, (1, -1), (first, second), strict=True):
         parts += sign * np.bincount(
@@ -65,7 +66,7 @@ def difference(
     reach = float(t.isf((1 - confidence) / 2 / comparisons, fewest - 1)) * error
     method = f"patient-clustered variance, Student's t with {fewest - 1} degrees of freedom"
     if comparisons > 1:
-        method += f", simultaneous for {comparisons} groups (Bonferroni)"
+        method += f", simultaneous for {comparisons} differences (Bonferroni)"
     return Interval(value, max(-1.0, value - reach), min(1.0, value + reach), method, n, n_patients)
 
 

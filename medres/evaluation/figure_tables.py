@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.evaluation.curves import Band, decision_curve, precision_recall_band, roc_band
-from medres.evaluation.intervals import wilson
+from medres.evaluation.intervals import Sample, bootstraps
 from medres.evaluation.metrics import calibration_curve, precision_recall_curve, roc_curve
+from medres.evaluation.resampling import equal_mass_bins
 from medres.evaluation.summary import Judged
 
 _MOST_PLACES = 150  # along the x axis of a drawn curve
@@ -77,18 +78,25 @@ def _framed(name: str, value: str, x: NDArray[np.float64], y: NDArray[np.float64
     return pd.DataFrame({name: x, value: y, "low": band.low, "high": band.high})
 
 
-def calibration_table(images: Judged, confidence: float) -> pd.DataFrame | None:
-    """`predicted, observed, low, high, images, positives` of bins of equal mass; None without images."""
+def calibration_table(images: Judged, evaluation: Evaluation, seed: int) -> pd.DataFrame | None:
+    """`predicted, observed, low, high, images, positives` of bins of equal mass; None without images.
+
+    The bins stay as they are while patients are resampled: an observed share is a PPV of the images in its bin. No
+    bounds where one patient alone fills a bin.
+    """
     curve = calibration_curve(images.truth, images.probabilities)
     if curve is None:
         return None
-    found = [wilson(int(hits), int(n), confidence=confidence) for hits, n in zip(curve.positives, curve.n, strict=True)]
+    place = equal_mass_bins(images.probabilities)
+    within = [(place == one).astype(np.int64) for one in range(len(curve.n))]
+    samples = [Sample(images.truth, one, images.patients, "ppv") for one in within]
+    found = bootstraps(samples, **_drawn(evaluation, seed))
     return pd.DataFrame(
         {
             "predicted": curve.predicted,
             "observed": curve.observed,
-            "low": [one.low for one in found],
-            "high": [one.high for one in found],
+            "low": [np.nan if one.low is None else one.low for one in found],
+            "high": [np.nan if one.high is None else one.high for one in found],
             "images": curve.n,
             "positives": curve.positives,
         }

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from medres.cohort.tasks import Task, true_answers
 from medres.config import Evaluation
-from medres.evaluation.intervals import NO_IMAGES, Sample, percentile_interval, replicate
+from medres.evaluation.bounds import fewest_patients, logit_interval, percentile_interval, too_few
+from medres.evaluation.intervals import NO_IMAGES, Sample, replicate
 from medres.evaluation.resampling import divide, patient_numbers, resamples
 from medres.records import Interval
 
@@ -56,6 +57,7 @@ def mean_absolute_error(confusions: Confusions) -> NDArray[np.float64]:
     return divide((distance * confusions).sum(axis=(1, 2)), confusions.sum(axis=(1, 2)))
 
 
+_NO_IMAGE_OF_A_VALUE = "undefined: a value has no image"
 _OF_ORDINAL = {
     "quadratic_weighted_kappa": quadratic_weighted_kappa,
     "accuracy": accuracy,
@@ -143,7 +145,10 @@ def _of_confusions(
 def _macro_auroc(
     table: pd.DataFrame, task: Task, patients: NDArray[np.intp], evaluation: Evaluation, seed: int
 ) -> Interval:
-    """The mean AUROC of the task's labels: each class against the rest, or each "at least this grade"."""
+    """The mean AUROC of the task's labels: each class against the rest, or each "at least this grade".
+
+    As sure as the label of the fewest patients lets it be.
+    """
     if not len(table):
         return Interval(None, None, None, NO_IMAGES, 0, 0)
     samples = [
@@ -151,7 +156,22 @@ def _macro_auroc(
         for label in task.labels
     ]
     values, drawn = replicate(samples, replicates=evaluation.replicates, seed=seed)
-    return _interval(float(values.mean()), drawn.mean(axis=0), (len(table), int(patients.max()) + 1), evaluation, seed)
+    value, n, n_patients = float(values.mean()), len(table), int(patients.max()) + 1
+    if np.isnan(value):
+        return Interval(None, None, None, _NO_IMAGE_OF_A_VALUE, n, n_patients)
+    truths = [np.asarray(sample.labels, dtype=np.int64) for sample in samples]
+    few = next(filter(None, (too_few(truth, patients) for truth in truths)), "")
+    if few:
+        return Interval(value, None, None, few, n, n_patients)
+    return logit_interval(
+        value,
+        drawn.mean(axis=0),
+        fewest=min(fewest_patients(truth, patients) for truth in truths),
+        n=n,
+        n_patients=n_patients,
+        confidence=evaluation.confidence,
+        seed=seed,
+    )
 
 
 def _interval(
@@ -159,7 +179,7 @@ def _interval(
 ) -> Interval:
     n, n_patients = counts
     if np.isnan(value):
-        return Interval(None, None, None, "undefined: a value has no image", n, n_patients)
+        return Interval(None, None, None, _NO_IMAGE_OF_A_VALUE, n, n_patients)
     return percentile_interval(value, drawn, n=n, n_patients=n_patients, confidence=evaluation.confidence, seed=seed)
 
 

@@ -26,10 +26,13 @@ class GroupRow:
     differences: Mapping[str, Interval]  # from all other images; {} for an intersection
 
     @property
-    def differs(self) -> bool:
-        """Whether an interval of a difference, which holds for all groups at once, excludes 0."""
-        bounds = [(one.low, one.high) for one in self.differences.values()]
-        return any(low is not None and high is not None and (low > 0 or high < 0) for low, high in bounds)
+    def differing(self) -> dict[str, Interval]:
+        """The differences, by metric, whose interval excludes 0; it holds for all groups and metrics at once."""
+        return {
+            name: one
+            for name, one in self.differences.items()
+            if one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ models on the same images.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,14 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from medres.evaluation.bootstrapping import (
-    INFLATED,
-    ONE_PATIENT,
-    SAME_VALUE,
     Sample,
     Statistic,
     bootstrap,
     bootstrap_difference,
     bootstraps,
-    percentile_interval,
-    percentiles,
     replicate,
-    undefined_replicates,
 )
+from medres.evaluation.bounds import ONE_PATIENT, SAME_VALUE, percentiles
 from medres.evaluation.delong import delong, delong_difference
 from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked, fit_calibration_line
 from medres.evaluation.proportions import exact_bounds, wilson
@@ -34,7 +30,6 @@ from medres.evaluation.resampling import patient_numbers
 from medres.records import Interval
 
 __all__ = [
-    "INFLATED",
     "NO_IMAGES",
     "ONE_CLASS",
     "ONE_PATIENT",
@@ -48,18 +43,24 @@ __all__ = [
     "delong",
     "delong_difference",
     "exact_bounds",
-    "percentile_interval",
     "percentiles",
     "replicate",
-    "undefined_replicates",
     "wilson",
 ]
+
+
+NO_VARIANCE = (
+    "no interval: scores nearly separate the classes, or are nearly equal, so that the variance is lost in rounding"
+)
+_SINGULAR = 1e12  # condition number from which an inverse is right to less than four digits
 
 
 def calibration_intervals(
     labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike, *, confidence: float = 0.95
 ) -> dict[str, Interval]:
     """`calibration_slope` and `calibration_intercept` with patient-clustered sandwich intervals.
+
+    No bounds where the variance is lost in rounding, as where the classes are all but separated.
 
     Source: Liang and Zeger 1986, with the factor P / (P − 1) for P patients.
     """
@@ -72,19 +73,21 @@ def calibration_intervals(
         one_class = len(np.unique(truth)) < 2
         reason = ONE_CLASS if one_class else "undefined: scores separate the classes perfectly, or are all equal"
         return dict.fromkeys(names, Interval(None, None, None, NO_IMAGES if not n else reason, n, n_patients))
+    values_of = dict(zip(names, (line.intercept, line.slope), strict=True))
+    unbounded = {name: Interval(value, None, None, ONE_PATIENT, n, n_patients) for name, value in values_of.items()}
     if n_patients < 2:
-        return {
-            name: Interval(value, None, None, ONE_PATIENT, n, n_patients)
-            for name, value in zip(names, (line.intercept, line.slope), strict=True)
-        }
+        return unbounded
     parts = np.stack([line.residuals, line.residuals * line.logits], axis=1)
     scores = np.zeros((n_patients, 2))
     np.add.at(scores, patient, parts)
-    bread: Any = np.linalg.inv(line.information)
-    covariance = bread @ (scores.T @ scores) @ bread * (n_patients / (n_patients - 1))
-    reach = float(norm.isf((1 - confidence) / 2)) * np.sqrt(np.diag(covariance))
+    settled = np.isfinite(line.information).all() and np.linalg.cond(line.information) < _SINGULAR
+    bread: Any = np.linalg.inv(line.information) if settled else np.full((2, 2), np.nan)
+    variances = np.diag(bread @ (scores.T @ scores) @ bread) * (n_patients / (n_patients - 1))
+    if not (np.isfinite(variances) & (variances > 0)).all():
+        return {name: replace(one, method=NO_VARIANCE) for name, one in unbounded.items()}
+    reach = float(norm.isf((1 - confidence) / 2)) * np.sqrt(variances)
     method = "patient-clustered sandwich, normal approximation"
     return {
         name: Interval(value, float(value - half), float(value + half), method, n, n_patients)
-        for name, value, half in zip(names, (line.intercept, line.slope), reach, strict=True)
+        for (name, value), half in zip(values_of.items(), reach, strict=True)
     }

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medres.config import Evaluation
-from medres.evaluation.intervals import NO_IMAGES, Sample, bootstraps, percentile_interval, replicate
+from medres.evaluation.bounds import percentile_interval
+from medres.evaluation.intervals import NO_IMAGES, Sample, bootstraps, replicate
 from medres.evaluation.metrics import npv_at, ppv_at
 from medres.evaluation.resampling import divide, patient_numbers
 from medres.model.calibration import Rule

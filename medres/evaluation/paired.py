@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.config import Evaluation
-from medres.evaluation.intervals import ONE_PATIENT, bootstrap, exact_bounds, percentiles, undefined_replicates
+from medres.evaluation.bounds import LEAST_PATIENTS, exact_interval, logit_interval, no_bounds, percentile_interval
+from medres.evaluation.intervals import bootstrap
 from medres.evaluation.resampling import Kernel, resamples
 from medres.evaluation.summary import Judged
 from medres.records import Interval
 
 NO_PAIRS = "undefined: no positive and negative image to compare"
+FEW_PAIRS = f"no interval: fewer than {LEAST_PATIENTS} disjoint pairs of patients to compare"
 _AT_CHANCE = "undefined: the score itself is not surely better than chance"
 
 Values = NDArray[np.float64]
@@ -63,22 +65,13 @@ class PairedFigures:
         return bootstrap(images.truth, scores, images.patients, statistic="auroc", seed=self.seed, **settings)  # type: ignore[arg-type]  # the values are of two types
 
     def one(self, name: str, how: str) -> Interval:
-        """One statistic."""
-        value, drawn = self.draws[name]
-        found = self._interval(value, drawn, how)
-        pairs = self.pairs[name]
-        if value not in (0.0, 1.0) or found.low is not None or not pairs:
-            return found
-        low, high = exact_bounds(round(value) * pairs, pairs, confidence=self.evaluation.confidence)
-        method = f"exact binomial on {pairs} disjoint pairs of patients (separated in every resample){how}"
-        return Interval(value, low, high, method, self.n, self.n_patients)
+        """One AUROC."""
+        return self._auroc(*self.draws[name], self.pairs[name], how)
 
     def mean(self, how: str) -> Interval:
-        """The mean of all statistics."""
+        """The mean of all AUROCs; the one of fewest pairs says how sure it is."""
         value, drawn = np.mean([one[0] for one in self.draws.values()]), [one[1] for one in self.draws.values()]
-        if value == 1.0:  # so are all of them: the least sure one says how sure the mean is
-            return self.one(min(self.pairs, key=self.pairs.__getitem__), how)
-        return self._interval(float(value), np.mean(drawn, axis=0), how)
+        return self._auroc(float(value), np.mean(drawn, axis=0), min(self.pairs.values()), how)
 
     def kept(self, name: str, whole: Interval, altered: Interval) -> Interval:
         """The share of what the whole AUROC is above one half that an altered one still is."""
@@ -110,15 +103,23 @@ class PairedFigures:
     def _interval(self, value: float, drawn: Values, how: str) -> Interval:
         if np.isnan(value):
             return Interval(None, None, None, NO_PAIRS, self.n, self.n_patients)
-        defined = drawn[~np.isnan(drawn)]
-        if self.n_patients < 2:
-            return Interval(value, None, None, ONE_PATIENT, self.n, self.n_patients)
-        if not len(defined) or np.ptp(defined) == 0:
-            same = "no interval: every resample gives the same value"
-            return Interval(value, None, None, same, self.n, self.n_patients)
-        low, high = percentiles(defined, self.evaluation.confidence)
-        method = f"patient-clustered bootstrap, percentile, {len(drawn)} replicates, seed {self.seed}{how}"
-        return Interval(value, low, high, method + undefined_replicates(drawn), self.n, self.n_patients)
+        return percentile_interval(value, drawn, **self._settings, how=how)
+
+    def _auroc(self, value: float, drawn: Values, pairs: int, how: str) -> Interval:
+        if np.isnan(value):
+            return Interval(None, None, None, NO_PAIRS, self.n, self.n_patients)
+        if pairs < LEAST_PATIENTS:
+            return Interval(value, None, None, FEW_PAIRS, self.n, self.n_patients)
+        if value in (0.0, 1.0) and no_bounds(drawn, self.n_patients):
+            of = f"disjoint pairs of patients (separated in every resample){how}"
+            confidence = self.evaluation.confidence
+            return exact_interval(value, pairs, of, n=self.n, n_patients=self.n_patients, confidence=confidence)
+        return logit_interval(value, drawn, fewest=pairs, **self._settings, how=how)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        counts = {"n": self.n, "n_patients": self.n_patients}
+        return {**counts, "confidence": self.evaluation.confidence, "seed": self.seed}
 
 
 def disjoint_pairs(positive: NDArray[Any], patient: NDArray[np.intp], strata: NDArray[Any]) -> int:

@@ -112,10 +112,10 @@ def label_pictures(
             table, point=point("sensitivity", "ppv"), prevalence=float(images.truth.mean()), name=f"{name}-precision"
         )
         found.append(_picture(f"Precision and recall, pooled; {band}", svg, "precision-recall", table, slug))
-    table = figure_tables.calibration_table(images, evaluation.confidence)
+    table = figure_tables.calibration_table(images, evaluation, seed)
     if table is not None:
         svg = figures.calibration_figure(table, name=f"{name}-calibration")
-        words = f"Calibration: bins of equal mass, {level} Wilson intervals (images taken as independent)"
+        words = f"Calibration: bins of equal mass; bars: {level} interval of each share, patients resampled"
         found.append(_picture(words, svg, "calibration", table, slug))
     table = figure_tables.score_table(images)
     frozen = (

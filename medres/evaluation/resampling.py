@@ -23,6 +23,7 @@ Prepare = Callable[[NDArray[np.int64], NDArray[np.float64], NDArray[np.intp]], K
 
 BINS = 10
 MOST_FALSE_POSITIVES = 0.1  # the false positive rate up to which the partial AUROC looks
+_DIGITS = 12  # of a partial AUROC: sums of shares in another order differ by less, and perfection is exactly 1
 _CELLS = 400_000  # of the largest temporary matrix: 3 MB, which a processor's cache holds
 
 
@@ -117,7 +118,8 @@ def _partial_auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patie
         inside = np.clip(most - (ends - steps), 0, steps)  # how much of each segment lies left of the limit
         slopes = np.divide(rises, steps, out=np.zeros_like(rises), where=steps > 0)
         area: NDArray[np.float64] = (inside * (tops - rises + slopes * inside / 2)).sum(axis=1)
-        return (1 + (area - by_chance) / (most - by_chance)) / 2
+        scaled = (1 + (area - by_chance) / (most - by_chance)) / 2
+        return np.round(scaled, _DIGITS)
 
     return values
 
@@ -189,24 +191,37 @@ def equal_mass_bins(probabilities: NDArray[np.float64], bins: int = BINS) -> NDA
     return np.unique(np.searchsorted(edges, probabilities, side="right"), return_inverse=True)[1]
 
 
-def _expected_calibration_error(
+def _calibration_gaps(
     labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]
-) -> Kernel:
-    """Gaps between mean probability and share of positives per bin; the bins are those of the whole cohort."""
+) -> Callable[[Counts], NDArray[np.float64]]:
+    """Mean probability less share of positives per bin, times the bin's share of images: (replicates, bins).
+
+    The bins are those of the whole cohort.
+    """
     patients, place = int(patient.max()) + 1, equal_mass_bins(scores)
-    gaps = [
-        np.bincount(patient[place == one], weights=(scores - labels)[place == one], minlength=patients)
-        for one in range(int(place.max()) + 1)
-    ]
+    gaps = np.zeros((patients, int(place.max()) + 1))
+    np.add.at(gaps, (patient, place), scores - labels)
     images = np.bincount(patient, minlength=patients)
 
     def values(counts: Counts) -> NDArray[np.float64]:
-        gap = np.zeros(len(counts))
-        for one in gaps:
-            gap += np.abs((counts * one).sum(axis=1))
-        return divide(gap, (counts * images).sum(axis=1).astype(np.float64))
+        total = (counts * images).sum(axis=1, keepdims=True).astype(np.float64)
+        return divide(counts @ gaps, np.broadcast_to(total, (len(counts), gaps.shape[1])))
 
     return values
+
+
+def _expected_calibration_error(
+    labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]
+) -> Kernel:
+    gaps = _calibration_gaps(labels, scores, patient)
+    return lambda counts: np.abs(gaps(counts)).sum(axis=1)
+
+
+def calibration_deviation(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
+    """How far the gaps behind the expected calibration error move from those of the whole cohort, added up."""
+    gaps = _calibration_gaps(labels, scores, patient)
+    found = gaps(np.ones((1, int(patient.max()) + 1), dtype=np.int64))
+    return lambda counts: np.abs(gaps(counts) - found).sum(axis=1)
 
 
 STATISTICS: Mapping[str, Prepare] = {

@@ -126,15 +126,16 @@ def divided(table: pd.DataFrame, images: Judged, *, evaluation: Evaluation, seed
         None, "difference": {METRIC: interval}}]}], "intersections": [{"columns", "titles", "groups": [the
         same, with "values" for "value" and no "difference"], "suppressed_groups", "suppressed_images"}]}`.
         Groups stand by size, age bands by age. Two columns of which one tells the other have no
-        intersections. A difference is that from all other images; its intervals hold for all groups of the
-        label at once, so that chance alone rarely lets one of them exclude 0.
+        intersections. A difference is that from all other images; its intervals hold for all groups and METRICS
+        of the label at once, so that chance alone rarely lets one of them exclude 0.
 
     Raises:
         ManifestError: see `dividing_columns`.
     """
     titles = dividing_columns(table, evaluation.subgroups)
     columns = {name: with_others(grouped(table, name)[images.rows]) for name in titles}
-    compared = sum(1 for groups in columns.values() for one in _parts(groups) if _comparable(images, one[1]))
+    comparable = sum(1 for groups in columns.values() for one in _parts(groups) if _comparable(images, one[1]))
+    compared = comparable * len(METRICS)
     shown = [
         {
             "column": name,
@@ -190,7 +191,7 @@ def _comparable(images: Judged, mask: NDArray[np.bool_]) -> bool:
 def _subgroup(
     images: Judged, value: str, mask: NDArray[np.bool_], evaluation: Evaluation, seed: int, compared: int
 ) -> Subgroup:
-    """One group; with `compared` above 0 also how it differs from the rest."""
+    """One group; with `compared` above 0, the number of all differences, also how it differs from the rest."""
     part = images.part(mask)
     n_patients = len(np.unique(part.patients))
     n, n_positive = len(part.truth), int(part.truth.sum())

@@ -120,6 +120,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
             drawn += pairs if len(groups) > 1 else []
     deciding = [item for item in drawn if item.metric == PRIMARY]
     found = judge(deciding, spreads, confidence=evaluation.confidence)
+    tested = sum(item.p is not None for item in found)
     others = [_undecided(item, evaluation) for item in drawn if item.metric != PRIMARY]
     return {
         "reference": reference,
@@ -129,8 +130,8 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
         "patients": int(first.table["PatientID"].nunique()),
         "folds": int(first.table["fold"].nunique()),
         "confidence": evaluation.confidence,
-        "verdicts": len(deciding),
-        "correction": "Holm 1979" if len(deciding) > 1 else None,
+        "tested": tested,
+        "correction": "Holm 1979" if tested > 1 else None,
         "usual_spread": list(USUAL_SPREAD),
         "seed_spread": {label: asdict(found) for label, found in spreads.items()},
         "values": alone,
