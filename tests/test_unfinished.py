@@ -17,6 +17,7 @@ import torch
 from safetensors.numpy import load_file
 
 from medres.errors import OutputExists, UsageError
+from medres.tables import read_json
 from medres.training.checkpoints import Checkpoints
 from medres.training.steps import AccumulatedStep
 from medres.unfinished import IDENTITY, LOCK, resumable_folder, unfinished_folder
@@ -115,21 +116,47 @@ def test_weights_that_are_no_longer_numbers_end_the_run_and_the_last_sound_epoch
     assert medres(*slower, "--force").returncode == 0
 
 
+def killed(arguments: list[str], *, after: float) -> int:
+    """Run medres, kill it so many seconds after a fit has gone on or done its first epoch, and return its exit code."""
+    entry = Path(sys.executable).with_name("medres")
+    with subprocess.Popen([str(entry), *arguments], stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        print(
+            next(line for line in running.stderr if " · going on after epoch " in line or " · epoch " in line), end=""
+        )
+        try:
+            return running.wait(timeout=after)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.stderr.read()
+            return running.wait(timeout=120)
+
+
 @pytest.mark.sweep
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_twenty_kills_at_random_moments_change_nothing(
-    medres: Medres, one_thread: object, steady_run: Path, small_cohort: Path, tmp_path: Path
-) -> None:
-    rng = np.random.default_rng()
-    out = tmp_path / "run"
-    for _ in range(20):
-        code = interrupted(crossval(small_cohort, out, "--resume"), epochs=int(rng.integers(1, 3)), by=signal.SIGKILL)
-        if code == 0:
-            break
-    if not out.exists():
-        assert medres(*crossval(small_cohort, out, "--resume")).returncode == 0
-    assert_same_run(out, steady_run)
+def test_twenty_kills_at_random_moments_change_nothing(medres: Medres, small_cohort: Path, tmp_path: Path) -> None:
+    seed = int(os.environ.get("MEDRES_KILLS_SEED", "0")) or int(np.random.default_rng().integers(1, 2**31))
+    print(f"delays of the kills: MEDRES_KILLS_SEED={seed}")
+    rng = np.random.default_rng(seed)
+    long = ("--set=training.stages=[{epochs: 10, size: 32}, {epochs: 14}]", "--set=training.keep=last")
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    done = medres(*crossval(small_cohort, whole, *long))
+    assert done.returncode == 0, done.stderr
+    folds = read_json(whole / "run.json")["folds"]
+    assert [fold["epochs"] for fold in folds] == [24, 24]
+    seconds = sum(fold["seconds"] for fold in folds)
+    delays = rng.uniform(0, seconds / 16, 20)  # together shorter than the training: every kill finds it unfinished
+    print(f"{seconds:.0f} s of training; killed after {', '.join(f'{delay:.2f}' for delay in delays)} s")
+    codes = [killed(crossval(small_cohort, out, *long, "--resume"), after=delay) for delay in delays]
+    assert codes == [-signal.SIGKILL] * 20
+    assert not out.exists()
+    done = medres(*crossval(small_cohort, out, *long, "--resume"))
+    assert done.returncode == 0, done.stderr
+    epochs = done.stderr.count(" · epoch ")
+    print(f"{epochs} of 48 epochs were left after the twentieth kill")
+    assert 0 < epochs < 36
+    assert_same_run(out, whole)
 
 
 IDENTICAL = {"verb": "test", "configuration": {"a": 1}}

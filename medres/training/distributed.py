@@ -1,7 +1,8 @@
 """Several processes as one training (torchrun): each sees a part of every batch, and they add up its gradient.
 
 What every process must do alike it draws from the same seeds; what must be decided once, the first process decides. The
-loss curve is that of one process with the same batches: batch norm's statistics are those of the whole batch.
+loss curve is that of one process with the same batches: batch norm's statistics are those of the whole batch. Dropout
+and noise alone are others, because each process draws its own.
 """
 
 from __future__ import annotations
