@@ -200,7 +200,7 @@ def label_section(
         most_mistakes: of either kind.
     """
     confusion, seed = _confusion(images), int(run.get("seed") or 0)
-    rows = [_row(name, content["pooled"][name], confusion) for name in _MEANINGS if name in content["pooled"]]
+    rows = [_row(name, content["pooled"][name], confusion) for name in MEANINGS if name in content["pooled"]]
     results = {row.key: row.result for row in rows}
     decisions = (results["sensitivity"], results["specificity"], results["ppv"])
     said = calls(*decisions, content["prevalence"], elsewhere(content, evaluation))
