@@ -163,9 +163,9 @@ def summarise(
         seed: of the resamples.
 
     Returns:
-        `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}; WITHIN_FOLDS too where
-        there are folds}, "folds": [...], "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain",
-        "unknown", "subgroups", "intersections": see `subgroups.divided`, "operating_points": see
+        `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}; WITHIN_FOLDS too
+        where there are folds}, "folds": [...], "undefined_folds", "n", "n_patients", "n_positive", "prevalence",
+        "uncertain", "unknown", "subgroups", "intersections": see `subgroups.divided`, "operating_points": see
         `operating.points_of_rules`, where the table has decisions by rule}}, "tasks": {T: see
         `grades.summarise_task`, for grades and classes}}`; JSON values only, None where undefined.
 
