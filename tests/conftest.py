@@ -160,7 +160,10 @@ def steady_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> 
     return _made_once(tmp_path_factory, "steady-run", make) / "run"
 
 
-LONGEST = ("test_end_to_end", "test_cases", "test_unfinished", "test_checkpoints", "test_dicom_corpus")
+LONGEST = (
+    "test_end_to_end", "test_cases", "test_side_by_side", "test_shortcuts", "test_unfinished", "test_checkpoints",
+    "test_distributed", "test_dicom_corpus", "test_pipeline_leaks",
+)  # fmt: skip
 """Test files that take minutes: they start first, so that parallel processes end together."""
 
 
