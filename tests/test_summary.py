@@ -18,7 +18,7 @@ from medres.evaluation import metrics
 from medres.evaluation.intervals import bootstrap
 from medres.evaluation.operating import points_of_rules
 from medres.evaluation.subgroups import COLUMNS, Subgroup, recorded_subgroups
-from medres.evaluation.summary import METRICS, read_table, summarise
+from medres.evaluation.summary import METRICS, WITHIN_FOLDS, read_table, summarise
 from medres.tables import write_csv, write_json
 
 QUICK = Evaluation(replicates=200)
@@ -92,7 +92,7 @@ def test_pooled_figures_are_the_metrics_of_the_table() -> None:
     truth, probabilities = table["label_effusion"].astype(int).to_numpy(), table["prob_effusion"].to_numpy()
     positive = table["positive_effusion"].to_numpy()
     pooled = summary(table)["pooled"]
-    assert tuple(pooled) == METRICS
+    assert tuple(pooled) == (*METRICS, WITHIN_FOLDS)
     for name in ("auroc", "average_precision", "partial_auroc", "brier", "expected_calibration_error"):
         assert pooled[name]["value"] == getattr(metrics, name)(truth, probabilities)
     for name in ("sensitivity", "specificity", "ppv", "npv", "f1"):
@@ -192,6 +192,20 @@ def test_unknown_and_uncertain_labels_are_left_out_and_counted() -> None:
     assert found["n"] == len(table) - 8
     assert found["pooled"]["auroc"]["n"] == len(table) - 8
     assert found["pooled"] == summary(table.iloc[8:])["pooled"]
+
+
+def test_folds_whose_networks_score_on_other_scales_lower_the_pooled_auroc_and_not_that_within_folds() -> None:
+    table = out_of_fold(patients=150)
+    plain = summary(table)["pooled"]
+    table["prob_effusion"] = table["prob_effusion"] / 10 ** table["fold"].astype(float)
+    shifted = summary(table)["pooled"]
+    assert shifted["auroc"]["value"] < plain["auroc"]["value"] - 0.05
+    assert shifted[WITHIN_FOLDS] == plain[WITHIN_FOLDS]
+    aurocs = [fold["auroc"] for fold in summary(table)["folds"]]
+    assert min(aurocs) < shifted[WITHIN_FOLDS]["value"] < max(aurocs)
+    assert shifted[WITHIN_FOLDS]["low"] < shifted[WITHIN_FOLDS]["value"] < shifted[WITHIN_FOLDS]["high"]
+    assert shifted[WITHIN_FOLDS]["method"].endswith("; pairs within a fold")
+    assert WITHIN_FOLDS not in summary(table.assign(fold=0))["pooled"]
 
 
 def test_blank_labels_may_also_be_nan(tmp_path: Path) -> None:

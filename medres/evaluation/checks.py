@@ -15,7 +15,7 @@ from medres.errors import UsageError
 from medres.evaluation.grades import confusion
 from medres.evaluation.metrics import calibration_line, statistic
 from medres.evaluation.operating import OF_DECISIONS
-from medres.evaluation.summary import METRICS, Judged, decisions_by_rule
+from medres.evaluation.summary import METRICS, WITHIN_FOLDS, Judged, auroc_within_folds, decisions_by_rule
 from medres.tables import read_json
 
 KEPT_APART = "Patients were kept apart"
@@ -85,7 +85,7 @@ def _figures(metrics: Mapping[str, Any], images: Mapping[str, Judged], table: pd
 
 
 def recomputed(images: Judged) -> dict[str, float | None]:
-    """The pooled values of `summary.METRICS`, without intervals."""
+    """The pooled values of `summary.METRICS`, and that of `summary.WITHIN_FOLDS`, without intervals."""
     line = calibration_line(images.truth, images.probabilities)
     found: dict[str, float | None] = {
         "calibration_slope": line[0] if line else None,
@@ -94,7 +94,7 @@ def recomputed(images: Judged) -> dict[str, float | None]:
     for name in METRICS:
         if name not in found:
             found[name] = statistic(name, images.truth, images.scores(name))
-    return found
+    return {**found, WITHIN_FOLDS: auroc_within_folds(images)}
 
 
 def _once(table: pd.DataFrame) -> Check:

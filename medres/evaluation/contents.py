@@ -17,11 +17,12 @@ from medres.evaluation.pictures import Picture, TableFile, call_squares, label_p
 from medres.evaluation.plain import Calls, calls
 from medres.evaluation.rules import RuleRow, elsewhere, read_interval, rule_rows
 from medres.evaluation.subgroups import recorded_subgroups
-from medres.evaluation.summary import METRICS, Judged
+from medres.evaluation.summary import WITHIN_FOLDS, Judged
 from medres.records import Interval
 
 _MEANINGS = {
     "auroc": ("AUROC", "chance that a positive image scores above a negative one"),
+    WITHIN_FOLDS: ("AUROC within folds", "the same over pairs that one network scored; chance is 0.5, perfect is 1"),
     "average_precision": ("Average precision", "precision averaged over recall; chance is the prevalence"),
     "partial_auroc": ("Partial AUROC", "AUROC where at most 10 % of negatives are called; chance is 0.5, perfect 1"),
     "sensitivity": ("Sensitivity", "share of positives that were called, at the frozen thresholds"),
@@ -189,7 +190,7 @@ def label_section(
         most_mistakes: of either kind.
     """
     confusion, seed = _confusion(images), int(run.get("seed") or 0)
-    rows = [_row(name, content["pooled"][name], confusion) for name in METRICS if name in content["pooled"]]
+    rows = [_row(name, content["pooled"][name], confusion) for name in _MEANINGS if name in content["pooled"]]
     results = {row.key: row.result for row in rows}
     decisions = (results["sensitivity"], results["specificity"], results["ppv"])
     said = calls(*decisions, content["prevalence"], elsewhere(content, evaluation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from medres.config import Evaluation
 from medres.evaluation.bounds import LEAST_PATIENTS, exact_interval, logit_interval, no_bounds, percentile_interval
 from medres.evaluation.intervals import bootstrap
 from medres.evaluation.resampling import Kernel, resamples
-from medres.evaluation.summary import Judged
 from medres.records import Interval
+
+if TYPE_CHECKING:
+    from medres.evaluation.summary import Judged
 
 NO_PAIRS = "undefined: no positive and negative image to compare"
 FEW_PAIRS = f"no interval: fewer than {LEAST_PATIENTS} disjoint pairs of patients to compare"

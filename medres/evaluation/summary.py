@@ -19,6 +19,9 @@ from medres.evaluation.grades import summarise_task
 from medres.evaluation.intervals import Sample, bootstrap, bootstraps, calibration_intervals
 from medres.evaluation.metrics import statistic
 from medres.evaluation.operating import OF_DECISIONS, points_of_rules
+from medres.evaluation.paired import PairedFigures, disjoint_pairs
+from medres.evaluation.probes import auroc_within
+from medres.evaluation.resampling import Kernel, patient_numbers
 from medres.evaluation.subgroups import divided
 from medres.model.calibration import RULES, Rule
 from medres.records import Interval
@@ -34,6 +37,9 @@ METRICS = (
     "calibration_intercept",
 )
 """Names of the pooled metrics, in the order they are shown."""
+
+WITHIN_FOLDS = "auroc_within_folds"
+"""The pooled AUROC compares scores of different networks, too; this one only images that the same network scored."""
 
 _IN_FOLDS = (*_OF_PROBABILITIES, *OF_DECISIONS, "brier")
 _TARGETS = (0.0, 1.0, -1.0)
@@ -157,10 +163,10 @@ def summarise(
         seed: of the resamples.
 
     Returns:
-        `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}}, "folds": [...],
-        "undefined_folds", "n", "n_patients", "n_positive", "prevalence", "uncertain", "unknown", "subgroups",
-        "intersections": see `subgroups.divided`, "operating_points": see `operating.points_of_rules`, where the table
-        has decisions by rule}}, "tasks": {T: see
+        `{"labels": {L: {"pooled": {METRIC: {"value", "low", "high", "method", "n", "n_patients"}; and WITHIN_FOLDS
+        where there are folds}, "folds": [...], "undefined_folds", "n", "n_patients", "n_positive", "prevalence",
+        "uncertain", "unknown", "subgroups", "intersections": see `subgroups.divided`, "operating_points": see
+        `operating.points_of_rules`, where the table has decisions by rule}}, "tasks": {T: see
         `grades.summarise_task`, for grades and classes}}`; JSON values only, None where undefined.
 
     Raises:
@@ -182,7 +188,10 @@ def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -
     folds = [_fold(images, int(number), evaluation, seed) for number in np.unique(images.folds)]
     n = len(images.truth)
     content = {
-        "pooled": {name: asdict(found) for name, found in pooled(images, evaluation, seed).items()},
+        "pooled": {
+            name: asdict(found)
+            for name, found in (pooled(images, evaluation, seed) | _within_folds(images, evaluation, seed)).items()
+        },
         "folds": folds,
         "undefined_folds": sum(fold["auroc"] is None for fold in folds),
         "n": n,
@@ -212,6 +221,33 @@ def pooled(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Inter
         images.truth, images.probabilities, images.patients, confidence=evaluation.confidence
     )
     return {name: found[name] for name in METRICS}
+
+
+def auroc_within_folds(images: Judged) -> float | None:
+    """WITHIN_FOLDS without its interval; None where no fold has both classes."""
+    patients = len(np.unique(images.patients))
+    value = float(_kernel_of_folds(images)(np.ones((1, patients), dtype=np.int64))[0])
+    return None if np.isnan(value) else value
+
+
+def _kernel_of_folds(images: Judged) -> Kernel:
+    return auroc_within(images.truth, images.probabilities, patient_numbers(images.patients), images.folds)
+
+
+def _within_folds(images: Judged, evaluation: Evaluation, seed: int) -> dict[str, Interval]:
+    """WITHIN_FOLDS with its interval; {} where there is one fold."""
+    if len(np.unique(images.folds)) < 2:
+        return {}
+    patient = patient_numbers(images.patients)
+    figures = PairedFigures(
+        {WITHIN_FOLDS: _kernel_of_folds(images)},
+        n=len(patient),
+        n_patients=len(np.unique(patient)),
+        pairs={WITHIN_FOLDS: disjoint_pairs(images.truth, patient, images.folds)},
+        evaluation=evaluation,
+        seed=seed,
+    )
+    return {WITHIN_FOLDS: figures.one(WITHIN_FOLDS, "; pairs within a fold")}
 
 
 def interval(images: Judged, name: str, evaluation: Evaluation, seed: int) -> Interval:
