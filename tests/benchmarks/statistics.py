@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from medres.evaluation.intervals import Sample, bootstrap, delong, replicate
@@ -62,8 +64,12 @@ def by_scikit_learn(cohort: Cohort, *, replicates: int, seed: int = 0) -> NDArra
 
 
 def interval_by_scikit_learn(cohort: Cohort, *, replicates: int) -> NDArray[np.float64]:
-    """Bounds of the percentile interval."""
-    bounds: NDArray[np.float64] = np.quantile(by_scikit_learn(cohort, replicates=replicates), [0.025, 0.975])
+    """Bounds on the logit scale, with Student's t of the patients of the rarer class."""
+    labels, scores, names = cohort
+    spread, value = by_scikit_learn(cohort, replicates=replicates).std(), roc_auc_score(labels, scores)
+    patients = min(len(np.unique(names[labels == one])) for one in (0, 1))
+    error = spread * np.sqrt(patients / (patients - 1)) / (value * (1 - value))
+    bounds: NDArray[np.float64] = expit(logit(value) + student.ppf([0.025, 0.975], patients - 1) * error)
     return bounds
 
 
