@@ -87,7 +87,6 @@ def test_few_validation_images_get_what_is_known_many_what_they_say_and_the_log_
         ({"focusing": 2.0}, True, True),
         ({"negative_focusing": 2.0}, True, False),  # classes share a softmax and have no negatives
         ({"negative_margin": 0.05}, True, False),
-        ({"balance": "positives", "method": "linear-probe"}, False, False),
     ],
 )
 def test_only_settings_that_change_base_rates_are_undone(

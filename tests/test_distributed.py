@@ -154,7 +154,7 @@ def _fit_twice(rank: int, count: int, port: int, folder: Path) -> None:
     """
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    changes = ("preprocessing.size=64", "training.stages=[{epochs: 2, size: 32}]", "training.batch_size=32")
+    changes = ("preprocessing.size=32", "training.stages=[{epochs: 2}]", "training.batch_size=32")
     random = ("network.dropout=0.5", "augmentation.noise=0.05")
     config = load_config("quick", [*changes, *random, "training.micro_batch_size=10", "training.saturation=1"])
     images, targets = pixels(48)

@@ -18,8 +18,8 @@ def test_a_cross_validation_on_real_chest_radiographs_really_learns(tmp_path: Pa
     manifest, run = SHARED / "chest64" / "manifest.csv", tmp_path / "run"
     done = medres(
         "crossval", manifest, "--label", "ap", "--config", "quick", "--out", run,
-        "--set", "preprocessing.size=64", "--set", "training.stages=[{epochs: 4}]", "--set", "crossval.folds=2",
-        "--set", "evaluation.shortcuts=false",
+        "--set", "preprocessing.size=64", "--set", "training.stages=[{epochs: 4}]", "--set", "training.saturation=1",
+        "--set", "crossval.folds=2", "--set", "evaluation.shortcuts=false",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     pooled = json.loads((run / "metrics.json").read_text())["labels"]["ap"]["pooled"]["auroc"]

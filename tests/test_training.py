@@ -158,7 +158,9 @@ def test_a_gpu_that_is_not_there_is_said() -> None:
 def test_a_running_average_is_what_is_judged_and_kept() -> None:
     plain, averaged = _fit(saturation=1.0, ema_decay=0.0), _fit(saturation=1.0, ema_decay=0.999)
     losses = [[entry["loss"] for entry in fitted.history] for fitted in (plain, averaged)]  # type: ignore[attr-defined]
-    assert losses[0] == losses[1]  # the average does not disturb the training
+    shared = min(map(len, losses))  # which epoch is the last may differ: it is chosen by other weights
+    assert shared >= 2
+    assert losses[0][:shared] == losses[1][:shared]  # the average does not disturb the training
     states = [fitted.network.state_dict() for fitted in (plain, averaged)]  # type: ignore[attr-defined]
     assert any(not torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert all(torch.isfinite(value).all() for value in states[1].values())

@@ -90,7 +90,7 @@ def test_weights_that_are_no_longer_numbers_end_the_run_and_the_last_sound_epoch
 ) -> None:
     out = tmp_path / "model"
     short = (
-        "--set=training.stages=[{epochs: 3, size: 32}]",
+        "--set=training.stages=[{epochs: 3}]",
         "--set=training.ema_decay=0",
         "--set=training.saturation=1",
     )
@@ -109,7 +109,7 @@ def test_weights_that_are_no_longer_numbers_end_the_run_and_the_last_sound_epoch
     assert kept is not None
     assert [entry["epoch"] for entry in kept["history"]] == [1]
     assert all(torch.isfinite(value).all() for value in kept["network"].values())
-    slower = (*asked, "--set=training.learning_rate=1e-5", "--set=training.stages=[{epochs: 1, size: 32}]")
+    slower = (*asked, "--set=training.learning_rate=1e-5", "--set=training.stages=[{epochs: 1}]")
     assert "--resume takes no other configuration" in said
     assert medres(*slower, "--resume").returncode == 2
     assert "start anew (--force) with a lower training.learning_rate" in said

@@ -54,5 +54,7 @@ def _gate(card: ModelCard) -> str:
 def _estimate(item: dict[str, Any] | None, split: str) -> str:
     if not item or item.get("value") is None:
         return f"not known ({split})"
-    bounds = "" if item.get("low") is None else f" (95 % interval {item['low']:.3f}–{item['high']:.3f})"
+    bounds = (
+        f" ({item['method']})" if item.get("low") is None else f" (95 % interval {item['low']:.3f}–{item['high']:.3f})"
+    )
     return f"{item['value']:.3f}{bounds}, {item['n']} images of {item['n_patients']} patients: {split}"
