@@ -49,6 +49,7 @@ def configure_logging(*, verbose: bool = False, as_json: bool = False) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # what ended an engine is said by who caught it
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from sklearn.metrics import roc_auc_score
 
 from medres.errors import UsageError
 from medres.evaluation.comparable import read_runs
-from medres.evaluation.comparison import Candidate, Drawn, SeedSpread, draw, judge, seed_spread
+from medres.evaluation.comparison import Candidate, Drawn, SeedSpread, draw, judge, mean_of_runs, seed_spread
 from medres.evaluation.comparison_page import Point, front, sentences
 from medres.evaluation.intervals import bootstrap_difference
-from medres.tables import read_json, write_csv, write_json
+from medres.tables import read_json, sha256_json, write_csv, write_json
 from medres.training.compare import compare_runs
 from tests.conftest import TINY, Medres
 from tests.test_cli import refusal
@@ -376,6 +376,54 @@ def test_two_seeds_of_one_recipe_are_one_candidate_and_a_tie(medres: Medres, run
     assert content["comparisons"] == []
     assert len(content["candidates"]) == 1
     _Page((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
+
+
+def repeat_of(folder: Path, table: pd.DataFrame, repeat: int, *, parent: str = "cd" * 32, **recipe: Any) -> Path:
+    """A run of one repeat of a repeated split file, whose folds are others in every repeat."""
+    run_of(folder, table, **recipe)
+    document = read_json(folder / "splits.json")
+    content = {key: value for key, value in document.items() if key != "sha256"}
+    content["folds"] = [content["folds"][(place + repeat) % 3] for place in range(3)]
+    content["parent"] = {"sha256": parent, "repeat": repeat}
+    write_json(folder / "splits.json", {**content, "sha256": sha256_json(content)})
+    return folder
+
+
+def test_repeats_of_one_split_file_are_pooled_by_their_mean_and_add_no_patients(medres: Medres, tmp_path: Path) -> None:
+    first, second, third = tables(2)
+    given = [repeat_of(tmp_path / str(place), table, place) for place, table in enumerate((first, second, third))]
+    done = medres("compare", *given, "--no-timing", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "3 runs are one recipe, ResNet-18, with other repeats of the folds" in done.stdout
+    content = read_json(tmp_path / "out" / "comparison.json")
+    (mean,) = content["means"]["effusion"]["auroc"].values()
+    alone = [item["value"] for item in content["intervals"]["effusion"]["auroc"]["ResNet-18"]]
+    assert mean["value"] == pytest.approx(np.mean(alone))
+    assert mean["low"] < mean["value"] < mean["high"]
+    assert mean["n"] == len(first)
+    assert content["repeats"] == [0, 1, 2]
+    assert f"{mean['value']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})" in done.stdout
+    page = visible((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
+    assert "3 repeats of 3 folds" in page
+
+
+def test_the_same_run_many_times_is_no_surer_than_once() -> None:
+    truth, owners, evidence = cohort(80)
+    scores = model(evidence, 1.0, 1)
+    how: dict[str, Any] = {"replicates": 300, "confidence": 0.95, "seed": 3}
+    once, often = (mean_of_runs(truth, Candidate("a", [scores] * count), owners, **how) for count in (1, 5))
+    assert (once.low, once.high) == pytest.approx((often.low, often.high))
+
+
+def test_recipes_are_compared_on_the_same_repeats_or_not_at_all(tmp_path: Path) -> None:
+    first, second, third = tables(2)
+    one, two = (repeat_of(tmp_path / str(place), table, place) for place, table in enumerate((first, second)))
+    other = repeat_of(tmp_path / "other", third, 0, architecture="resnet50")
+    with pytest.raises(UsageError, match="as many runs of each repeat"):
+        compare_runs([one, two, other], out=tmp_path / "out", timing=False)
+    foreign = repeat_of(tmp_path / "foreign", third, 1, parent="ef" * 32)
+    with pytest.raises(UsageError, match="splits"):
+        compare_runs([one, foreign], out=tmp_path / "out", timing=False)
 
 
 def changed(folder: Path, edit: Any) -> Path:

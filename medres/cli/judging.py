@@ -34,7 +34,8 @@ from medres.terminal import progress_bar
 def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing: bool, force: bool) -> None:
     """Compare cross-validation runs on the same splits, paired by patient; the first is the reference.
 
-    Runs that differ in the seed alone count as one recipe and measure its spread.
+    Runs that differ in the seed, or in the repeat of one split file, count as one recipe: their mean is what is
+    compared, and they measure its spread.
     """
     refuse_early(out, force)
     for run in runs:

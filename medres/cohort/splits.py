@@ -133,7 +133,7 @@ def choose_repeat(folds: Sequence[Fold], repeat: int | None) -> tuple[Fold, ...]
     if repeat is None and len(known) > 1:
         raise UsageError(
             f"the split file holds {len(known)} repeats and a run goes through one: give --repeat, "
-            f"{known[0]} to {known[-1]}"
+            f"{known[0]} to {known[-1]}; `medres compare` takes the runs together"
         )
     chosen = [fold for fold in folds if fold.repeat == (known[0] if repeat is None else repeat)]
     if not chosen:

@@ -1,4 +1,7 @@
-"""Runs that can be compared: the same patients, folds, images and labels, or a refusal that says what differs."""
+"""Runs that can be compared: the same patients, folds, images and labels, or a refusal that says what differs.
+
+Runs of several repeats of one split file are compared too: every recipe then needs a run of each.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ class Run:
     config: Mapping[str, Any]
     table: pd.DataFrame  # oof.csv, sorted by image
     folds: str  # hash of who is held out, validates and trains in each fold
+    division: str  # what runs that are compared share: those folds, or the repeated split file that they are of
+    repeat: int | None  # of that file; None: it has no other
 
     @property
     def seed(self) -> int:
@@ -80,7 +85,9 @@ def read_comparable(folder: Path) -> Run:
     if files.table[key].duplicated().any():
         raise UsageError(f"{folder / 'oof.csv'} holds an image twice (column {key})")
     table = files.table.set_index(key, drop=False).sort_index()
-    return Run(folder, files.run, config, table, sha256_json(document["folds"]))
+    folds, parent = sha256_json(document["folds"]), document.get("parent")
+    division, repeat = (parent["sha256"], int(parent["repeat"])) if parent else (folds, None)
+    return Run(folder, files.run, config, table, folds, division, repeat)
 
 
 def refuse_different(runs: Sequence[Run]) -> None:
@@ -106,7 +113,7 @@ def _differences(first: Run, other: Run) -> list[str]:
     found = []
     if first.labels != other.labels:
         found.append(f"labels ({', '.join(other.labels)} and {', '.join(first.labels)})")
-    if first.folds != other.folds:
+    if first.division != other.division:
         found.append("splits (the folds of splits.json)")
     one, two = first.table, other.table
     if list(one.index) != list(two.index):
@@ -130,11 +137,19 @@ def _same(one: pd.Series[Any], two: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs by the name of their recipe, in the order in which they were given."""
+    """Runs by the name of their recipe, in the order in which they were given.
+
+    Raises:
+        UsageError: recipes have runs of other repeats, or of some more often: their means would not be paired.
+    """
     recipes: dict[str, list[Run]] = {}
     for run in runs:
         recipes.setdefault(run.recipe, []).append(run)
     groups = list(recipes.values())
+    repeats = [Counter(run.repeat for run in group) for group in groups]
+    if any(set(one) != set(repeats[0]) or len(set(one.values())) > 1 for one in repeats):
+        said = "; ".join(f"{group[0].folder}: {_repeats(one)}" for group, one in zip(groups, repeats, strict=True))
+        raise UsageError(f"not comparable: every recipe needs as many runs of each repeat of the split file ({said})")
     flat = [settings(group[0]) for group in groups]
     differing = {key for one in flat for key in one if any(one[key] != other.get(key) for other in flat)}
     networks = [network_name(one["network.architecture"]) for one in flat]
@@ -143,6 +158,10 @@ def by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
         choices.insert(0, networks)
     names = next(choice for choice in choices if len(set(choice)) == len(groups))
     return dict(zip(names, groups, strict=True))
+
+
+def _repeats(counted: Counter[int | None]) -> str:
+    return ", ".join(f"repeat {one} × {count}" for one, count in sorted(counted.items(), key=str))
 
 
 def settings(run: Run) -> dict[str, str]:

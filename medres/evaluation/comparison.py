@@ -5,17 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
+from medres.evaluation.bootstrapping import Sample, bootstraps, replicate
 from medres.evaluation.bounds import (
     OF_RANKS,
     ROUNDING,
     SAME_VALUE,
+    fewest_patients,
+    logit_interval,
     no_bounds,
+    percentile_interval,
     percentiles,
     too_few,
     undefined_replicates,
@@ -185,6 +189,40 @@ def draw(
     difference = float(np.mean(plain[split:]) - np.mean(plain[:split]))
     few = too_few(truth, patient) if metric in OF_RANKS else ""
     return Drawn(*names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients, few)
+
+
+def mean_of_runs(
+    labels: ArrayLike,
+    candidate: Candidate,
+    patients: ArrayLike,
+    *,
+    metric: str = PRIMARY,
+    replicates: int,
+    confidence: float,
+    seed: int,
+) -> Interval:
+    """The mean of a metric over a recipe's runs, with the interval that other patients would give it.
+
+    All runs are resampled with the same patients: more runs, or more repeats of the folds, add no patients, and the
+    interval does not shrink with their number.
+
+    Raises:
+        ValueError: see `metrics.checked`.
+    """
+    samples = [Sample(labels, scores, patients, metric) for scores in candidate.scores]
+    alone = bootstraps(samples, replicates=replicates, confidence=confidence, seed=seed)
+    if len(alone) == 1 or any(one.value is None for one in alone):
+        return next((one for one in alone if one.value is None), alone[0])
+    values, drawn = replicate(samples, replicates=replicates, seed=seed)
+    value, patient = float(values.mean()), patient_numbers(patients)
+    n, n_patients, how = alone[0].n, alone[0].n_patients, f"; mean of {len(alone)} runs"
+    facts: dict[str, Any] = {"n": n, "n_patients": n_patients, "confidence": confidence, "seed": seed, "how": how}
+    if metric not in OF_RANKS:
+        return percentile_interval(value, drawn.mean(axis=0), **facts)
+    truth = checked(labels, candidate.scores[0])[0]
+    if reason := too_few(truth, patient):
+        return Interval(value, None, None, reason, n, n_patients)
+    return logit_interval(value, drawn.mean(axis=0), fewest=fewest_patients(truth, patient), **facts)
 
 
 def seed_spread(values: Sequence[Sequence[float | None]], *, usual: float = DEFAULT_SPREAD) -> SeedSpread:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import NullLocator
 
@@ -16,7 +15,6 @@ from medres.evaluation.comparison import ENOUGH, PRIMARY, PRIOR_DEGREES, USUAL_S
 from medres.evaluation.drawing import FIRST, MUTED, RULE, SECOND, STYLE, as_svg, new_figure
 from medres.evaluation.page import network_name, render_template
 from medres.evaluation.rules import read_interval
-from medres.records import Interval
 from medres.tables import write_text
 
 COSTS = "costs.csv"
@@ -61,9 +59,10 @@ def write_page(path: Path, content: Mapping[str, Any], record: Mapping[str, Any]
         bounds=_bounds,
         level=percentage,
         times=times,
-        figure_of=lambda item, name: _mean(content["intervals"][item["label"]][item["metric"]][name]),
+        figure_of=lambda item, name: read_interval(content["means"][item["label"]][item["metric"]][name]),
         own=read_interval,
         costs=COSTS,
+        several=several(content),
         network=network_name,
     )
     write_text(path, page)
@@ -106,18 +105,28 @@ def _price(cost: Mapping[str, Any]) -> str:
 
 
 def _one_recipe(content: Mapping[str, Any], label: str) -> str:
-    name = content["reference"]
+    name, mean = content["reference"], content["means"][label][PRIMARY][content["reference"]]
     values = [value for value in content["values"][label][PRIMARY][name] if value is not None]
     before = f"{label}: " if len(content["labels"]) > 1 else ""
-    start = (
-        f"{before}These {len(content['values'][label][PRIMARY][name])} runs are one recipe, {name}, with other seeds"
+    others, alone = (
+        ("other repeats of the folds", "dividing and training anew")
+        if several(content)
+        else ("other seeds", "a seed alone")
     )
-    if not values:
+    count = len(content["values"][label][PRIMARY][name])
+    start = f"{before}These {count} runs are one recipe, {name}, with {others}"
+    if mean["value"] is None:
         return f"{start}, and their AUROC is undefined."
+    bounds = f" ({_bounds(mean)})" if mean["low"] is not None else ""
     return (
-        f"{start}, so they are a tie: their AUROC goes from {min(values):.3f} to {max(values):.3f}, "
-        "and that is what a seed alone changes."
+        f"{start}, so they are a tie: their mean AUROC is {mean['value']:.3f}{bounds}, and theirs goes from "
+        f"{min(values):.3f} to {max(values):.3f}: that is what {alone} changes."
     )
+
+
+def several(content: Mapping[str, Any]) -> bool:
+    """Whether the runs are of several repeats of one split file."""
+    return len(content["repeats"]) > 1
 
 
 def spread_sentence(content: Mapping[str, Any], label: str) -> str:
@@ -131,8 +140,9 @@ def spread_sentence(content: Mapping[str, Any], label: str) -> str:
             "Runs with other seeds on the same --splits measure it."
         )
     degrees = f"{spread['degrees']} degree{'s' if spread['degrees'] > 1 else ''} of freedom"
+    over = "seeds and repeats" if several(content) else "seeds"
     measured = (
-        f"Measured: over seeds one recipe's AUROC has the standard deviation {spread['deviation']:.4f} ({degrees})"
+        f"Measured: over {over} one recipe's AUROC has the standard deviation {spread['deviation']:.4f} ({degrees})"
     )
     if spread["degrees"] >= ENOUGH:
         return f"{measured}."
@@ -173,17 +183,6 @@ def times(ratio: float) -> str:
     ('2.0 times', '0.5 times', '12 times')
     """
     return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
-
-
-def _mean(runs: Sequence[Mapping[str, Any]]) -> Interval:
-    """A candidate's figure: of one run with its interval, of several their mean, which has none of its own."""
-    found = [read_interval(one) for one in runs]
-    first = found[0]
-    if len(found) == 1:
-        return first
-    known = [one.value for one in found if one.value is not None]
-    mean = float(np.mean(known)) if len(known) == len(found) else None
-    return Interval(mean, None, None, f"mean of {len(found)} runs, n = {first.n}", first.n, first.n_patients)
 
 
 def _gain(content: Mapping[str, Any], label: str, place: int) -> tuple[Markup, str] | None:

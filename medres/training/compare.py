@@ -28,6 +28,7 @@ from medres.evaluation.comparison import (
     SeedSpread,
     draw,
     judge,
+    mean_of_runs,
     seed_spread,
 )
 from medres.evaluation.comparison_page import COSTS, write_page
@@ -52,7 +53,7 @@ def compare_runs(
     Writes `comparison.json`, `comparison.csv`, `costs.csv`, `compare.html` and `run.json` into `out`.
 
     Args:
-        runs: folders of `medres crossval`; those that differ in the seed alone count as one recipe.
+        runs: folders of `medres crossval`; those that differ in the seed or the repeat alone count as one recipe.
         out: the new folder.
         spread: the AUROC by which runs that differ in the seed alone are taken to differ where that was not measured;
             `comparison.DEFAULT_SPREAD` without.
@@ -96,6 +97,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     drawn: list[Drawn] = []
     alone: dict[str, dict[str, Any]] = {}  # per metric and label: figures of every run
     own: dict[str, dict[str, Any]] = {}  # the same with their intervals
+    means: dict[str, dict[str, Any]] = {}  # per metric and label: of every recipe, over its runs
     spreads: dict[str, SeedSpread] = {}
     for label in first.labels:
         images = judged(first.table, label)
@@ -115,6 +117,15 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
                 name: [asdict(interval(one, metric, evaluation, first.seed)) for one in found]
                 for name, found in found_of.items()
             }
+            how: dict[str, Any] = {
+                "replicates": evaluation.replicates,
+                "confidence": evaluation.confidence,
+                "seed": first.seed,
+            }
+            means.setdefault(label, {})[metric] = {
+                one.name: asdict(mean_of_runs(images.truth, one, images.patients, metric=metric, **how))
+                for one in candidates
+            }
             if metric == PRIMARY:
                 spreads[label] = seed_spread(list(values.values()), usual=spread)
             drawn += pairs if len(groups) > 1 else []
@@ -129,6 +140,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
         "images": len(first.table),
         "patients": int(first.table["PatientID"].nunique()),
         "folds": int(first.table["fold"].nunique()),
+        "repeats": sorted({run.repeat for run in groups[reference] if run.repeat is not None}),
         "confidence": evaluation.confidence,
         "tested": tested,
         "correction": "Holm 1979" if tested > 1 else None,
@@ -136,6 +148,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
         "seed_spread": {label: asdict(found) for label, found in spreads.items()},
         "values": alone,
         "intervals": own,
+        "means": means,
         "comparisons": [_entry(item) for item in found] + others,
         "candidates": [],
     }
@@ -194,7 +207,12 @@ def _described(
                 "recipe": runs[0].config.get("name"),
                 "peculiar": {key: flat[name].get(key, "absent") for key in differing},
                 "runs": [
-                    {"folder": str(run.folder), "seed": run.seed, "oof_sha256": sha256_file(run.folder / "oof.csv")}
+                    {
+                        "folder": str(run.folder),
+                        "seed": run.seed,
+                        "repeat": run.repeat,
+                        "oof_sha256": sha256_file(run.folder / "oof.csv"),
+                    }
                     for run in runs
                 ],
                 "cost": {
