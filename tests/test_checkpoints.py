@@ -220,6 +220,16 @@ def test_a_training_goes_on_from_the_state_before_a_damaged_one_to_the_same_end(
     assert_same(resumed, uninterrupted)
 
 
+def test_a_state_of_an_earlier_version_is_refused_in_one_clear_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        trained(Killed(tmp_path, 1))
+    kept = Checkpoints(tmp_path)
+    state = kept.load() or {}
+    kept.save({name: value for name, value in state.items() if name not in ("generators", "scaler")})
+    with pytest.raises(TrainingError, match=r"earlier version of medres.*--force"):
+        trained(Checkpoints(tmp_path))
+
+
 def test_a_state_is_on_the_disk_before_it_takes_the_place_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,9 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def distorts(training: Training, task: Task) -> bool:
-    """Whether scores of a task settle on other base rates than the cohort's; a linear probe knows no such setting."""
-    if training.method == "linear-probe":
-        return False
+    """Whether scores of a task settle on other base rates than the cohort's."""
     focused = training.focusing or (
         task.kind != "multiclass" and (training.negative_focusing or training.negative_margin)
     )

@@ -76,10 +76,19 @@ class Fitting:
         return self.network if self.average is None else self.average.module
 
     def resume(self) -> int:
-        """Go on from the newest sound checkpoint; returns the stage to go on with, 0 where there is none."""
+        """Go on from the newest sound checkpoint; returns the stage to go on with, 0 where there is none.
+
+        Raises:
+            TrainingError: no checkpoint is sound, or an earlier version of medres wrote it.
+        """
         saved = self.processes.decide(self.checkpoints.load() if self.checkpoints else None)
         if saved is None:
             return 0
+        if "generators" not in saved:
+            raise TrainingError(
+                f"{self.title}: the checkpoint is of an earlier version of medres: go on with that one, or start anew "
+                "(--force)"
+            )
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step.scaler.load_state_dict(saved["scaler"])
