@@ -3,9 +3,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,10 @@ from medres.config import load_config
 from medres.errors import TrainingError
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
-from medres.training.distributed import ALONE
+from medres.training.compute import Compute
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from medres.training.interruption import Interruption
-from medres.training.stages import Fitting
 from tests.phantoms import blob
 
 
@@ -45,7 +44,7 @@ class Killed(Checkpoints):
     """Checkpoints of a training that ends right after (or right before) writing its nth state."""
 
     def __init__(self, folder: Path, at: int, *, before: bool = False) -> None:
-        super().__init__(folder)
+        super().__init__(folder, share=1)  # every epoch's state
         self.left, self.before = at, before
 
     def save(self, state: dict[str, Any]) -> None:
@@ -183,6 +182,41 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(
     assert found["epoch"] == 1
 
 
+@pytest.mark.parametrize(("share", "wait", "due"), [(0.05, 9.4, False), (0.05, 9.6, True), (1, 0, True)])
+def test_states_are_written_in_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, wait: float, due: bool
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    kept = Checkpoints(tmp_path, share=share)
+    assert kept.due
+
+    def slow(_: int) -> None:
+        nonlocal now
+        now += 0.5
+
+    monkeypatch.setattr(os, "fsync", slow)
+    kept.save(STATE)
+    now += wait
+    assert kept.due == due
+
+
+def test_a_training_keeps_its_first_epoch_and_then_only_what_there_is_time_for(
+    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, save = [], Checkpoints.save
+
+    def noted(self: Checkpoints, state: dict[str, Any]) -> None:
+        saved.append(len(state["history"]))
+        save(self, state)
+
+    monkeypatch.setattr(Checkpoints, "save", noted)
+    assert_same(trained(Checkpoints(tmp_path, share=1e-9)), uninterrupted)
+    assert saved == [1]
+    assert_same(trained(Checkpoints(tmp_path, share=1)), uninterrupted)
+    assert saved == [1, 2, 3, 4]
+
+
 def test_damage_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept = Checkpoints(tmp_path)
     kept.save(STATE)
@@ -244,12 +278,12 @@ def test_a_gpu_s_generator_is_kept_and_set_again(tmp_path: Path, monkeypatch: py
     asked: list[torch.Tensor] = []
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([1, 2], dtype=torch.uint8))
     monkeypatch.setattr(torch.cuda, "set_rng_state", asked.append)
-    on_gpu: Any = SimpleNamespace(compute=SimpleNamespace(device=torch.device("cuda")), processes=ALONE)
-    saved = Fitting._generators(on_gpu)
+    on_gpu = Compute(torch.device("cuda"), "fp32")
+    saved = on_gpu.generators()
     before = torch.rand(3)
     Checkpoints(tmp_path).save({"generators": [saved]})
     found = Checkpoints(tmp_path).load()
     assert found is not None
-    Fitting._set_generators(on_gpu, found["generators"])
+    on_gpu.set_generators(found["generators"][0])
     assert torch.equal(torch.rand(3), before)
     assert [state.tolist() for state in asked] == [[1, 2]]

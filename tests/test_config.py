@@ -38,6 +38,7 @@ def test_quick_starts_from_random_weights_and_the_others_from_imagenet() -> None
         ("preprocessing.size=32", "training: .*stages of 64, 32 pixels"),
         ("augmentation.horizontal_flip=0.5", "augmentation: .*any body part: set horizontal_flip=0"),
         ("training={method: linear-probe, sampler: balanced, focusing: 2}", "training: .*no focusing, sampler: leave"),
+        ("training={method: linear-probe, precision: bf16}", "training: .*computes in fp32: leave out precision=bf16"),
         ("network.input_range=[0, 0]", "network.input_range: .*two different values"),
     ],
 )

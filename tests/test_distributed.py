@@ -158,7 +158,7 @@ def _fit_twice(rank: int, count: int, port: int, folder: Path) -> None:
     random = ("network.dropout=0.5", "augmentation.noise=0.05")
     config = load_config("quick", [*changes, *random, "training.micro_batch_size=10", "training.saturation=1"])
     images, targets = pixels(48)
-    kept, drawn, draw = Checkpoints(folder / "checkpoints"), [], torch.randn_like
+    kept, drawn, draw = Checkpoints(folder / "checkpoints", share=1), [], torch.randn_like
 
     def noted(images: torch.Tensor) -> torch.Tensor:
         drawn.append(draw(images))

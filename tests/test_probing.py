@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def test_a_linear_probe_goes_all_the_way(medres: Medres, backbone: Path, small_c
     done = medres("crossval", small_cohort, *asked, "--out", run, *TINY)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("features of 80 images computed once") == 1
+    assert re.search(r"training on .*, fp32", done.stderr)
     assert Classifier.load(run).labels == ("disc",)
     history = read_csv(run / "models" / "fold-0" / "history.csv")
     assert len(history) == len(STRENGTHS)
@@ -119,6 +121,7 @@ def test_a_linear_probe_goes_all_the_way(medres: Medres, backbone: Path, small_c
     assert list((run / "models" / "fold-0" / "tensorboard").glob("events*"))
     card = (run / "models" / "fold-0" / "docs" / "README.md").read_text()
     assert "who also chose regularisation, temperature and thresholds" in card
+    assert "fp32" in card
     assert "Inverse regularisation" in (run / "report.html").read_text()
     assert_tracked(f"sqlite:///{tmp_path / 'mlflow.db'}", run / "models" / "fold-0", epochs=len(STRENGTHS))
 

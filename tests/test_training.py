@@ -131,7 +131,7 @@ def test_tensorboard_has_every_epoch_once_also_after_an_interruption(tmp_path: P
     }
     config = CONFIG.model_copy(update=changes | {"tracking": Tracking(tensorboard=True)})
     images, targets = pixels(48)
-    kept = Checkpoints(tmp_path / "checkpoints")
+    kept = Checkpoints(tmp_path / "checkpoints", share=1)
     for _ in range(2):
         fit(
             images, targets, range(32), range(32, 48), config,

@@ -401,6 +401,22 @@ def test_training_starts_from_a_checkpoint_of_ones_own(
     assert digest[:12] in shown
 
 
+def test_a_file_that_is_torchvision_s_by_its_hash_leaves_no_doubt(
+    trained: torchvision.models.ResNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "renamed.pth"
+    torch.save(trained.state_dict(), path)
+    asked = Network(architecture="resnet18", weights="file", weights_file=path)
+    found = load_backbone(asked)
+    assert found is not None
+    assert "does not say its strides" in found.doubt
+    published = WeightsSource("resnet18 IMAGENET1K_V1", "https://example.org/resnet18.pth", found.sha256[:8])
+    monkeypatch.setattr("medres.model.weights._published", lambda _: {"IMAGENET1K_V1": published})
+    found = load_backbone(asked)
+    assert found is not None
+    assert found.doubt == ""
+
+
 def test_the_recipes_that_start_from_imagenet_are_trained_from_what_the_hub_cache_holds(
     checkpoint: Path, source: WeightsSource, empty_hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

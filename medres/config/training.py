@@ -133,7 +133,7 @@ class Training(Frozen):
     method: Literal["fine-tune", "linear-probe"] = Field(
         default="fine-tune",
         description="`fine-tune`: all weights learn; `linear-probe`: the pretrained backbone rests, its features are "
-        "computed once, and logistic regression is the head: the cheapest baseline. "
+        "computed once, in fp32, and logistic regression is the head: the cheapest baseline. "
         "(fine-tune: radiographs are unlike what backbones were pretrained on.)",
     )
     stages: tuple[Stage, ...] = Field(
@@ -237,8 +237,9 @@ class Training(Frozen):
     )
     uncertain: Literal["ignore", "ones", "zeros", "soft"] = Field(
         default="ignore",
-        description="What an uncertain target, −1, is in training: unknown, 1, 0, or 0.5; nothing is judged by it. "
-        "(ignore: it says nothing that nobody said.)",
+        description="What an uncertain target, −1, is in training: unknown, 1, 0, or 0.5; nothing is judged by it, and "
+        "probabilities follow: with `ones` they are those of positive or uncertain. (ignore: it says "
+        "nothing that nobody said.)",
     )
     warmup: float = Field(
         default=0.08,
@@ -283,13 +284,17 @@ class Training(Frozen):
 
     @model_validator(mode="after")
     def _probes_know_one_loss(self) -> Training:
+        if self.method != "linear-probe":
+            return self
         names = ("label_smoothing", "focusing", "negative_focusing", "negative_margin", "balance", "sampler")
         changed = [name for name in names if getattr(self, name) != Training.model_fields[name].default]
-        if self.method == "linear-probe" and changed:
+        if changed:
             raise ValueError(
                 f"a linear probe is plain logistic regression and has no {', '.join(changed)}: "
                 "leave that out, or set method=fine-tune"
             )
+        if self.precision not in ("auto", "fp32"):
+            raise ValueError(f"a linear probe computes in fp32: leave out precision={self.precision}")
         return self
 
 

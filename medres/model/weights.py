@@ -68,17 +68,22 @@ def named_source(network: Network) -> WeightsSource:
     Raises:
         WeightsError: torchvision has no such weights for that architecture.
     """
-    known = torchvision.models.get_model_weights(network.architecture)
-    try:
-        weights = known[network.weights]
-    except KeyError:
-        there = ", ".join(known.__members__)
+    known = _published(network.architecture)
+    if network.weights not in known:
         raise WeightsError(
-            f"torchvision has no {network.weights} for {network.architecture}; it has {there}: "
-            f"--set network.weights={next(iter(known.__members__))}"
-        ) from None
-    stem = weights.url.rsplit("/", 1)[-1].removesuffix(".pth")
-    return WeightsSource(f"{network.architecture} {network.weights}", weights.url, stem.rsplit("-", 1)[-1])
+            f"torchvision has no {network.weights} for {network.architecture}; it has {', '.join(known)}: "
+            f"--set network.weights={next(iter(known))}"
+        )
+    return known[network.weights]
+
+
+def _published(architecture: Architecture) -> dict[str, WeightsSource]:
+    """What torchvision publishes for an architecture, by name."""
+    found = {}
+    for name, weights in torchvision.models.get_model_weights(architecture).__members__.items():
+        stem = weights.url.rsplit("/", 1)[-1].removesuffix(".pth")
+        found[name] = WeightsSource(f"{architecture} {name}", weights.url, stem.rsplit("-", 1)[-1])
+    return found
 
 
 def find_weights(source: WeightsSource, *, file: Path | None = None, allow_download: bool = False) -> Path:
@@ -155,9 +160,12 @@ def load_backbone(config: Network, *, source: WeightsSource | None = None) -> Ba
         known_range = _range(float(found.pop("mean")), float(found.pop("std")))
     tensors = as_torchvision(found)
     _refuse_misfits(tensors, config.architecture, path, folded=own)
+    digest = sha256_file(path)
+    torchvisions = any("features.0." in key for key in found) or any(
+        digest.startswith(published.sha256_prefix) for published in _published(config.architecture).values()
+    )
     foreign = config.weights == "file" and not own and "conv1.weight" in tensors
-    doubt = _STRIDES if foreign and not any("features.0." in key for key in found) else ""  # those are torchvision's
-    weights = BackboneWeights(name, sha256_file(path), tensors, known_range, doubt)
+    weights = BackboneWeights(name, digest, tensors, known_range, _STRIDES if foreign and not torchvisions else "")
     if weights.channels == 1 and known_range is None:
         raise WeightsError(
             f"{path} takes one channel and does not say which values were black and white in its input: "

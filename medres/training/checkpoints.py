@@ -1,11 +1,13 @@
-"""The state of a training run on disk: written after each epoch, verified when read, the one before it kept."""
+"""The state of a training run on disk: written as often as is cheap, verified when read, the one before it kept."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 import shutil
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,32 @@ from medres.errors import TrainingError
 log = logging.getLogger(__name__)
 
 _DIGEST = 32  # bytes of SHA-256 before the content
+_SHARE = 0.05  # of a training's time that writing may take
 
 
 class Checkpoints:
-    """Two files in a folder of their own, the newer and the one before it; a damaged one is never used."""
+    """Two files in a folder of their own, the newer and the one before it; a damaged one is never used.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of one fit.
+        share: of the time that writing may take: a state that took half a second to write is followed by the next one
+            after ten seconds. With 1 there is always time.
+    """
+
+    def __init__(self, folder: Path, *, share: float = _SHARE) -> None:
         self.newest = folder / "checkpoint.pt"
         self.previous = folder / "checkpoint.previous.pt"
+        self.share = share
+        self._next = -math.inf  # the first state is always welcome
+
+    @property
+    def due(self) -> bool:
+        """Whether so much time has passed since the last state that another one costs little."""
+        return time.monotonic() >= self._next
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a state of tensors, numbers and texts; what was newest becomes previous."""
+        started = time.monotonic()
         buffer = BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -41,6 +58,8 @@ class Checkpoints:
         if self.newest.exists():
             self.newest.replace(self.previous)
         temporary.replace(self.newest)
+        ended = time.monotonic()
+        self._next = ended + (ended - started) * (1 / self.share - 1)
 
     def load(self) -> dict[str, Any] | None:
         """The newest sound state; None where nothing was saved. A damaged file is said aloud and passed over.

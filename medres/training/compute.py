@@ -54,6 +54,17 @@ class Compute:
         """What keeps fp16's small gradients from becoming 0; does nothing in another precision."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
+    def generators(self) -> dict[str, Tensor]:
+        """The states of this process's generators, which dropout and noise draw from."""
+        on_gpu = self.device.type == "cuda"
+        return {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
+
+    def set_generators(self, states: Mapping[str, Tensor]) -> None:
+        """Go on with what `generators` found."""
+        torch.set_rng_state(states["cpu"])
+        if self.device.type == "cuda" and "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"])
+
     def __str__(self) -> str:
         """What a log line and a card say of it."""
         threads = torch.get_num_threads()
@@ -66,7 +77,7 @@ class Compute:
 
 
 def choose_compute(training: Training) -> Compute:
-    """The device and precision that `training` asks for, or the best there is.
+    """The device and precision that `training` asks for, or the best there is; a linear probe computes in fp32.
 
     Raises:
         TrainingError: a GPU was asked for and there is none; fp16 was asked for on a CPU.
@@ -77,6 +88,8 @@ def choose_compute(training: Training) -> Compute:
             "`nvidia-smi` for the driver and the build of torch"
         )
     device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
+    if training.method == "linear-probe":
+        return Compute(device, "fp32")
     if training.precision != "auto":
         if training.precision == "fp16" and device.type == "cpu":
             raise TrainingError(

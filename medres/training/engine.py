@@ -61,8 +61,9 @@ def fit(
         weights: the starting weights, or None for a random start.
         seed: of weights, order and augmentation; the same seed gives the same network on the same CPU.
         title: what log lines call this fit ("fold 1/5").
-        checkpoints: where each epoch's state is kept; a state that lies there is gone on from, and on a CPU the
-            network becomes, bit for bit, what it would have become without the interruption.
+        checkpoints: where the state is kept after an epoch, as often as is cheap, and when a signal ends the training;
+            a state that lies there is gone on from, and on a CPU the network becomes, bit for bit, what it would have
+            become without the interruption.
         tracker: writes the history after each epoch.
         processes: those that share the batches; all call this function alike, the first with checkpoints and tracker.
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ from medres.training.interruption import Interruption
 from medres.training.loading import InOrder, Pixels, Shuffled, as_batch, loader, sampling_weights
 from medres.training.losses import MaskedLoss
 from medres.training.steps import AccumulatedStep
-from medres.training.tracking import Tracker
+from medres.training.tracking import Tracker, time_left
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +68,7 @@ class Fitting:
     processes: Processes
     history: list[dict[str, Any]] = field(default_factory=list)
     resumed: dict[str, Any] | None = None  # of the stage in which training goes on
+    kept: int = 0  # epochs of the newest checkpoint
 
     @property
     def judged(self) -> nn.Module:
@@ -99,6 +99,7 @@ class Fitting:
         if self.tracker:
             self.tracker.shown = len(self.history)
         self._set_generators(saved["generators"])
+        self.kept = len(self.history)
         steps = f" and {saved['stage_step']} steps" if saved["stage_step"] else ""
         log.info("%s · going on after epoch %d%s", self.title, len(self.history), steps)
         if saved["stage_over"]:
@@ -108,11 +109,22 @@ class Fitting:
         return int(saved["stage"])
 
     def save(
-        self, number: int, *, epoch: int, over: bool, augmentation: torch.Generator, step: int = 0, loss: FiniteLoss
+        self,
+        number: int,
+        *,
+        epoch: int,
+        over: bool,
+        augmentation: torch.Generator,
+        step: int = 0,
+        loss: FiniteLoss,
+        last: bool,
     ) -> None:
-        """Keep the state after so many whole epochs, and so many steps of the next, of a stage; all processes call."""
-        generators = self.processes.gather(self._generators())
-        if self.checkpoints is None:
+        """Keep the state after so many whole epochs, and so many steps of the next, of a stage; all processes call.
+
+        A state that is not the last one is kept if writing it costs little beside the training since the one before.
+        """
+        generators = self.processes.gather(self.compute.generators())
+        if self.checkpoints is None or not (last or self.checkpoints.due):
             return
         self.checkpoints.save(
             {
@@ -131,35 +143,27 @@ class Fitting:
                 "augmentation": augmentation.get_state(),
             }
         )
-
-    def _generators(self) -> dict[str, Tensor]:
-        """The states of this process's generators, which dropout and noise draw from."""
-        on_gpu = self.compute.device.type == "cuda"
-        return {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
+        self.kept = len(self.history)
 
     def _set_generators(self, saved: Sequence[dict[str, Tensor]]) -> None:
         """Go on with the generators of every process; as many processes as were there, else they keep their own."""
-        if len(saved) != self.processes.count:
-            return
-        states = saved[self.processes.rank]
-        torch.set_rng_state(states["cpu"])
-        if self.compute.device.type == "cuda" and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"])
+        if len(saved) == self.processes.count:
+            self.compute.set_generators(saved[self.processes.rank])
 
     def diverged(self, what: str) -> TrainingError:
         """The refusal to go on with numbers that are not finite, and what is left: no epoch was judged by them."""
-        done, kept = len(self.history), ""
+        kept = ""
         if self.checkpoints is not None and self.checkpoints.newest.is_file():
             kept = (
-                f". The last sound state (whole epochs: {done}) is kept in {self.checkpoints.newest}, but --resume "
-                "takes no other configuration, and with this one most likely ends here again"
+                f". The last sound state (whole epochs: {self.kept}) is kept in {self.checkpoints.newest}, but "
+                "--resume takes no other configuration, and with this one most likely ends here again"
             )
         lower = "a lower training.learning_rate or a training.clip_norm"
         if self.compute.precision == "fp16":
             lower += ", or with training.precision=fp32"
         return TrainingError(
-            f"{self.title}: {what} in epoch {done + 1}: start anew (--force) with {lower}, or look for damaged "
-            f"images{kept}"
+            f"{self.title}: {what} in epoch {len(self.history) + 1}: start anew (--force) with {lower}, or look for "
+            f"damaged images{kept}"
         )
 
     def run(
@@ -235,7 +239,7 @@ class Fitting:
                 "%s · epoch %d/%d · %d px · loss %.3f · validation loss %.3f, AUROC %s · %.0f images/s · ≤ %s left",
                 self.title, epoch, sum(stage.epochs for stage in stages), size, loss.mean, validation_loss, shown,
                 entry["images_per_second"],
-                self._time_left(number, int(engine.state.epoch), time.monotonic() - loss.started),
+                time_left(self.config, number, int(engine.state.epoch), time.monotonic() - loss.started),
             )  # fmt: skip
             last = number == len(stages) - 1
             stop = self.best.judge(
@@ -247,7 +251,8 @@ class Fitting:
                 chance=record.chance_loss(),
             )
             done = int(engine.state.epoch)
-            self.save(number, epoch=done, over=stop or done == stage.epochs, augmentation=augment.generator, loss=loss)
+            over = stop or done == stage.epochs
+            self.save(number, epoch=done, over=over, augmentation=augment.generator, loss=loss, last=interruption.asked)
             if interruption.asked:
                 raise KeyboardInterrupt
             if stop:
@@ -258,7 +263,9 @@ class Fitting:
             if interruption.asked and step:  # after the last step of an epoch, the epoch is finished first
                 if not all(bool(torch.isfinite(weight).all()) for weight in self.network.parameters()):
                     raise self.diverged("the weights are no longer finite numbers")
-                self.save(number, epoch=done, over=False, augmentation=augment.generator, step=step, loss=loss)
+                self.save(
+                    number, epoch=done, over=False, augmentation=augment.generator, step=step, loss=loss, last=True
+                )
                 raise KeyboardInterrupt
 
         trainer.add_event_handler(Events.ITERATION_COMPLETED, finish_step)
@@ -271,17 +278,9 @@ class Fitting:
             loss.resume(self.resumed["stage_loss"])
             trainer.state.iteration = trainer.state.epoch * len(order) + order.done
             self.resumed = None
-        # processes that share a batch must end at the same step: they end at once, and go on from the last epoch
+        # processes that share a batch must end at the same step: they end at once, and go on from the newest checkpoint
         with interruption if self.processes.count == 1 and self.checkpoints else nullcontext():
             trainer.run()
-
-    def _time_left(self, number: int, done: int, seconds: float) -> str:
-        """How long the epochs to come will take if they are like the last one, by the area of their images."""
-        stages, full = self.config.training.stages, self.config.preprocessing.size
-        areas = [(stage.size or full) ** 2 for stage in stages]
-        left = areas[number] * (stages[number].epochs - done)
-        left += sum(area * stage.epochs for area, stage in zip(areas[number + 1 :], stages[number + 1 :], strict=True))
-        return str(timedelta(seconds=round(seconds * left / areas[number])))
 
     def _step_handlers(self) -> list[Any]:
         """What is done at each step besides the step."""

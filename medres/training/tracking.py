@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,22 @@ class Tracker:
             MlflowClient(tracking_uri=self.config.tracking.mlflow).set_terminated(kept.read_text().strip())
         except Exception as error:  # noqa: BLE001  as above
             log.warning("MLflow did not take the end of the training: %s", error)
+
+
+def time_left(config: Config, stage: int, done: int, seconds: float) -> str:
+    """How long the epochs to come will take if they are like the last one, by the area of their images.
+
+    Args:
+        config: of the fit.
+        stage: the one that is trained.
+        done: its epochs so far.
+        seconds: that the last one took.
+    """
+    stages, full = config.training.stages, config.preprocessing.size
+    areas = [(each.size or full) ** 2 for each in stages]
+    left = areas[stage] * (stages[stage].epochs - done)
+    left += sum(area * each.epochs for area, each in zip(areas[stage + 1 :], stages[stage + 1 :], strict=True))
+    return str(timedelta(seconds=round(seconds * left / areas[stage])))
 
 
 def _values(entry: Mapping[str, Any]) -> list[tuple[str, float]]:
