@@ -98,6 +98,27 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
                 shutil.rmtree(building, ignore_errors=True)
 
 
+def hold_to(folder: Path, facts: Mapping[str, Any], *, what: str) -> None:
+    """Note what an unfinished run found as it began, or make sure that one that is gone on with finds the same.
+
+    Args:
+        folder: what `resumable_folder` gave.
+        facts: by name.
+        what: the facts in words, for the refusal.
+
+    Raises:
+        UsageError: it finds something else.
+    """
+    place = folder / IDENTITY
+    found = json.loads(place.read_text(encoding="utf-8"))
+    if any(found.get(name, value) != value for name, value in facts.items()):
+        raise UsageError(
+            f"{folder} holds an interrupted run that had other {what}: restore what it had and give --resume again, or "
+            "give --force to start anew"
+        )
+    write_json(place, found | dict(facts))
+
+
 def _is_ours(folder: Path) -> bool:
     """Whether a folder is an unfinished run, or holds nothing at all but a lock."""
     return (folder / IDENTITY).is_file() or all(item.name == LOCK for item in folder.iterdir())

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from medres.config import load_config
 from medres.errors import TrainingError
+from medres.training import engine, interruption
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
-from medres.training.compute import Compute
+from medres.training.compute import Compute, EvaluationInferer, in_parts
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from medres.training.interruption import Interruption
@@ -134,16 +136,25 @@ def test_a_signal_that_nobody_looked_for_is_not_lost() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_second_signal_ends_a_training_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("after", "kept"), [(0.5, True), (1.5, False)])
+def test_another_signal_ends_a_training_at_once_unless_it_is_the_same_that_came_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: float, kept: bool
+) -> None:
+    now = time.monotonic()
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(interruption, "time", clock)
+
     def signalled(self: BatchAugmentation, images: torch.Tensor) -> torch.Tensor:
+        nonlocal now
         signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        now += after
+        signal.raise_signal(signal.SIGTERM)
         return images
 
     monkeypatch.setattr(BatchAugmentation, "__call__", signalled)
     with pytest.raises(KeyboardInterrupt):
         trained(Checkpoints(tmp_path))
-    assert Checkpoints(tmp_path).load() is None
+    assert (Checkpoints(tmp_path).load() is not None) == kept
 
 
 def test_a_training_that_is_interrupted_again_and_again_still_ends_the_same(
@@ -211,24 +222,101 @@ def test_a_training_keeps_its_first_epoch_and_then_only_what_there_is_time_for(
         save(self, state)
 
     monkeypatch.setattr(Checkpoints, "save", noted)
-    assert_same(trained(Checkpoints(tmp_path, share=1e-9)), uninterrupted)
-    assert saved == [1]
-    assert_same(trained(Checkpoints(tmp_path, share=1)), uninterrupted)
+    assert_same(trained(Checkpoints(tmp_path / "few", share=1e-9)), uninterrupted)
+    assert saved == [1, 2, 4]  # the ends of its three stages
+    saved.clear()
+    assert_same(trained(Checkpoints(tmp_path / "all", share=1)), uninterrupted)
     assert saved == [1, 2, 3, 4]
+
+
+def test_a_signal_keeps_a_step_for_which_there_would_be_no_time(
+    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, change = 0, BatchAugmentation.__call__
+
+    def signalled(self: BatchAugmentation, images: torch.Tensor) -> torch.Tensor:
+        nonlocal drawn
+        drawn += 1
+        if drawn == 11:  # the second of the three steps of the last epoch, whose predecessor was not kept
+            signal.raise_signal(signal.SIGTERM)
+        return change(self, images)
+
+    monkeypatch.setattr(BatchAugmentation, "__call__", signalled)
+    kept = Checkpoints(tmp_path, share=1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        trained(kept)
+    saved = kept.load()
+    assert saved is not None
+    assert (len(saved["history"]), saved["stage_step"]) == (3, 2)
+    assert_same(trained(kept), uninterrupted)
+    assert drawn == 12
+
+
+def test_a_training_goes_on_in_its_precision_alone_and_says_where_it_ran(
+    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        trained(Killed(tmp_path, 3))
+    cpu, here = torch.device("cpu"), uninterrupted.device
+    other = "fp32" if here.endswith("bf16") else "bf16"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "choose_compute", lambda _: Compute(cpu, other))  # type: ignore[arg-type]
+        with pytest.raises(TrainingError, match=f"would go on in {other}: go on there, or start anew"):
+            trained(Checkpoints(tmp_path))
+    before = torch.get_num_threads()
+    torch.set_num_threads(before % 2 + 1)
+    try:
+        fitted = trained(Checkpoints(tmp_path))
+        assert fitted.device == f"{here}, then {Compute(cpu, here.rsplit(', ')[-1])}"  # type: ignore[arg-type]
+    finally:
+        torch.set_num_threads(before)
+    assert "last digits will differ" in caplog.text
+    assert trained(Checkpoints(tmp_path)).device == f"{fitted.device}, then {here}"
+
+
+@given(st.integers(1, 9), st.integers(1, 30))
+def test_a_batch_that_does_not_fit_is_done_in_parts_that_do(most: int, count: int) -> None:
+    def small(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > most:
+            raise torch.OutOfMemoryError
+        return 2 * images
+
+    images = torch.arange(count)
+    parts = in_parts(small, images)
+    assert torch.equal(torch.cat(parts), 2 * images)
+    assert len(parts) == 1 or max(map(len, parts)) * 2 > most // 2
+    assert torch.equal(EvaluationInferer()(images, small), 2 * images)
+
+
+def test_an_image_that_does_not_fit_alone_is_an_error() -> None:
+    def never(images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        in_parts(never, torch.zeros(5))
 
 
 def test_damage_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept = Checkpoints(tmp_path)
     kept.save(STATE)
-    kept.newest.write_bytes(kept.newest.read_bytes()[:-10])
     kept.save(STATE)
-    with caplog.at_level(logging.WARNING):
-        assert kept.load() is not None
-    assert not caplog.text
+    for path in (kept.newest, kept.previous):
+        path.write_bytes(path.read_bytes()[:-10])
+    for _ in range(2):
+        with caplog.at_level(logging.WARNING), pytest.raises(TrainingError, match="--force"):
+            kept.load()
+    assert caplog.text.count("is damaged") == 4
+
+
+def test_a_damaged_state_never_takes_the_place_of_a_sound_one(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path)
+    kept.save({**STATE, "epoch": 1})
+    kept.save({**STATE, "epoch": 2})
     kept.newest.write_bytes(kept.newest.read_bytes()[:-10])
-    with caplog.at_level(logging.WARNING), pytest.raises(TrainingError, match="--force"):
-        kept.load()
-    assert caplog.text.count("is damaged") == 2
+    assert (kept.load() or {})["epoch"] == 1
+    kept.save({**STATE, "epoch": 3})
+    kept.newest.write_bytes(b"")
+    assert (kept.load() or {})["epoch"] == 1
 
 
 def test_a_training_without_a_sound_checkpoint_does_not_begin_again_unasked(tmp_path: Path) -> None:
@@ -259,7 +347,7 @@ def test_a_state_of_an_earlier_version_is_refused_in_one_clear_sentence(tmp_path
         trained(Killed(tmp_path, 1))
     kept = Checkpoints(tmp_path)
     state = kept.load() or {}
-    kept.save({name: value for name, value in state.items() if name not in ("generators", "scaler")})
+    kept.save({name: value for name, value in state.items() if name not in ("precision", "devices")})
     with pytest.raises(TrainingError, match=r"earlier version of medres.*--force"):
         trained(Checkpoints(tmp_path))
 

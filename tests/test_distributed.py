@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -129,7 +130,7 @@ def test_two_processes_that_were_ended_go_on_to_the_same_end(
     assert not (tmp_path / "run").exists()
     done = together("-m", "medres.cli", *asked, "--out", tmp_path / "run", "--resume")
     assert done.returncode == 0, done.stderr
-    assert "fold 1/2 · going on after epoch" in done.stderr
+    assert re.search("fold 1/2 · going on after epoch [23]", done.stderr)  # not only the first, which was kept at once
     assert_same_curves(tmp_path / "run", both, within=1e-6)
 
 

@@ -54,6 +54,18 @@ def test_the_focal_loss_is_torchvisions() -> None:
     assert torch.allclose(MaskedLoss(focusing=2.0)(LOGITS, TARGETS), expected)
 
 
+@given(st.floats(-150, 150), st.floats(0.1, 3), st.sampled_from([None, 0.5, 2.0]))
+def test_what_is_known_for_certain_has_a_gradient_that_is_a_number(
+    logit: float, focusing: float, negative: float | None
+) -> None:
+    loss = MaskedLoss((slice(1, 4),), focusing=focusing, negative_focusing=negative)
+    for targets in ([1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]):
+        logits = torch.tensor([[logit, logit, 0.0, 0.0]], requires_grad=True)
+        loss(logits, torch.tensor([targets])).backward()
+        assert logits.grad is not None
+        assert torch.isfinite(logits.grad).all()
+
+
 @given(st.floats(-20, 20), st.booleans(), st.floats(0, 4), st.floats(0, 4), st.floats(0, 0.4))
 def test_the_asymmetric_loss_is_the_papers(
     logit: float, positive: bool, gamma: float, other: float, margin: float

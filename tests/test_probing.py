@@ -142,13 +142,25 @@ def assert_tracked(uri: str, fold: Path, *, epochs: int) -> None:
 def test_a_tracker_sends_each_epoch_once_and_a_server_that_is_gone_costs_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    history = [{"epoch": epoch, "loss": 1 / epoch, "validation_auroc": None} for epoch in (1, 2, 3)]
+    history: list[dict[str, Any]] = [
+        {"epoch": epoch, "loss": 1 / epoch, "validation_loss": 2 / epoch, "validation_auroc": None}
+        for epoch in (1, 2, 3)
+    ]
     config = load_config("quick", [f"tracking.mlflow=sqlite:///{tmp_path / 'mlflow.db'}"])
     Tracker(tmp_path, config, title="fold 1/2").write(history[:2])
     Tracker(tmp_path, config, title="fold 1/2").write(history)  # after an interruption
     client = MlflowClient(tracking_uri=config.tracking.mlflow)
-    kept = client.get_metric_history((tmp_path / "mlflow-run.txt").read_text().strip(), "loss")
+    run = (tmp_path / "mlflow-run.txt").read_text().strip()
+    kept = client.get_metric_history(run, "loss")
     assert [metric.step for metric in kept] == [1, 2, 3]
+    anew = [
+        *history[:2],
+        history[2] | {"validation_loss": 0.5},
+    ]  # the third epoch's state was lost, and on a GPU differs
+    Tracker(tmp_path, config, title="fold 1/2").write(anew)
+    other = (tmp_path / "mlflow-run.txt").read_text().strip()
+    assert client.get_run(run).info.status == "KILLED"
+    assert [metric.value for metric in client.get_metric_history(other, "validation_loss")] == [2, 1, 0.5]
     gone = Tracker(tmp_path / "gone", load_config("quick", ["tracking.mlflow=http://127.0.0.1:9"]), title="x")
     gone.write(history)
     gone.close()

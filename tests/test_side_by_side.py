@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 
 from medres.config import load_config
 from medres.training import side_by_side
+from medres.training.checkpoints import Checkpoints
 from medres.training.crossval import cross_validate
 from medres.unfinished import unfinished_folder
 from tests.conftest import TINY, Medres
@@ -27,12 +30,14 @@ def test_folds_fitted_at_once_are_those_fitted_one_after_another_also_after_an_i
     medres: Medres, one_thread: object, steady_run: Path, small_cohort: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    with _until_second_fold(crossval(small_cohort, out, AT_ONCE)) as running:
-        running.terminate()
+    with _until_second_fold(crossval(small_cohort, out, AT_ONCE), epoch=2) as running:
+        os.killpg(running.pid, signal.SIGTERM)  # as `timeout` and batch systems do: to every process
         assert running.stderr is not None
         running.stderr.read()
         assert running.wait(timeout=120) == 130
-    assert (unfinished_folder(out) / "models" / "fold-1" / "checkpoints" / "checkpoint.pt").is_file()
+    kept = Checkpoints(unfinished_folder(out) / "models" / "fold-1" / "checkpoints").load()
+    assert kept is not None
+    assert len(kept["history"]) >= 2  # not only the first epoch, which is kept at once
     done = medres(*crossval(small_cohort, out, AT_ONCE, "--resume"))
     assert done.returncode == 0, done.stderr
     assert "fold 2/2 · going on after epoch" in done.stderr
@@ -99,12 +104,12 @@ def test_several_at_once_are_tried_together_and_go_on_with_the_folds(
 
 
 @contextmanager
-def _until_second_fold(arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A run whose second fold has finished its first epoch."""
-    entry = Path(sys.executable).with_name("medres")
-    with subprocess.Popen([str(entry), *arguments], stderr=subprocess.PIPE, text=True) as running:
+def _until_second_fold(arguments: list[str], *, epoch: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """A run whose second fold has finished an epoch, as a group of processes of its own."""
+    command = [str(Path(sys.executable).with_name("medres")), *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         assert running.stderr is not None
         for line in running.stderr:
-            if "fold 2/2 · epoch 1/3" in line:
+            if f"fold 2/2 · epoch {epoch}/3" in line:
                 break
         yield running

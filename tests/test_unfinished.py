@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 
 from medres.errors import OutputExists, UsageError
-from medres.tables import read_json
+from medres.tables import read_csv, read_json
 from medres.training.checkpoints import Checkpoints
 from medres.training.steps import AccumulatedStep
 from medres.unfinished import IDENTITY, LOCK, resumable_folder, unfinished_folder
@@ -70,13 +71,33 @@ def test_a_run_that_was_ended_twice_goes_on_and_becomes_the_run_it_would_have_be
     assert not (out / LOCK).exists()
 
 
+def test_a_run_does_not_go_on_with_other_images_than_it_began_with(
+    medres: Medres, small_cohort: Path, tmp_path: Path
+) -> None:
+    """One image more deals out other folds: patients of a finished fold's training would be its held-out patients."""
+    shutil.copytree(small_cohort.parent, tmp_path / "cohort")
+    manifest, out = tmp_path / "cohort" / small_cohort.name, tmp_path / "run"
+    image = manifest.parent / read_csv(manifest)["path"][5]
+    content = image.read_bytes()
+    image.write_bytes(content[:200])
+    assert interrupted(crossval(manifest, out), epochs=4, by=signal.SIGTERM) == 130
+    image.write_bytes(content)
+    done = medres(*crossval(manifest, out, "--resume"))
+    assert done.returncode == 2
+    assert "that had other usable images (now 80; `refused.csv` there says" in done.stderr
+    assert len(read_csv(unfinished_folder(out) / "refused.csv")) == 1
+    image.write_bytes(content[:200])
+    assert medres(*crossval(manifest, out, "--resume")).returncode == 0
+
+
 def diverging(arguments: list[str], folder: Path) -> None:
-    """The command, in a training whose weights become NaN at the last step of its second epoch."""
+    """The command, in a training whose weights become NaN at the last step of its third epoch."""
     step = AccumulatedStep.__call__
+    Checkpoints.due = property(lambda self: not self.newest.exists())  # type: ignore[assignment, misc]
 
     def poisoned(self: AccumulatedStep, engine: Any, batch: Any) -> dict[str, torch.Tensor]:
         found = step(self, engine, batch)
-        if engine.state.iteration == 2 * engine.state.epoch_length:
+        if engine.state.iteration == 3 * engine.state.epoch_length:
             torch.nn.init.constant_(engine.network.head.weight, float("nan"))
         return found
 
@@ -85,14 +106,14 @@ def diverging(arguments: list[str], folder: Path) -> None:
 
 
 @pytest.mark.skipif(preloaded.server() is None, reason="the process is forked")
-def test_weights_that_are_no_longer_numbers_end_the_run_and_the_last_sound_epoch_is_kept(
+def test_weights_that_are_no_longer_numbers_end_the_run_and_a_sound_epoch_is_kept(
     medres: Medres, small_cohort: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
     short = (
         "--set=training.stages=[{epochs: 3}]",
         "--set=training.ema_decay=0",
-        "--set=training.saturation=1",
+        "--set=training.keep=last",
     )
     asked = ["train", str(small_cohort), "--label", "disc", "--out", str(out), *TINY, *short]
     context = preloaded.server()
@@ -106,7 +127,8 @@ def test_weights_that_are_no_longer_numbers_end_the_run_and_the_last_sound_epoch
     assert not [line for line in lines if "terminating" in line]  # one error, said once
     assert said.startswith("medres: model: the network's answers to the validation images are no longer finite numbers")
     checkpoints = Checkpoints(unfinished_folder(out) / "checkpoints")
-    assert f"(whole epochs: 1) is kept in {checkpoints.newest}" in said
+    assert "finite numbers in epoch 3: start anew" in said
+    assert f"(whole epochs: 1) lies in {checkpoints.newest}" in said
     kept = checkpoints.load()
     assert kept is not None
     assert [entry["epoch"] for entry in kept["history"]] == [1]

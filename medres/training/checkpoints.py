@@ -34,6 +34,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, share: float = _SHARE) -> None:
         self.newest = folder / "checkpoint.pt"
         self.previous = folder / "checkpoint.previous.pt"
+        self.damaged = folder / "checkpoint.damaged.pt"
         self.share = share
         self._next = -math.inf  # the first state is always welcome
 
@@ -73,6 +74,8 @@ class Checkpoints:
             digest, content = data[:_DIGEST], data[_DIGEST:]
             if hashlib.sha256(content).digest() == digest:
                 state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+                if path == self.previous and self.newest.is_file():  # damaged: it must not take the place of this one
+                    self.newest.replace(self.damaged)
                 return state
             log.warning("%s is damaged (its SHA-256 is wrong)", path)
         if there:

@@ -6,6 +6,8 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -24,6 +26,7 @@ from medres.errors import ManifestError
 from medres.records import ManifestRow
 from medres.tables import inert_path
 from medres.training.losses import training_targets
+from medres.unfinished import hold_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +60,12 @@ class TrainingCohort:
     def patients(self, places: Sequence[int]) -> int:
         """How many patients some images are of."""
         return len({self.rows[place].patient_id for place in places})
+
+    @property
+    def sha256(self) -> str:
+        """Of the usable images and their places in the manifest: what folds and orders are made of."""
+        lines = (f"{image.row} {image.pixels_sha256}\n" for image in self.cache.images)
+        return sha256("".join(lines).encode()).hexdigest()
 
     @property
     def classes(self) -> tuple[slice, ...]:
@@ -178,6 +187,16 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
     return TrainingCohort(
         manifest, cache, rows, targets, training_targets(targets, uncertain, config.training.uncertain), asked, leaks
     )
+
+
+def resumed_with(folder: Path, cohort: TrainingCohort) -> None:
+    """Make sure that a run goes on with the images it began with: a file more or less would deal out other folds.
+
+    Raises:
+        UsageError: other images are usable now.
+    """
+    facts = {"usable_images": cohort.sha256}
+    hold_to(folder, facts, what=f"usable images (now {len(cohort.rows)}; `refused.csv` there says which it had not)")
 
 
 def _refuse_strange_columns(asked: Sequence[str], known: Collection[str]) -> None:

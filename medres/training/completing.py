@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medres.config import Config
 from medres.evaluation.intervals import bootstrap
@@ -23,6 +24,7 @@ from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
 from medres.training.base_rates import restored
 from medres.training.cohorts import TrainingCohort
+from medres.training.compute import in_parts
 from medres.training.fitted import Fitted
 from medres.training.provenance import environment, git_commit, now
 
@@ -48,17 +50,19 @@ def outputs(
 ) -> Outputs:
     """Logits, pooled features and map maxima of cached images."""
     network.to(device)
-    logits, features, maxima = [], [], []
-    for start in range(0, len(places), _BATCH):
-        chosen = as_float(pixels[list(places[start : start + _BATCH])])[:, None]
-        images = torch.from_numpy(chosen).to(device, memory_format=torch.channels_last)
+    found = []
+
+    def of(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
         maps = network.feature_maps(images)
         pooled = maps.mean(dim=(2, 3))
-        logits.append(network.head(pooled).double().cpu().numpy())
-        features.append(pooled.cpu().numpy())
-        maxima.append(evidence(network, maps).amax(dim=(2, 3)).cpu().numpy())
+        maxima = evidence(network, maps).amax(dim=(2, 3))
+        return network.head(pooled).double().cpu().numpy(), pooled.cpu().numpy(), maxima.cpu().numpy()
+
+    for start in range(0, len(places), _BATCH):
+        chosen = as_float(pixels[list(places[start : start + _BATCH])])[:, None]
+        found += in_parts(of, torch.from_numpy(chosen).to(device, memory_format=torch.channels_last))
     network.cpu()
-    return Outputs(np.concatenate(logits), np.concatenate(features), np.concatenate(maxima))
+    return Outputs(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def complete(

@@ -107,6 +107,30 @@ def _cpu_has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
+def in_parts(function: Callable[[Tensor], Result], images: Tensor) -> list[Result]:
+    """What a function says of a batch (N, ...), of halves of it where memory does not suffice, and so on.
+
+    Raises:
+        torch.OutOfMemoryError: not even one image fits.
+    """
+    try:
+        return [function(images)]
+    except torch.OutOfMemoryError:
+        if len(images) < 2:
+            raise
+    torch.cuda.empty_cache()
+    half = len(images) // 2
+    return [*in_parts(function, images[:half]), *in_parts(function, images[half:])]
+
+
+class EvaluationInferer(SimpleInferer):
+    """A forward pass of a network that does not learn: in float32, and in parts where a batch does not fit."""
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """The logits of a batch."""
+        return torch.cat(in_parts(lambda images: network(images, *args, **kwargs), inputs))
+
+
 class AutocastInferer(SimpleInferer):
     """A forward pass in the precision of training; the logits come back as float32."""
 

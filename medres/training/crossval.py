@@ -24,7 +24,7 @@ from medres.model.bundle import CARD_TEXT, card_text
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
 from medres.tables import write_csv, write_json, write_text
-from medres.training.cohorts import TrainingCohort, load_cohort
+from medres.training.cohorts import TrainingCohort, load_cohort, resumed_with
 from medres.training.distributed import joined
 from medres.training.fitting import Fitter
 from medres.training.folds import FoldResult, Folds
@@ -67,7 +67,7 @@ def cross_validate(
         repeat: which repeat of a repeated split file to go through.
         folds_column: the manifest's column that gives the folds: see `folds_from_column`.
         resume: go on with what an interrupted run left: finished folds are kept, the fold that was interrupted goes on
-            after its last epoch.
+            from its newest checkpoint.
         force: replace `out`.
         allow_burned_in: keep pictures of mistakes although pixels may hold a name.
         progress: told (done, total) while images are decoded.
@@ -88,6 +88,8 @@ def cross_validate(
     with joined(config.training.device) as processes, processes.folder(output) as folder:
         with processes.first_alone():
             cohort = load_cohort(checked, config, progress=progress)
+        if processes.first:
+            resumed_with(folder, cohort)
         if given:
             folds, document = given
             _same_patients(folds, cohort)

@@ -71,6 +71,10 @@ class Processes:
         for gradient, whole in zip(gradients, torch.split(flat, sizes), strict=True):
             gradient.copy_(whole.view_as(gradient))
 
+    def any(self, said: bool, device: torch.device) -> bool:
+        """Whether any process says so; all of them then know. `device` is where they exchange tensors."""
+        return said if self.count == 1 else bool(self.sum(torch.tensor(float(said), device=device)) > 0)
+
     def decide(self, value: Item) -> Item:
         """The first process's value, for all of them."""
         if self.count == 1:

@@ -26,7 +26,8 @@ from medres.training.handlers import (
 from medres.training.loading import Pixels
 from medres.training.losses import MaskedLoss, balancing_weights
 from medres.training.optimisation import adamw, average_of, warmup_cosine
-from medres.training.stages import Fitting
+from medres.training.stages import run_stage
+from medres.training.state import Fitting
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker
 
@@ -132,10 +133,10 @@ def fit(
     for number in range(fitting.resume(), len(stages)):
         planned = sum(stage.epochs for stage in stages[:number])
         schedule = LearningRate(fitting.optimizer, factor, first_step=planned * batches)
-        fitting.run(number, training, validation, schedule=schedule, seed=seed + number)
+        run_stage(fitting, number, training, validation, schedule=schedule, seed=seed + number)
         fitting.best.next_stage()
     set_determinism(seed=None)
     if fitting.best.state is None:
         raise TrainingError(f"{title}: no epoch was completed")
     network.cpu().load_state_dict(fitting.best.state)
-    return Fitted(network.eval(), tuple(fitting.history), fitting.best.epoch, str(compute))
+    return Fitted(network.eval(), tuple(fitting.history), fitting.best.epoch, fitting.device)

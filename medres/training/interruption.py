@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME = (
+    1.0  # seconds in which a signal to a group of processes comes twice: from its sender, and from the first process
+)
 
 
 class Interruption:
-    """Notes the first signal in `asked` instead of ending the process; a second one ends it at once.
+    """Notes the first signal in `asked` instead of ending the process; another one, after a second, ends it at once.
 
     Who uses it saves and raises KeyboardInterrupt; what nobody acted on is raised at the end, so that none is lost.
 
@@ -24,6 +28,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
+        self._when = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -43,7 +48,9 @@ class Interruption:
             raise KeyboardInterrupt  # it came when nobody looked any more
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.asked:
+        now = time.monotonic()
+        if self.asked and now - self._when > _SAME:
             raise KeyboardInterrupt
-        self.asked = True
-        log.warning("%s: ending after this step, whose state is kept (again: at once)", signal.Signals(number).name)
+        if not self.asked:
+            self.asked, self._when = True, now
+            log.warning("%s: ending after this step, whose state is kept (again: at once)", signal.Signals(number).name)

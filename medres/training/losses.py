@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 UncertainPolicy = Literal["ignore", "ones", "zeros", "soft"]
+_LEAST = 1e-7  # of a probability that is raised to a focusing power: at 0 the gradient is no number
 SOFT = 0.5
 """The target of an uncertain finding under the policy `soft`: the loss then asks for indecision."""
 
@@ -100,14 +101,14 @@ class MaskedLoss:
     def _focused(self, logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Binary cross-entropy (N, labels) in which what is known already counts less."""
         gamma = self.focusing if self.negative_focusing is None else self.negative_focusing
-        positive = -functional.logsigmoid(logits) * torch.sigmoid(-logits) ** self.focusing
+        positive = -functional.logsigmoid(logits) * torch.sigmoid(-logits).clamp(min=_LEAST) ** self.focusing
         if weights is not None:
             positive = positive * weights
         if self.negative_margin:
             lowered = (torch.sigmoid(logits) - self.negative_margin).clamp(min=0)
             negative = -torch.log1p(-lowered) * lowered**gamma
         else:
-            negative = -functional.logsigmoid(-logits) * torch.sigmoid(logits) ** gamma
+            negative = -functional.logsigmoid(-logits) * torch.sigmoid(logits).clamp(min=_LEAST) ** gamma
         return targets * positive + (1 - targets) * negative
 
     def _class_losses(self, logits: Tensor, truth: Tensor, weights: Tensor | None, columns: slice) -> Tensor:
@@ -118,7 +119,8 @@ class MaskedLoss:
         if weights is not None:
             losses = losses * (truth * weights[columns]).sum(dim=1)
         if self.focusing:
-            losses = losses * (1 - (truth * log_probabilities.exp()).sum(dim=1)) ** self.focusing
+            unsure = 1 - (truth * log_probabilities.exp()).sum(dim=1)
+            losses = losses * unsure.clamp(min=_LEAST) ** self.focusing
         return losses
 
 

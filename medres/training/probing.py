@@ -16,7 +16,7 @@ from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.network import build_network, full_precision
 from medres.model.weights import BackboneWeights, fill_backbone
-from medres.training.compute import choose_compute
+from medres.training.compute import choose_compute, in_parts
 from medres.training.fitted import Fitted
 from medres.training.handlers import ValidationRecord
 from medres.training.loading import Pixels
@@ -77,7 +77,10 @@ class LinearProbe:
             pixels, found = Pixels(self.cache, self.compute.device), []
             for start in range(0, len(self.cache), _BATCH):
                 images = pixels[range(start, min(start + _BATCH, len(self.cache)))].to(self.compute.device)
-                found.append(network.features(images.contiguous(memory_format=torch.channels_last)).double().cpu())
+                found += in_parts(
+                    lambda part: network.features(part).double().cpu(),
+                    images.contiguous(memory_format=torch.channels_last),
+                )
             self._features = torch.cat(found).numpy()
             rate = len(self.cache) / (time.monotonic() - started)
             log.info("features of %d images computed once, %.0f images/s", len(self.cache), rate)

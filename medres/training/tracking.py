@@ -81,7 +81,10 @@ class Tracker:
         client = MlflowClient(tracking_uri=self.config.tracking.mlflow)
         kept = self.folder / _RUN
         run = kept.read_text(encoding="utf-8").strip() if kept.is_file() else self._begin(client)
-        known = {metric.step for metric in client.get_metric_history(run, "loss")}
+        known = {metric.step: metric.value for metric in client.get_metric_history(run, "validation_loss")}
+        if any(known.get(entry["epoch"], entry["validation_loss"]) != entry["validation_loss"] for entry in history):
+            client.set_terminated(run, "KILLED")  # its epochs after the newest checkpoint were done again, and differ
+            run, known = self._begin(client), {}
         now = round(time.time() * 1000)
         new = [
             Metric(name, value, now, entry["epoch"])

@@ -19,7 +19,7 @@ from medres.config import Config
 from medres.model.card import ModelCard
 from medres.model.weights import BackboneWeights, load_backbone
 from medres.tables import write_csv, write_json
-from medres.training.cohorts import TrainingCohort, load_cohort
+from medres.training.cohorts import TrainingCohort, load_cohort, resumed_with
 from medres.training.completing import complete, origin
 from medres.training.compute import choose_compute
 from medres.training.distributed import joined
@@ -49,7 +49,7 @@ def train_model(
         config: the recipe.
         out: the new model folder.
         root: what the manifest's paths are relative to; its own folder by default.
-        resume: go on after the last epoch of an interrupted run.
+        resume: go on with an interrupted run, from its newest checkpoint.
         force: replace `out`.
         progress: told (done, total) while images are decoded.
 
@@ -64,6 +64,8 @@ def train_model(
     with joined(config.training.device) as processes, processes.folder(output) as folder:
         with processes.first_alone():
             cohort = load_cohort(checked, config, progress=progress)
+        if processes.first:
+            resumed_with(folder, cohort)
         split = make_inner_split(
             cohort.rows,
             checked.labels,
@@ -73,6 +75,7 @@ def train_model(
         document = splits_document([split], labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         training = cohort.places(split.training, learning=True)
         validation = cohort.places(split.validation)
+        write_csv(folder / "refused.csv", cohort.refused_table())
         fitter = Fitter(cohort, config, weights, processes)
         fitted = fitter.fit(folder, training, validation, seed=config.seed, title="model")
         card: ModelCard | None = None
@@ -90,7 +93,6 @@ def train_model(
                 seed=config.seed,
             )
             write_splits(folder / "splits.json", document)
-            write_csv(folder / "refused.csv", cohort.refused_table())
             record = run_record(
                 cohort, config, weights, splits=document, device=fitted.device, seconds=time.monotonic() - started
             )

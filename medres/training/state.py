@@ -1,0 +1,170 @@
+"""What one fit consists of from its first step to its last: kept in checkpoints, and gone on with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from medres.config import Config
+from medres.errors import TrainingError
+from medres.model.network import RadiographNetwork
+from medres.training.checkpoints import Checkpoints
+from medres.training.compute import Compute
+from medres.training.distributed import Processes
+from medres.training.handlers import BestWeights, FiniteLoss
+from medres.training.loading import Pixels
+from medres.training.losses import MaskedLoss
+from medres.training.steps import AccumulatedStep
+from medres.training.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Fitting:
+    """One fit from its first step to its last: what its stages share."""
+
+    pixels: Pixels
+    targets: NDArray[np.float32]
+    learned: NDArray[np.float32]
+    config: Config
+    compute: Compute
+    network: RadiographNetwork
+    run_network: nn.Module  # the same network, compiled where that was asked for
+    average: AveragedModel | None
+    loss: MaskedLoss
+    optimizer: torch.optim.Optimizer
+    best: BestWeights
+    title: str
+    checkpoints: Checkpoints | None
+    tracker: Tracker | None
+    step: AccumulatedStep
+    processes: Processes
+    history: list[dict[str, Any]] = field(default_factory=list)
+    resumed: dict[str, Any] | None = None  # of the stage in which training goes on
+    kept: int = 0  # epochs of the newest checkpoint
+    devices: list[str] = field(default_factory=list)  # what it ran on before the last interruption, in words
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that validation sees and that is kept: the running average where there is one."""
+        return self.network if self.average is None else self.average.module
+
+    @property
+    def device(self) -> str:
+        """All that it ran on, in words."""
+        return ", then ".join([*self.devices, str(self.compute)])
+
+    def resume(self) -> int:
+        """Go on from the newest sound checkpoint; returns the stage to go on with, 0 where there is none.
+
+        Raises:
+            TrainingError: no checkpoint is sound, or an earlier version of medres wrote it, or this machine would go on
+                in another precision.
+        """
+        saved = self.processes.decide(self.checkpoints.load() if self.checkpoints else None)
+        if saved is None:
+            return 0
+        if "precision" not in saved:
+            raise TrainingError(
+                f"{self.title}: the checkpoint is of an earlier version of medres: go on with that one, or start anew "
+                "(--force)"
+            )
+        if saved["precision"] != self.compute.precision:
+            raise TrainingError(
+                f"{self.title}: this training began in {saved['precision']} ({saved['devices'][-1]}), and here "
+                f"({self.compute}) would go on in {self.compute.precision}: go on there, or start anew (--force)"
+            )
+        self.devices = saved["devices"]
+        if self.devices[-1] == str(self.compute):
+            self.devices.pop()
+        else:
+            log.warning(
+                "%s: began on %s, goes on on %s: last digits will differ", self.title, self.devices[-1], self.compute
+            )
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        self.best.load_state_dict(saved["best"])
+        self.history.extend(saved["history"])
+        if self.tracker:
+            self.tracker.shown = len(self.history)
+        self.set_generators(saved["generators"])
+        self.kept = len(self.history)
+        steps = f" and {saved['stage_step']} steps" if saved["stage_step"] else ""
+        log.info("%s · going on after epoch %d%s", self.title, len(self.history), steps)
+        if saved["stage_over"]:
+            self.best.next_stage()
+            return int(saved["stage"]) + 1
+        self.resumed = saved
+        return int(saved["stage"])
+
+    def save(
+        self,
+        number: int,
+        *,
+        epoch: int,
+        over: bool,
+        augmentation: torch.Generator,
+        step: int = 0,
+        loss: FiniteLoss,
+        last: bool,
+    ) -> None:
+        """Keep the state after so many whole epochs, and so many steps of the next, of a stage; all processes call.
+
+        A state that is not the last one is kept if writing it costs little beside the training since the one before.
+        """
+        generators = self.processes.gather(self.compute.generators())
+        if self.checkpoints is None or not (last or self.checkpoints.due):
+            return
+        self.checkpoints.save(
+            {
+                "stage": number,
+                "stage_epoch": epoch,
+                "stage_step": step,
+                "stage_loss": loss.state() if step else (0.0, 0, 0.0),
+                "stage_over": over,
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.step.scaler.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "best": self.best.state_dict(),
+                "history": self.history,
+                "generators": generators,
+                "precision": self.compute.precision,
+                "devices": [*self.devices, str(self.compute)],
+                "augmentation": augmentation.get_state(),
+            }
+        )
+        self.kept = len(self.history)
+
+    def set_generators(self, saved: Sequence[dict[str, Tensor]]) -> None:
+        """Go on with the generators of every process; as many processes as were there, else they keep their own."""
+        if len(saved) == self.processes.count:
+            self.compute.set_generators(saved[self.processes.rank])
+
+    def diverged(self, what: str) -> TrainingError:
+        """The refusal to go on with numbers that are not finite, and what is left: no epoch was judged by them."""
+        kept = ""
+        if self.checkpoints is not None and self.checkpoints.newest.is_file():
+            kept = (
+                f". The newest state that was kept (whole epochs: {self.kept}) lies in {self.checkpoints.newest}, but "
+                "--resume takes no other configuration, and with this one most likely ends here again"
+            )
+        lower = "a lower training.learning_rate or a training.clip_norm"
+        if self.compute.precision == "fp16":
+            lower += ", or with training.precision=fp32"
+        return TrainingError(
+            f"{self.title}: {what} in epoch {len(self.history) + 1}: start anew (--force) with {lower}, or look for "
+            f"damaged images{kept}"
+        )
