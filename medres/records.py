@@ -64,7 +64,7 @@ class Fold:
 
     index: int
     training: tuple[str, ...]  # patient ids; who has uncertain labels alone is here or nowhere
-    validation: tuple[str, ...]  # chooses epoch, temperature, thresholds
+    validation: tuple[str, ...]  # chooses epoch (unless the last is kept), temperature, thresholds
     held_out: tuple[str, ...]  # chooses nothing
     repeat: int = 0  # of a repeated cross-validation: each repeat holds everybody out once
     name: str = ""  # what the manifest calls it, where a column gives the folds

@@ -1,7 +1,8 @@
 """The `medres` command in a process of its own that need not import torch again: seconds less for every command.
 
 The entry point's function runs in a fork of a process that has done the imports and nothing else; arguments, folder,
-environment, output and exit code are the command's own. `tests/test_cli.py` and the demo start the command as users do.
+environment, output and exit code are the command's own. The demo and two tests of `tests/test_cli.py` start the command
+as users do.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ def test_every_recipe_is_valid_and_survives_a_round_trip_through_json(name: str)
     assert Config.model_validate_json(config.model_dump_json()) == config
 
 
-def test_quick_starts_from_random_weights_and_the_others_from_imagenet() -> None:
-    assert load_config("quick").network.weights == "none"
+def test_quick_and_knee_start_from_random_weights_and_the_others_from_imagenet() -> None:
+    assert {name for name in recipe_names() if load_config(name).network.weights == "none"} == {"knee", "quick"}
     assert {load_config(name).network.weights for name in ("resnet50", "resnet101")} == {"IMAGENET1K_V2"}
     assert {load_config(name).preprocessing.size for name in ("resnet50", "resnet101")} == {320}
 

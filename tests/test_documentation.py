@@ -56,6 +56,14 @@ def test_the_readme_has_every_recipe(name: str) -> None:
     assert f"`{name}`" in README
 
 
+def test_help_names_every_recipe() -> None:
+    command = cli.medres.commands["train"]
+    shown = next(
+        option.help for option in command.params if isinstance(option, click.Option) and option.name == "recipe"
+    )
+    assert f"Recipe: {', '.join(recipe_names())}, or" in (shown or "")
+
+
 def _fields(model: type[BaseModel]) -> list[tuple[str, str | None]]:
     found = []
     for name, field in model.model_fields.items():

@@ -420,6 +420,25 @@ def test_a_fold_record_may_lack_everything(changed: Callable[..., Path]) -> None
     assert "not recorded of not recorded" in visible(page_of(changed(lambda record: record.update(folds=[{}, {}]))))
 
 
+@pytest.mark.parametrize(
+    ("training", "chose", "column"),
+    [
+        ({"keep": "best", "method": "fine-tune"}, "epoch, ", "Best epoch"),
+        ({"keep": "last", "method": "fine-tune"}, "", "Epoch kept"),
+        ({"keep": "best", "method": "linear-probe"}, "regularisation, ", "Regularisation"),
+    ],
+)
+def test_the_page_says_what_validation_patients_chose_and_no_more(
+    changed: Callable[..., Path], training: dict[str, str], chose: str, column: str
+) -> None:
+    words = visible(page_of(changed(lambda record: record["config"]["training"].update(training))))
+    assert words.count(f"chose {chose}temperature and thresholds") == FOLDS
+    assert f"Fold {column} Time" in words
+    first = re.search(r"by a network that had learned from other patients: in each of 3 folds (.*?) were chosen", words)
+    assert first
+    assert first[1].startswith(f"the {chose}the temperature" if chose else "the temperature")
+
+
 def test_pretrained_weights_are_named_and_not_called_random(changed: Callable[..., Path]) -> None:
     weights = {"weights": "torchvision resnet18 IMAGENET1K_V1", "weights_sha256": "cd" * 32}
     words = visible(page_of(changed(lambda record: record["network"].update(weights))))

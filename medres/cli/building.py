@@ -139,7 +139,7 @@ def crossval(
     force: bool,
     allow_burned_in: bool,
 ) -> None:
-    """Cross-validate a recipe with patients kept apart; every figure can be recomputed from oof.csv."""
+    """Cross-validate a recipe with patients kept apart; every figure of performance follows from oof.csv."""
     refuse_early(out, force)
     check_early(manifest, labels, root, folds_column)
     from medres.training.crossval import cross_validate

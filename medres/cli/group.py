@@ -20,8 +20,9 @@ from medres.terminal import configure_logging
 def medres(debug: bool, log_format: str) -> None:
     """Turn ImageNet-pretrained ResNets into DICOM radiograph classifiers that can be audited.
 
-    Exit codes: 0 all done, 1 failure, 2 usage or configuration, 3 finished but some inputs were refused,
-    130 interrupted.
+    Exit codes: 0 all done, 1 failure, 2 usage or configuration, 3 finished, but some inputs were refused or
+    `check` found problems, 130 interrupted. `train` and `crossval` end with 0 and list what they could not use in
+    refused.csv.
 
     Not a medical device: not for diagnostic use.
     """

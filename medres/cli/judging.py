@@ -24,10 +24,11 @@ from medres.terminal import progress_bar
 
 @medres.command()
 @click.argument("runs", type=FILE, nargs=-1, required=True, metavar="RUN RUN...")
-@out_option("The new folder for compare.html, comparison.json and comparison.csv.")
+@out_option("The new folder for compare.html, comparison.json, comparison.csv, costs.csv and run.json.")
 @click.option(
     "--seed-spread", type=click.FloatRange(0, 1), metavar="AUROC",
-    help="What another seed changes, where it was not measured; 0.017, the upper end of what is usual, by default.",
+    help="What another seed is taken to change where no recipe was run with two; where few were (fewer than three "
+    "seeds of two recipes), it counts beside what they say. 0.017, the upper end of what is usual, by default.",
 )  # fmt: skip
 @click.option("--timing/--no-timing", default=True, help="Measure the speed of scoring on this machine.")
 @with_force
@@ -66,7 +67,7 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
     """Validate a saved model (or a run as an ensemble) on another labelled cohort, everything it learned frozen.
 
     Also says how that cohort differs from the training cohort, and, apart, what recalibration there would give.
-    Exit 3 if files were refused.
+    Exit 3 if any row was not judged.
     """
     refuse_early(out, force)
     need_model(model)

@@ -16,6 +16,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 EXIT_SOME_REFUSED = 3
+_RECIPES = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 
 
 def with_config(verb: Callable[..., None]) -> Callable[..., None]:
@@ -40,7 +41,7 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
 
     config = click.option(
         "--config", "recipe", default="quick", show_default=True, metavar="NAME|FILE",
-        help="Recipe: quick (ResNet-18, random start, for a CPU), resnet50, resnet101 (ImageNet), or a YAML file.",
+        help=f"Recipe: {', '.join(_RECIPES)}, or a YAML file. The README says what each is for.",
     )  # fmt: skip
     change = click.option(
         "--set",
@@ -50,7 +51,10 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
         help="Change one value, e.g. training.batch_size=16.",
     )
     start = click.option(
-        "--weights", type=FILE, metavar="PATH", help="Start from this checkpoint (torchvision, timm or MONAI names)."
+        "--weights",
+        type=FILE,
+        metavar="PATH",
+        help="Start from this checkpoint (names of torchvision, timm or MONAI, or a medres model's own).",
     )
     board = click.option(
         "--tensorboard", is_flag=True, help="Write event files for TensorBoard beside each model (medres[tensorboard])."
@@ -89,7 +93,7 @@ def with_cohort(verb: Verb) -> Verb:
         ),
         click.option(
             "--ordinal", multiple=True, metavar="NAME",
-            help="A grade: column NAME, whole numbers from 0 or blank; asks for every 'at least this grade'.",
+            help="A grade: column NAME, whole numbers from 0, -1 or blank; asks for every 'at least this grade'.",
         ),
         click.option(
             "--multiclass", multiple=True, metavar="NAME", help="One class of several: column NAME, any text or blank.",

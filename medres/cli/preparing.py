@@ -83,9 +83,9 @@ def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_
 @click.option(
     "--validation-fraction",
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
-    help="Part of each fold's training patients that chooses epoch, calibration and thresholds; 0.15 by default, "
-    "rounded to one of equal parts (one in seven). A run on the file takes these patients, whatever "
-    "training.validation_fraction says.",
+    help="Part of each fold's training patients that chooses epoch (unless the last is kept), calibration and "
+    "thresholds; 0.15 by default, rounded to one of equal parts (one in seven). A run on the file takes these "
+    "patients, whatever training.validation_fraction says.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same folds.")
 @with_cohort

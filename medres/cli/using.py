@@ -25,10 +25,10 @@ from medres.terminal import progress_bar
 @medres.command()
 @click.option("--out", type=FILE, default=Path("medres-demo"), show_default=True, help="New folder for everything.")
 @click.option("--app/--no-app", "app", default=True, help="Open the review app at the end.")
-@click.option("--port", type=int, help="Port of the app; a free one by default.")
+@click.option("--port", type=int, help="Port of the app; 8501, or the next free one, by default.")
 @with_force
 def demo(out: Path, app: bool, port: int | None, force: bool) -> None:
-    """Show the whole path on synthetic radiographs: needs no data, no network, no GPU; about four minutes."""
+    """Show the whole path on synthetic radiographs: needs no data, no network, no GPU; about three minutes."""
     from medres.demo import run_demo, serve_demo
 
     for line in run_demo(out, force=force, progress=progress_bar):
@@ -167,7 +167,7 @@ def doctor() -> None:
 @click.option("--model", type=FILE, required=True, help="The model (or run) that scored.")
 @click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
 @click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
-@click.option("--port", type=int, help="Port on 127.0.0.1; 8501 by default.")
+@click.option("--port", type=int, help="Port on 127.0.0.1; 8501, or the next free one, by default.")
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
 def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
     """Open the review app: worklist, image, prediction, heatmap, verdict."""

@@ -30,10 +30,11 @@ def make_folds(
 ) -> tuple[Fold, ...]:
     """Divide patients into folds; each fold's training patients give an inner validation split of the same kind.
 
-    Held-out patients of a fold choose nothing; its validation patients choose epoch, temperature and thresholds.
-    Every patient is held out once in each repeat, and every repeat has its own seed: folds 0 to k − 1 are the first
-    repeat. The same rows and seed always give the same folds, whatever the order of the rows. Patients of whom nothing
-    is known but uncertain labels are in the training part of every fold (see `uncertain_patients`).
+    Held-out patients of a fold choose nothing; its validation patients choose epoch (unless the last is kept),
+    temperature and thresholds. Every patient is held out once in each repeat, and every repeat has its own seed: folds
+    0 to k − 1 are the first repeat. The same rows and seed always give the same folds, whatever the order of the rows.
+    Patients of whom nothing is known but uncertain labels are in the training part of every fold (see
+    `uncertain_patients`).
 
     Raises:
         ManifestError: too few patients of one class for that many folds.

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import UndefinedError
 from pydantic import ValidationError
 
-from medres.config import Evaluation
+from medres.config import Evaluation, Training
 from medres.errors import REASONS, UsageError
 from medres.evaluation.checklist import checklist, facts
 from medres.evaluation.checks import KEPT_APART, limits, verify
@@ -26,6 +26,7 @@ from medres.evaluation.plain import caveats, exclusions
 from medres.evaluation.shortcut_contents import shortcut_probes
 from medres.evaluation.subgroups import SMALLEST
 from medres.evaluation.summary import Judged, judged, read_table
+from medres.model.card import chosen_besides
 from medres.tables import read_csv, read_json, read_json_lines, refuse_existing, write_text
 
 _MOST_REFUSALS = 100  # shown in the page; all of them stand in refused.csv
@@ -116,6 +117,7 @@ def render(folder: Path, files: RunFiles) -> Report:
     images = {label: judged(table, label) for label in metrics["labels"]}
     evaluation = _evaluation(run)
     network = run.get("network") or {}
+    training = (run.get("config") or {}).get("training") or {}
     weights = str(network.get("weights") or ABSENT)
     random_start = weights.split(":")[0].strip() == "none"
     labels = _labels(folder, files, images, evaluation or Evaluation())
@@ -167,7 +169,8 @@ def render(folder: Path, files: RunFiles) -> Report:
         level=f"{evaluation.confidence:.0%}".replace("%", " %") if evaluation else None,
         n_images=len(table),
         n_patients=patients,
-        last_epoch=((run.get("config") or {}).get("training") or {}).get("keep") == "last",
+        chosen=chosen_besides(Training.model_construct(**training)).removesuffix(", ") if training else "",
+        last_epoch=training.get("keep") == "last",
         n_folds=known.folds,
         checks=checks,
         kept_apart=kept_apart,

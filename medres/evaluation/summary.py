@@ -1,4 +1,4 @@
-"""From the out-of-fold table to every reported figure: `metrics.json` is this function of `oof.csv`."""
+"""From the out-of-fold table to every figure of performance: `metrics.json` is this function of `oof.csv`."""
 
 from __future__ import annotations
 

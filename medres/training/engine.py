@@ -1,4 +1,4 @@
-"""Fitting one network, from its first weights to its best epoch."""
+"""Fitting one network, from its first weights to its best epoch, or its last where that is kept."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fit(
     tracker: Tracker | None = None,
     processes: Processes = ALONE,
 ) -> Fitted:
-    """Fit one network, and keep the epoch that is best on the validation images.
+    """Fit one network, and keep the epoch that is best on the validation images, unless the last is kept.
 
     Args:
         pixels: the cache, uint16 (images, size, size).

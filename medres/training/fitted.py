@@ -11,9 +11,9 @@ from medres.model.network import RadiographNetwork
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted network, on the CPU in evaluation mode, with the weights of its best epoch."""
+    """A fitted network, on the CPU in evaluation mode, with the weights of its best epoch, or of its last."""
 
     network: RadiographNetwork
     history: tuple[Mapping[str, Any], ...]  # one entry per epoch
-    best_epoch: int
+    best_epoch: int  # whose weights these are
     device: str  # what it was trained on, in words

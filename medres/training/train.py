@@ -41,7 +41,9 @@ def train_model(
     force: bool = False,
     progress: Progress | None = None,
 ) -> ModelCard:
-    """Train one model on a whole cohort; an inner, patient-grouped split chooses epoch, temperature and thresholds.
+    """Train one model on a whole cohort; an inner, patient-grouped split chooses temperature and thresholds.
+
+    It also chooses the epoch, unless the last is kept.
 
     Args:
         manifest: the cohort.

@@ -102,7 +102,7 @@ def _cohort(count: int, side: int) -> tuple[Any, Any]:
 
 
 def training_agrees(device: torch.device) -> bool:
-    """Ten steps from the same start give nearly the same loss on the device and on the CPU, in full precision."""
+    """Eight steps from the same start give nearly the same loss on the device and on the CPU, in full precision."""
     pixels, answers = _cohort(96, 64)
     losses = []
     for place in (device, torch.device("cpu")):
