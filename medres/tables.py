@@ -166,12 +166,14 @@ def refuse_existing(path: Path, *, force: bool = False, marker: str = MARKER) ->
 
 
 def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
-    """Say no to an output inside an input folder: medres never writes where it reads.
+    """Say no to an output inside an input, or around one: medres never writes where it reads.
 
     Raises:
-        UsageError: `output` lies in one of `inputs`.
+        UsageError: `output` lies in one of `inputs`, or would take its place.
     """
     for folder in inputs:
+        if folder.resolve().is_relative_to(output.resolve()):
+            raise UsageError(f"{output} holds the input {folder}; choose another --out")
         if output.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"{output} lies inside the input folder {folder}; choose an --out outside of it")
 

@@ -188,6 +188,23 @@ def test_overlap_is_found_by_patient_by_image_and_by_pixels_and_what_was_not_loo
     assert find_overlap(TrainingIdentity(frozenset({"m"})), manifest_sha256="m", rows=rows).found
 
 
+def test_an_image_is_found_by_its_file_s_uid_where_the_manifest_has_none() -> None:
+    rows = [row("new", ""), row("another", "")]
+    known = TrainingIdentity(frozenset({"m"}), frozenset({"1"}), frozenset({"2.25.2"}))
+    unknown = find_overlap(known, manifest_sha256="other", rows=rows)
+    assert (unknown.images, unknown.found) == (None, False)
+    assert "SOPInstanceUID" not in str(unknown)
+    found = find_overlap(known, manifest_sha256="other", rows=rows, uids=["2.25.1", "2.25.2"])
+    assert (found.images, found.found) == (1, True)
+
+
+def test_an_evaluation_never_takes_the_place_of_its_model(medres: Medres, small_model: Path, elsewhere: Path) -> None:
+    for out in (small_model, small_model.parent, small_model / "external"):
+        line = refusal(medres("evaluate", small_model, elsewhere, "--out", out, "--force"), 2)
+        assert "holds the input" in line or "inside the input folder" in line
+    assert (small_model / "medres.json").is_file()
+
+
 def test_a_renamed_training_image_is_found_by_its_pixels(
     small_run: Path, small_cohort: Path, elsewhere: Path, tmp_path: Path
 ) -> None:

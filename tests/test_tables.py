@@ -73,6 +73,8 @@ def test_an_existing_output_is_refused_and_force_replaces_only_what_medres_wrote
 def test_an_output_inside_an_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="inside the input folder"):
         refuse_inside(tmp_path / "images" / "out", [tmp_path / "images"])
+    with pytest.raises(UsageError, match="holds the input"):
+        refuse_inside(tmp_path, [tmp_path / "images" / "manifest.csv"])
     refuse_inside(tmp_path / "out", [tmp_path / "images"])
 
 

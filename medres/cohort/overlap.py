@@ -96,6 +96,7 @@ def find_overlap(
     manifest_sha256: str,
     rows: Sequence[ManifestRow],
     pixels: Sequence[str | None] | None = None,
+    uids: Sequence[str] | None = None,
 ) -> Overlap:
     """Look for the training cohort in another.
 
@@ -104,16 +105,18 @@ def find_overlap(
         manifest_sha256: of the other manifest.
         rows: its rows.
         pixels: for each row the SHA-256 of its decoded pixels; not looked for without.
+        uids: for each row its file's SOPInstanceUID, which the manifest need not have; without, the manifest's.
     """
+    uids = uids if uids is not None else [row.sop_instance_uid for row in rows]
     hashes: Sequence[str | None] = pixels if pixels is not None else [None] * len(rows)
     shared = [row for row in rows if row.patient_id in (training.patients or ())]
-    seen = [row for row in rows if row.sop_instance_uid and row.sop_instance_uid in (training.images or ())]
+    seen = [row for row, uid in zip(rows, uids, strict=True) if uid and uid in (training.images or ())]
     same = [row for row, digest in zip(rows, hashes, strict=True) if digest and digest in (training.pixels or ())]
     first = next(iter((*shared, *seen, *same)), None)
     return Overlap(
         same_manifest=manifest_sha256 in training.manifests,
         patients=None if training.patients is None else len({row.patient_id for row in shared}),
-        images=None if training.images is None else len(seen),
+        images=None if training.images is None or not any(uids) else len(seen),
         pixels=None if training.pixels is None or pixels is None else len(same),
         example=first.path.name if first else "",
     )

@@ -24,7 +24,7 @@ from medres.evaluation.report import write_report
 from medres.evaluation.shift import merged_profile, outlier_shift, shift_record
 from medres.evaluation.summary import judged, read_table, summarise
 from medres.model.classifier import Classifier, Scores
-from medres.tables import inert_path, output_folder, read_csv, write_csv, write_json
+from medres.tables import inert_path, output_folder, read_csv, refuse_inside, write_csv, write_json
 from medres.training.cohorts import TrainingCohort, load_cohort
 from medres.training.folds import held_out_rows
 from medres.training.provenance import environment, git_commit, now
@@ -81,6 +81,7 @@ def evaluate_model(
         UsageError, ManifestError, ModelError: see `medres.errors`.
     """
     started = time.monotonic()
+    refuse_inside(out, [model, manifest])
     classifier = Classifier.load(model)
     checked = read_manifest(manifest, classifier.tasks, root=root)
     known = training_identity(
@@ -93,8 +94,16 @@ def evaluate_model(
     with output_folder(out, force=force) as folder:
         cohort = load_cohort(checked, config, progress=progress)
         hashes = [image.pixels_sha256 for image in cohort.cache.images]
-        seen = find_overlap(known, manifest_sha256=checked.sha256, rows=cohort.rows, pixels=hashes)
-        overlap = Overlap(seen.same_manifest, overlap.patients, overlap.images, seen.pixels, seen.example)
+        uids = [image.sop_instance_uid for image in cohort.cache.images]
+        seen = find_overlap(known, manifest_sha256=checked.sha256, rows=cohort.rows, pixels=hashes, uids=uids)
+        counts = [count for count in (overlap.images, seen.images) if count is not None]
+        overlap = Overlap(
+            seen.same_manifest,
+            overlap.patients,
+            max(counts, default=None),
+            seen.pixels,
+            overlap.example or seen.example,
+        )
         if not allow_overlap:
             refuse_overlap(overlap, manifest)
         places = [place for place in range(len(cohort.rows)) if np.isfinite(cohort.targets[place]).any()]
