@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 
 from medres.cohort.overlap import TrainingIdentity, find_overlap, training_identity
 from medres.cohort.profile import RARE, CohortProfile, describe
-from medres.config import Evaluation
+from medres.config import Config, Evaluation
 from medres.evaluation.metrics import fit_calibration_line
 from medres.evaluation.recalibration import METRICS, recalibrate, recalibration_record
 from medres.evaluation.shift import merged_profile, newcombe, shifts
@@ -188,6 +188,28 @@ def test_overlap_is_found_by_patient_by_image_and_by_pixels_and_what_was_not_loo
     assert find_overlap(TrainingIdentity(frozenset({"m"})), manifest_sha256="m", rows=rows).found
 
 
+def test_a_column_of_the_training_cohort_that_is_not_there_is_left_out(
+    small_model: Path,
+    elsewhere: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from medres.training import evaluating
+
+    own = evaluating._own_config
+
+    def asked(classifier: Classifier) -> Config:
+        config = own(classifier)
+        update = {"subgroups": ("ward", "Manufacturer"), "replicates": 100}
+        return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=update)})
+
+    monkeypatch.setattr(evaluating, "_own_config", asked)
+    evaluating.evaluate_model(small_model, elsewhere, out=tmp_path / "out")
+    assert "has no column ward: no figures by it" in caplog.text
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_an_image_is_found_by_its_file_s_uid_where_the_manifest_has_none() -> None:
     rows = [row("new", ""), row("another", "")]
     known = TrainingIdentity(frozenset({"m"}), frozenset({"1"}), frozenset({"2.25.2"}))
@@ -198,11 +220,15 @@ def test_an_image_is_found_by_its_file_s_uid_where_the_manifest_has_none() -> No
     assert (found.images, found.found) == (1, True)
 
 
-def test_an_evaluation_never_takes_the_place_of_its_model(medres: Medres, small_model: Path, elsewhere: Path) -> None:
-    for out in (small_model, small_model.parent, small_model / "external"):
-        line = refusal(medres("evaluate", small_model, elsewhere, "--out", out, "--force"), 2)
-        assert "holds the input" in line or "inside the input folder" in line
-    assert (small_model / "medres.json").is_file()
+def test_an_evaluation_never_takes_the_place_of_its_model(medres: Medres, small_run: Path, elsewhere: Path) -> None:
+    fold = small_run / "models" / "fold-0"
+    for model, out, why in (
+        (small_run, small_run, "holds the input"),
+        (fold, small_run, "holds the input"),
+        (fold, fold / "external", "inside the input folder"),
+    ):
+        assert why in refusal(medres("evaluate", model, elsewhere, "--out", out, "--force"), 2)
+    assert (fold / "medres.json").is_file()
 
 
 def test_a_renamed_training_image_is_found_by_its_pixels(

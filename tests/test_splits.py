@@ -36,6 +36,7 @@ from medres.records import Fold, ManifestRow
 from medres.training.crossval import cross_validate
 from tests.conftest import SHARED, TINY, Medres, needs_shared
 from tests.phantoms import write_cohort
+from tests.test_cli import refusal
 
 BRIEF = load_config(
     "quick",
@@ -360,6 +361,20 @@ def test_a_run_on_given_training_and_test_patients_judges_the_test_patients_alon
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["flow"] == {"rows": 40, "used": 12, "refused": {"never held out": 28}}
     assert run["splits"]["method"] == "given by the column part: one fold, patient-grouped"
+
+
+def test_a_fold_whose_images_are_all_refused_is_said_before_anything_is_trained(medres: Medres, tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path / "c", patients=12, images=1)
+    table = pd.read_csv(manifest, dtype=str)
+    table["site"] = ["North", "North", "South", "South"] * 3
+    table.to_csv(manifest, index=False)
+    for path in table["path"][table["site"] == "South"]:
+        (manifest.parent / path).write_text("not DICOM")
+    asked = ("crossval", manifest, "--label", "disc", "--out", tmp_path / "run", *TINY)
+    line = refusal(medres(*asked, "--folds-column", "site"), 2)
+    assert "(South): none of its 6 held-out patients has a usable image" in line or "(North): none of its" in line
+    assert "6 files of the cohort were refused" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres: Medres, tmp_path: Path) -> None:

@@ -160,8 +160,16 @@ def _small(cache: PixelCache) -> NDArray[np.uint16]:
     )
 
 
-def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None = None) -> TrainingCohort:
+def load_cohort(
+    manifest: Manifest, config: Config, *, elsewhere: bool = False, progress: Progress | None = None
+) -> TrainingCohort:
     """Decode (or find in the cache) every radiograph of a manifest.
+
+    Args:
+        manifest: the cohort.
+        config: how images are read, and which columns divide results.
+        elsewhere: the configuration is of another cohort: columns of it that this one lacks are said and left out.
+        progress: told (done, total) while images are decoded.
 
     Raises:
         ManifestError: no radiograph is usable, identical images lie under different patients, or a column of
@@ -176,8 +184,11 @@ def load_cohort(manifest: Manifest, config: Config, *, progress: Progress | None
         codes = Counter(refusal.code for _, refusal in cache.refusals)
         raise ManifestError(f"{manifest.path}: none of its {len(manifest.rows)} files is usable: {dict(codes)}")
     rows = tuple(manifest.rows[image.row] for image in cache.images)
-    asked = config.evaluation.subgroups
-    _refuse_strange_columns(asked, {*manifest.table.columns, *cache.images[0].attributes})
+    asked, columns = config.evaluation.subgroups, {*manifest.table.columns, *cache.images[0].attributes}
+    if elsewhere and (absent := [name for name in asked if name not in columns]):
+        log.warning("%s has no column %s: no figures by it", manifest.path, " or ".join(absent))
+        asked = tuple(name for name in asked if name in columns)
+    _refuse_strange_columns(asked, columns)
     leaks = _leaks(manifest, cache)
     targets = np.array(
         [[np.nan if row.targets[label] is None else row.targets[label] for label in manifest.labels] for row in rows],

@@ -103,6 +103,7 @@ def cross_validate(
                 seed=config.seed,
             )
             document = splits_document(folds, labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
+        _no_empty_part(folds, cohort)
         write_splits(folder / "splits.json", document)
         write_csv(folder / "refused.csv", cohort.refused_table())
         fitter = Fitter(cohort, config, weights, processes)
@@ -190,6 +191,24 @@ def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> No
     labels = metrics["labels"].items()
     found = {label: fold for label, content in labels for fold in content["folds"] if fold["fold"] == number}
     write_text(folder / "models" / f"fold-{number}" / CARD_TEXT, card_text(result.card, held_out=found))
+
+
+def _no_empty_part(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
+    """Make sure now, not after hours, that every fold can be learnt from and judged.
+
+    Raises:
+        ManifestError: none of the images of a part is usable and has a known label.
+    """
+    for fold in folds:
+        parts = {"training": fold.training, "validation": fold.validation, "held-out": fold.held_out}
+        for name, patients in parts.items():
+            if not cohort.places(patients, learning=name == "training"):
+                called = f" ({fold.name})" if fold.name else ""
+                raise ManifestError(
+                    f"fold {fold.index + 1}{called}: none of its {len(patients)} {name} patients has a usable image "
+                    f"with a known label, and {len(cohort.cache.refusals)} files of the cohort were refused: see why with "
+                    "`medres check`, or make other folds"
+                )
 
 
 def _same_patients(folds: Sequence[Fold], cohort: TrainingCohort) -> None:

@@ -92,7 +92,7 @@ def evaluate_model(
         refuse_overlap(overlap, manifest)
     config = _own_config(classifier)
     with output_folder(out, force=force) as folder:
-        cohort = load_cohort(checked, config, progress=progress)
+        cohort = load_cohort(checked, config, elsewhere=True, progress=progress)
         hashes = [image.pixels_sha256 for image in cohort.cache.images]
         uids = [image.sop_instance_uid for image in cohort.cache.images]
         seen = find_overlap(known, manifest_sha256=checked.sha256, rows=cohort.rows, pixels=hashes, uids=uids)
@@ -116,7 +116,8 @@ def evaluate_model(
         refused = _not_judged(manifest, cohort, set(places))
         write_csv(folder / "refused.csv", refused)
         table = read_table(folder / "oof.csv")
-        metrics = summarise(table, labels=classifier.tasks, evaluation=config.evaluation, seed=config.seed)
+        evaluation = config.evaluation.model_copy(update={"subgroups": cohort.asked})
+        metrics = summarise(table, labels=classifier.tasks, evaluation=evaluation, seed=config.seed)
         write_json(folder / "metrics.json", metrics)
         shift = _shift(classifier, cohort, places, scores, config)
         write_csv(folder / "shift.csv", pd.DataFrame(shift["lines"]))
