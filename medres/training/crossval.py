@@ -206,8 +206,8 @@ def _no_empty_part(folds: Sequence[Fold], cohort: TrainingCohort) -> None:
                 called = f" ({fold.name})" if fold.name else ""
                 raise ManifestError(
                     f"fold {fold.index + 1}{called}: none of its {len(patients)} {name} patients has a usable image "
-                    f"with a known label, and {len(cohort.cache.refusals)} files of the cohort were refused: see why with "
-                    "`medres check`, or make other folds"
+                    f"with a known label, and {len(cohort.cache.refusals)} files of the cohort were refused: see why "
+                    "with `medres check`, or make other folds"
                 )
 
 
