@@ -125,28 +125,29 @@ class Fitting:
         A state that is not the last one is kept if writing it costs little beside the training since the one before.
         """
         generators = self.processes.gather(self.compute.generators())
-        if self.checkpoints is None or not (last or self.checkpoints.due):
-            return
-        self.checkpoints.save(
-            {
-                "stage": number,
-                "stage_epoch": epoch,
-                "stage_step": step,
-                "stage_loss": loss.state() if step else (0.0, 0, 0.0),
-                "stage_over": over,
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.step.scaler.state_dict(),
-                "average": None if self.average is None else self.average.state_dict(),
-                "best": self.best.state_dict(),
-                "history": self.history,
-                "generators": generators,
-                "precision": self.compute.precision,
-                "devices": [*self.devices, str(self.compute)],
-                "augmentation": augmentation.get_state(),
-            }
-        )
-        self.kept = len(self.history)
+        if self.checkpoints is not None and (last or self.checkpoints.due):
+            self.checkpoints.save(
+                {
+                    "stage": number,
+                    "stage_epoch": epoch,
+                    "stage_step": step,
+                    "stage_loss": loss.state() if step else (0.0, 0, 0.0),
+                    "stage_over": over,
+                    "network": self.network.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": self.step.scaler.state_dict(),
+                    "average": None if self.average is None else self.average.state_dict(),
+                    "best": self.best.state_dict(),
+                    "history": self.history,
+                    "generators": generators,
+                    "precision": self.compute.precision,
+                    "devices": [*self.devices, str(self.compute)],
+                    "augmentation": augmentation.get_state(),
+                }
+            )
+            self.kept = len(self.history)
+        if last:
+            self.processes.wait()  # one that ended now would have the first ended by torchrun while it writes
 
     def set_generators(self, saved: Sequence[dict[str, Tensor]]) -> None:
         """Go on with the generators of every process; as many processes as were there, else they keep their own."""
