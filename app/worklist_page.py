@@ -32,8 +32,8 @@ def show_worklist(worklist: Worklist, store: ReviewStore) -> None:
     verdicts = store.latest(worklist.model.model_id)
     cases = worklist.sorted_by(label)
     summary.html(_summary(cases, label, verdicts))
-    chosen = [case for case in cases if _wanted(case, shown or ALL, (case.sop_instance_uid, label) in verdicts)]
-    rows = [_row(worklist, case, label, verdicts.get((case.sop_instance_uid, label))) for case in chosen]
+    chosen = [case for case in cases if _wanted(case, shown or ALL, (case.verdict_key, label) in verdicts)]
+    rows = [_row(worklist, case, label, verdicts.get((case.verdict_key, label))) for case in chosen]
     point = percentages(1.0, worklist.threshold(label))[1]
     data = {"rows": rows, "label": label, "point": point, "empty": EMPTY[shown or ALL]}
     opened = table(data=data, key="worklist", on_opened_change=lambda: None).opened
@@ -65,7 +65,7 @@ def _wanted(case: Case, shown: str, reviewed: bool) -> bool:
 def _summary(cases: Sequence[Case], label: str, verdicts: Mapping[tuple[str, str], Verdict]) -> str:
     above = sum(case.positive[label] for case in cases)
     look = sum(case.status == "review" for case in cases)
-    done = sum((case.sop_instance_uid, label) in verdicts for case in cases)
+    done = sum((case.verdict_key, label) in verdicts for case in cases)
     return (
         f'<div class="summary"><b>{len(cases)}</b> images · <b>{above}</b> at or above the operating point for '
         f"{escape(label)} · <b>{look}</b> need a look · <b>{done}</b> reviewed</div>"

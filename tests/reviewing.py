@@ -29,6 +29,16 @@ def write_incoming(folder: Path) -> Path:
     return folder
 
 
+def score_shared_uid(model: Path, folder: Path) -> Path:
+    """Score a.dcm and b.dcm, two images with one SOPInstanceUID, and c.dcm, a copy of a.dcm; returns the scores."""
+    for name, seed in (("a", 810), ("b", 811)):
+        write_radiograph(folder / f"incoming/{name}.dcm", blob(seed, bright=True), patient="P1", uid="2.25.810")
+    shutil.copy(folder / "incoming/a.dcm", folder / "incoming/c.dcm")
+    done = run_medres("score", model, folder / "incoming", "--out", folder / "scored")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "scored"
+
+
 def score_incoming(model: Path, folder: Path) -> Path:
     """Score such a folder below `folder` through the command line; returns the folder of scores."""
     write_incoming(folder / "incoming")
