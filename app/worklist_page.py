@@ -46,11 +46,13 @@ def show_worklist(worklist: Worklist, store: ReviewStore) -> None:
 
 def chosen_label(worklist: Worklist) -> str:
     """The label that is looked at; asked for where the model has several."""
-    kept = st.session_state.get("label", worklist.labels[0])
+    kept: str = st.session_state.get("label", worklist.labels[0])
     if len(worklist.labels) > 1:
-        kept = st.selectbox("Finding", worklist.labels, index=worklist.labels.index(kept), width=240)
+        # Streamlit forgets a widget's choice with the page, and takes one whose arguments change for another widget.
+        st.session_state.setdefault("finding", kept)
+        kept = st.selectbox("Finding", worklist.labels, key="finding", width=240)
     st.session_state["label"] = kept
-    return str(kept)
+    return kept
 
 
 def patient(case: Case) -> str:
@@ -95,7 +97,7 @@ def _unscored(worklist: Worklist) -> None:
         return
     refused = sum(item.status == "refused" for item in worklist.unscored)
     duplicates = len(worklist.unscored) - refused
-    with st.expander(f"{refused} files refused and {duplicates} duplicates: not in this list"):
+    with st.expander(f"Files not in this list: {refused} refused, {duplicates} duplicate"):
         st.caption("Files are named by their row in predictions.csv, because a file's name may name a patient.")
         rows = "".join(
             f"<dt>Row {item.row}, {item.status}</dt><dd>{escape(item.reason)}</dd>" for item in worklist.unscored
