@@ -18,6 +18,7 @@ from medres.review.words import (
     heatmap_scale,
     heatmap_strength,
     heatmap_withheld,
+    other_verdicts,
     percentages,
     side,
     statement,
@@ -135,7 +136,7 @@ def _review(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> N
         else:
             st.session_state["reviewer"] = reviewer
             verdict = Verdict(
-                case.sop_instance_uid, worklist.model.model_id, label, opinion, str(reviewer), str(comment or "")
+                case.verdict_key, worklist.model.model_id, label, opinion, str(reviewer), str(comment or "")
             )
             _save(store, verdict, latest, _place(case, label), st.session_state["after"] if moves else None)
     if told := st.session_state.pop("told", None):
@@ -143,7 +144,11 @@ def _review(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> N
     if notice := st.session_state.pop("conflict", None):
         st.warning(notice)
     if seen:
-        st.html(f'<ul class="history">{"".join(map(_entry, reversed(seen)))}</ul>')
+        st.html(_history(seen))
+    shared = case.verdict_key != case.sop_instance_uid
+    if other := store.history(case.sop_instance_uid if shared else case.sha256, worklist.model.model_id, label):
+        st.caption(other_verdicts(shared=shared))
+        st.html(_history(other))
 
 
 def _save(store: ReviewStore, verdict: Verdict, latest: Verdict | None, place: str, after: str | None) -> None:
@@ -176,9 +181,13 @@ def _seen(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> tup
         st.session_state["seen"] = place
         st.session_state.pop(place, None)
     if place not in st.session_state:
-        st.session_state[place] = store.history(case.sop_instance_uid, worklist.model.model_id, label)
+        st.session_state[place] = store.history(case.verdict_key, worklist.model.model_id, label)
     found: tuple[Verdict, ...] = st.session_state[place]
     return found
+
+
+def _history(verdicts: tuple[Verdict, ...]) -> str:
+    return f'<ul class="history">{"".join(map(_entry, reversed(verdicts)))}</ul>'
 
 
 def _entry(verdict: Verdict) -> str:

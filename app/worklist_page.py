@@ -32,8 +32,8 @@ def show_worklist(worklist: Worklist, store: ReviewStore) -> None:
     verdicts = store.latest(worklist.model.model_id)
     cases = worklist.sorted_by(label)
     summary.html(_summary(cases, label, verdicts))
-    chosen = [case for case in cases if _wanted(case, shown or ALL, (case.sop_instance_uid, label) in verdicts)]
-    rows = [_row(worklist, case, label, verdicts.get((case.sop_instance_uid, label))) for case in chosen]
+    chosen = [case for case in cases if _wanted(case, shown or ALL, (case.verdict_key, label) in verdicts)]
+    rows = [_row(worklist, case, label, verdicts.get((case.verdict_key, label))) for case in chosen]
     point = percentages(1.0, worklist.threshold(label))[1]
     data = {"rows": rows, "label": label, "point": point, "empty": EMPTY[shown or ALL]}
     opened = table(data=data, key="worklist", on_opened_change=lambda: None).opened
@@ -46,11 +46,13 @@ def show_worklist(worklist: Worklist, store: ReviewStore) -> None:
 
 def chosen_label(worklist: Worklist) -> str:
     """The label that is looked at; asked for where the model has several."""
-    kept = st.session_state.get("label", worklist.labels[0])
+    kept: str = st.session_state.get("label", worklist.labels[0])
     if len(worklist.labels) > 1:
-        kept = st.selectbox("Finding", worklist.labels, index=worklist.labels.index(kept), width=240)
+        # Streamlit forgets a widget's choice with the page, and takes one whose arguments change for another widget.
+        st.session_state.setdefault("finding", kept)
+        kept = st.selectbox("Finding", worklist.labels, key="finding", width=240)
     st.session_state["label"] = kept
-    return str(kept)
+    return kept
 
 
 def patient(case: Case) -> str:
@@ -65,7 +67,7 @@ def _wanted(case: Case, shown: str, reviewed: bool) -> bool:
 def _summary(cases: Sequence[Case], label: str, verdicts: Mapping[tuple[str, str], Verdict]) -> str:
     above = sum(case.positive[label] for case in cases)
     look = sum(case.status == "review" for case in cases)
-    done = sum((case.sop_instance_uid, label) in verdicts for case in cases)
+    done = sum((case.verdict_key, label) in verdicts for case in cases)
     return (
         f'<div class="summary"><b>{len(cases)}</b> images · <b>{above}</b> at or above the operating point for '
         f"{escape(label)} · <b>{look}</b> need a look · <b>{done}</b> reviewed</div>"
@@ -95,7 +97,7 @@ def _unscored(worklist: Worklist) -> None:
         return
     refused = sum(item.status == "refused" for item in worklist.unscored)
     duplicates = len(worklist.unscored) - refused
-    with st.expander(f"{refused} files refused and {duplicates} duplicates: not in this list"):
+    with st.expander(f"Files not in this list: {refused} refused, {duplicates} duplicate"):
         st.caption("Files are named by their row in predictions.csv, because a file's name may name a patient.")
         rows = "".join(
             f"<dt>Row {item.row}, {item.status}</dt><dd>{escape(item.reason)}</dd>" for item in worklist.unscored

@@ -6,8 +6,8 @@ import shutil
 import warnings
 from pathlib import Path
 
-from tests.conftest import run_medres
-from tests.phantoms import blob, write_radiograph
+from tests.conftest import TINY, run_medres
+from tests.phantoms import blob, write_cohort, write_radiograph
 
 SCRIPT = "<script>window.owned = 1</script>"
 NAME = "DOE^JANE"
@@ -27,6 +27,34 @@ def write_incoming(folder: Path) -> Path:
     (folder / "notes.txt").write_text("not an image", encoding="utf-8")
     (folder / "short.dcm").write_bytes((folder / "burned.dcm").read_bytes()[:-4000])
     return folder
+
+
+def score_shared_uid(model: Path, folder: Path) -> Path:
+    """Score a.dcm and b.dcm, two images with one SOPInstanceUID, and c.dcm, a copy of a.dcm; returns the scores."""
+    for name, seed in (("a", 810), ("b", 811)):
+        write_radiograph(folder / f"incoming/{name}.dcm", blob(seed, bright=True), patient="P1", uid="2.25.810")
+    shutil.copy(folder / "incoming/a.dcm", folder / "incoming/c.dcm")
+    done = run_medres("score", model, folder / "incoming", "--out", folder / "scored")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "scored"
+
+
+def score_three_labels(folder: Path) -> tuple[Path, Path]:
+    """A model of the labels a, b and c, hardly trained, and the scores of its own images."""
+    manifest = write_cohort(folder / "cohort", patients=12, images=1)
+    _, *rows = manifest.read_text(encoding="utf-8").splitlines()
+    lines = [f"{row},{number // 2 % 2},{number // 3 % 2}" for number, row in enumerate(rows)]
+    manifest.write_text("\n".join(["path,PatientID,SOPInstanceUID,label_a,label_b,label_c", *lines]), encoding="utf-8")
+    labels = [word for label in "abc" for word in ("--label", label)]
+    options = [*TINY, "--set=training.stages=[{epochs: 1}]"]
+    model, scores = folder / "model", folder / "scored"
+    for command in (
+        ["train", manifest, *labels, "--out", model, *options],
+        ["score", model, manifest.parent / "images", "--out", scores],
+    ):
+        done = run_medres(*command)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return model, scores
 
 
 def score_incoming(model: Path, folder: Path) -> Path:

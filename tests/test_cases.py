@@ -20,9 +20,10 @@ from medres.errors import Refused, UsageError
 from medres.review.about import facts
 from medres.review.cases import Case, Worklist
 from medres.review.encode import LONGEST_SIDE, Picture, encode_heatmap, encode_picture, pack
+from medres.review.store import ReviewStore, Verdict
 from medres.review.words import percentages
 from medres.tables import read_csv, write_csv, write_json
-from tests.reviewing import NAME, SCRIPT, score_incoming
+from tests.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid
 
 LABEL = "disc"
 
@@ -106,6 +107,21 @@ def test_every_file_is_a_case_or_listed_apart_with_its_reason_in_words(worklist:
     assert ("duplicate", f"The same image as row {twin}, which is scored.") in reasons
     assert ("refused", "The file is not DICOM, or is empty.") in reasons
     assert {table["status"][item.row - 2] for item in worklist.unscored} == {"refused", "duplicate"}
+
+
+def test_images_that_share_a_uid_have_verdicts_of_their_own(
+    worklist: Worklist, small_model: Path, tmp_path: Path
+) -> None:
+    assert all(case.verdict_key == case.sop_instance_uid for case in worklist.cases)
+    shared = Worklist(score_shared_uid(small_model, tmp_path), worklist.model)
+    assert [case.path for case in shared.cases] == ["a.dcm", "b.dcm"]
+    with ReviewStore.open("sqlite://") as store:
+        first, second = (Verdict(case.verdict_key, "m", LABEL, "agree", "A") for case in shared.cases)
+        store.save(first, expected_revision=0)
+        assert store.history(second.sop_instance_uid, "m", LABEL) == ()
+        assert store.save(second, expected_revision=0).revision == 1
+    (copy,) = shared.unscored
+    assert copy.reason == "The same image as row 2, which is scored."  # a.dcm's
 
 
 def test_warnings_are_sentences(worklist: Worklist) -> None:

@@ -44,6 +44,7 @@ class Case:
     path: str  # relative to the scored folder
     sha256: str
     sop_instance_uid: str
+    verdict_key: str  # names it in the store: its SOPInstanceUID, or its file's SHA-256 where scored images share one
     patient_key: str  # pseudonym; "" where the file has no PatientID
     view_position: str  # as in the header; "" where absent
     image: int  # 1, 2, … of `images` scored images of this patient
@@ -192,6 +193,7 @@ class Worklist:
 
 def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Case, ...]:
     totals = Counter(row["PatientKey"] for row in rows if row["status"] in _SCORED)
+    holders = Counter(row["SOPInstanceUID"] for row in rows if row["status"] in _SCORED)
     seen: Counter[str] = Counter()
     cases = []
     for number, row in enumerate(rows, start=2):
@@ -207,6 +209,7 @@ def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Ca
                 path=row["path"],
                 sha256=row["sha256"],
                 sop_instance_uid=row["SOPInstanceUID"],
+                verdict_key=row["SOPInstanceUID"] if holders[row["SOPInstanceUID"]] == 1 else row["sha256"],
                 patient_key=patient,
                 view_position=row["ViewPosition"],
                 image=seen[patient] if patient else 1,
@@ -232,11 +235,11 @@ def _probability(cell: str, row: int) -> float:
 
 
 def _unscored(rows: Sequence[Mapping[str, str]]) -> tuple[Unscored, ...]:
-    first = {row["SOPInstanceUID"]: number for number, row in enumerate(rows, start=2) if row["status"] in _SCORED}
+    scored = {row["sha256"]: number for number, row in enumerate(rows, start=2) if row["status"] in _SCORED}
     found = []
     for number, row in enumerate(rows, start=2):
         if row["status"] == "duplicate":
-            twin = first.get(row["SOPInstanceUID"])
+            twin = scored.get(row["sha256"])
             words = f"The same image as row {twin}, which is scored." if twin else " ".join(meaning([row["reason"]]))
             found.append(Unscored(number, "duplicate", words))
         elif row["status"] not in _SCORED:

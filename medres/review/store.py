@@ -34,7 +34,7 @@ _WRITES = "medres_writes"  # the execution option of transactions that write
 class Verdict:
     """What one reviewer said of one label of one image."""
 
-    sop_instance_uid: str
+    sop_instance_uid: str  # or the SHA-256 of the file, where several scored images have the same SOPInstanceUID
     model_id: str
     label: str
     verdict: Opinion
@@ -199,7 +199,7 @@ def _checked(verdict: Verdict) -> Verdict:
     if clean.verdict not in get_args(Opinion):
         raise StoreError(f"a verdict is one of {', '.join(get_args(Opinion))}, not {clean.verdict!r}")
     for name, text, longest in (
-        ("the image's SOPInstanceUID", clean.sop_instance_uid, 64),
+        ("the image's SOPInstanceUID", clean.sop_instance_uid, 64),  # a SHA-256 has 64, too
         ("the model's name", clean.model_id, LONGEST_NAME),
         ("the label", clean.label, LONGEST_NAME),
         ("the reviewer's name", clean.reviewer, LONGEST_NAME),

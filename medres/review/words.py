@@ -103,6 +103,17 @@ def verdict_in_words(opinion: str) -> str:
     return {"agree": "✓ Agree", "disagree": "✗ Disagree", "unsure": "? Unsure"}[opinion]
 
 
+def other_verdicts(*, shared: bool) -> str:
+    """Where verdicts come from that are shown below an image's own: `shared`, as its SOPInstanceUID now is.
+
+    >>> other_verdicts(shared=False)
+    'Saved of this file while another scored image had the same SOPInstanceUID:'
+    """
+    if shared:
+        return "Saved under the SOPInstanceUID that this image shares with another; which of them was meant is unknown:"
+    return "Saved of this file while another scored image had the same SOPInstanceUID:"
+
+
 def call(*, positive: bool) -> str:
     """The model's call in a table's cell.
 

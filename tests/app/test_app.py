@@ -21,7 +21,8 @@ from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_pl
 from medres import Classifier, read_radiograph
 from medres.review.cases import Case, Worklist
 from medres.review.server import app_command, default_store
-from tests.reviewing import NAME, SCRIPT, score_incoming
+from medres.review.store import ReviewStore, Verdict
+from tests.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid, score_three_labels
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
@@ -310,6 +311,65 @@ def test_of_two_reviewers_the_second_is_told_and_keeps_the_text(visit: Open, add
     expect(first.locator(".history li")).to_have_count(2)  # read again when the case is opened again
 
 
+def test_the_page_follows_every_choice_of_a_finding(visit: Open, tmp_path: Path) -> None:
+    model, scores = score_three_labels(tmp_path)
+    with served(model, scores, default_store(scores), tmp_path / "server.log") as address:
+        page = visit(address)
+        for label in "bca":
+            _choose_finding(page, label)
+            expect(page.locator(".score-head")).to_contain_text(f"{label} (")
+        _choose_finding(page, "c")
+        expect(page.locator(".score-head")).to_contain_text("c (")
+        page.locator("tr[data-key] button").first.click()
+        page.locator('.viewer[data-ready$=" c"]').wait_for()
+        for label in "bac":
+            _choose_finding(page, label)
+            page.locator(f'.viewer[data-ready$=" {label}"]').wait_for()
+            expect(page.locator(".score .label").first).to_have_text(label)
+            expect(page.locator(".claim").first).to_contain_text(f"“{label}”")
+        page.get_by_role("button", name="Next").first.click()
+        expect(page.get_by_text("2 of 12")).to_be_visible()
+        expect(page.locator(".score .label").first).to_have_text("c")
+        page.get_by_role("button", name="Worklist").click()
+        expect(page.locator(".score-head")).to_contain_text("c (")
+        for label in "bca":
+            _choose_finding(page, label)
+            expect(page.locator(".score-head")).to_contain_text(f"{label} (")
+        page.close()
+
+
+def _choose_finding(page: Page, label: str) -> None:
+    page.get_by_role("combobox", name="Finding").click()
+    page.get_by_role("option", name=label, exact=True).click()
+    expect(page.get_by_role("combobox", name="Finding")).to_have_value(label)
+
+
+def test_a_verdict_on_one_of_two_images_with_one_uid_is_not_shown_as_the_others(
+    visit: Open, small_model: Path, tmp_path: Path
+) -> None:
+    scores = score_shared_uid(small_model, tmp_path)
+    worklist = Worklist(scores, Classifier.load(small_model, device="cpu"))
+    one, two = worklist.cases
+    with ReviewStore.open(default_store(scores)) as store:  # before keys told them apart
+        old = Verdict(one.sop_instance_uid, worklist.model.model_id, LABEL, "unsure", "Dr. Earlier", "long ago")
+        store.save(old, expected_revision=0)
+    with served(small_model, scores, default_store(scores), tmp_path / "server.log") as address:
+        page = visit(f"{address}/?case={one.key}")
+        _until_shown(page, one)
+        _save(page, "Agree", name="Dr. A", comment="of the first")
+        expect(page.get_by_text("Saved: ✓ Agree.")).to_be_visible()
+        page.get_by_role("button", name="Worklist").click()
+        expect(page.locator(f'tr[data-key="{one.key}"]')).to_contain_text("Dr. A")
+        expect(page.locator(f'tr[data-key="{two.key}"]')).not_to_contain_text("Dr.")
+        page.get_by_text("Not reviewed").click()
+        expect(page.locator("tr[data-key]")).to_have_count(1)
+        _open_case(page, two)
+        expect(page.get_by_text("Saved under the SOPInstanceUID that this image shares")).to_be_visible()
+        expect(page.locator(".history")).to_contain_text("long ago")
+        assert "of the first" not in page.content()
+        page.close()
+
+
 def test_scripts_in_tags_and_comments_are_text(visit: Open, address: str, worklist: Worklist) -> None:
     case = next(case for case in worklist.cases if case.sop_instance_uid == "2.25.800")
     assert "<" in case.view_position
@@ -362,7 +422,7 @@ def test_the_worklist_filters_and_lists_what_has_no_score(visit: Open, address: 
     expect(page.locator("tr[data-key]")).to_have_count(look)
     page.get_by_text("All", exact=True).click()
     expect(page.locator("tr[data-key]")).to_have_count(total)
-    page.get_by_text("2 files refused and 1 duplicates").click()
+    page.get_by_text("Files not in this list: 2 refused, 1 duplicate").click()
     expect(page.get_by_text("The file is not DICOM, or is empty.")).to_be_visible()
     assert NAME not in page.content()
 
