@@ -23,7 +23,7 @@ from medres.imaging.synthesis import reference_radiograph
 from medres.model.calibration import RULES, OperatingPoint, probabilities
 from medres.model.card import FORMAT, ModelCard
 from medres.model.explain import evidence
-from medres.model.network import RadiographNetwork, build_network, family, full_precision
+from medres.model.network import STRIDE, RadiographNetwork, build_network, family, full_precision
 from medres.model.outliers import FeatureSpace, distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 from medres.tables import sha256_file, sha256_json
@@ -198,7 +198,7 @@ class Classifier:
 
     def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-        return placement.restore(cells, first_center=family(self.card.architecture).first_cell)
+        return placement.restore(cells, first_center=family(self.card.architecture).first_cell, step=STRIDE)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:
