@@ -14,6 +14,7 @@ from medres.config import load_config
 from medres.errors import ModelError, UsageError
 from medres.evaluation.summary import read_table
 from medres.imaging.preprocessing import preprocess
+from medres.model import classifier
 from medres.model.bundle import card_text
 from medres.model.card import ModelCard
 from medres.model.classifier import read_card
@@ -180,6 +181,27 @@ def test_every_rule_s_threshold_is_frozen_in_the_card_the_run_and_the_table(smal
         each = [card.points_by_rule["disc"][rule].threshold for card in cards]
         assert point.threshold == pytest.approx(np.mean(each))
         assert (point.sensitivity, point.specificity) == (None, None)
+
+
+def test_an_ensemble_s_threshold_is_the_mean_of_those_that_were_chosen(small_model: Path) -> None:
+    card = read_card(small_model)
+
+    def fold(rule: str, threshold: float, sensitivity: float | None = 0.9) -> ModelCard:
+        update = {"rule": rule, "threshold": threshold, "sensitivity": sensitivity}
+        point = card.operating_points["disc"].model_copy(update=update)
+        return card.model_copy(update={"operating_points": {"disc": point}})
+
+    nothing = fold("0.5: a class is missing in validation", 0.5, None)
+    chosen = [fold("sensitivity ≥ 0.9", 0.1), fold("sensitivity ≥ 0.9, reached only by all", 0.2)]
+
+    def point(*cards: ModelCard) -> tuple[float, str]:
+        found = classifier._ensemble_card(list(cards)).operating_points["disc"]
+        return pytest.approx(found.threshold), found.rule
+
+    words = "folds' thresholds, each: sensitivity ≥ 0.9"
+    assert point(nothing, *chosen) == (0.15, f"mean of 2 of 3 {words}; or sensitivity ≥ 0.9, reached only by all")
+    assert point(chosen[0], chosen[0]) == (0.1, f"mean of 2 {words}")
+    assert point(nothing, nothing) == (0.5, "0.5: a class is missing in validation")
 
 
 def test_an_image_unlike_the_training_images_is_for_review(small_model: Path, tmp_path: Path) -> None:

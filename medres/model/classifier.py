@@ -298,11 +298,16 @@ def _ensemble_card(cards: list[ModelCard]) -> ModelCard:
 
 
 def _mean_point(points: Sequence[OperatingPoint]) -> OperatingPoint:
-    """The ensemble's threshold: the mean of its members'; what it reaches was not measured."""
-    return points[0].model_copy(
+    """The ensemble's threshold: the mean of those that its members chose; what it reaches was not measured."""
+    chosen = [point for point in points if point.sensitivity is not None]
+    if not chosen:  # a class is missing in every validation: all have the same placeholder
+        return points[0]
+    count = f"{len(chosen)} of {len(points)}" if len(chosen) < len(points) else str(len(points))
+    rules = "; or ".join(dict.fromkeys(point.rule for point in chosen))
+    return chosen[0].model_copy(
         update={
-            "threshold": float(np.mean([point.threshold for point in points])),
-            "rule": f"mean of {len(points)} folds' thresholds, each: {points[0].rule}",
+            "threshold": float(np.mean([point.threshold for point in chosen])),
+            "rule": f"mean of {count} folds' thresholds, each: {rules}",
             "sensitivity": None,
             "specificity": None,
         }
