@@ -250,6 +250,31 @@ def test_a_card_says_what_validation_patients_chose_and_no_more(
     assert ("chose epoch" in dict(facts(other))["Trained on"]) == (said.startswith("epoch"))
 
 
+def test_an_ensemble_is_not_described_by_its_first_fold(small_run: Path, medres: Medres) -> None:
+    card = Classifier.load(small_run).card
+    several = "2 networks, the folds of one cross-validation; each has its own card"
+    told = dict(facts(card))
+    origin = card.provenance
+    for words in (medres("inspect", small_run).stdout, " ".join(told.values())):
+        assert several in words
+        for own in (f"{origin.training_images} images", origin.created, "other patients", "temperature", "undefined"):
+            assert own not in words, own
+    assert told["Trained on"] == several
+    for folder in (small_run / "models").iterdir():
+        assert "validation images | temperature |" in card_text(read_card(folder))
+
+
+def test_an_interval_is_of_the_confidence_that_was_asked_for(small_model: Path) -> None:
+    card = read_card(small_model)
+    config = {**card.provenance.config, "evaluation": {**card.provenance.config["evaluation"], "confidence": 0.9}}
+    auroc = {"value": 0.8, "low": 0.7, "high": 0.9, "method": "", "n": 9, "n_patients": 9}
+    update = {
+        "provenance": card.provenance.model_copy(update={"config": config}),
+        "metrics": {"disc": {"auroc": auroc}},
+    }
+    assert "0.800 (90 % interval 0.700–0.900)" in dict(facts(card.model_copy(update=update)))["AUROC, disc"]
+
+
 def tf32() -> tuple[str, str]:
     """How a GPU would convolve and multiply float32 now."""
     return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
