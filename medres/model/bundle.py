@@ -81,7 +81,12 @@ def inference(card: ModelCard) -> dict[str, Any]:
     `python -m monai.bundle run --config_file configs/inference.json --input FOLDER --output predictions.csv`.
     """
     return {
-        "imports": ["$import torch", "$from pathlib import Path", "$from safetensors.torch import load_file"],
+        "imports": [
+            "$import torch",
+            "$from pathlib import Path",
+            "$from safetensors.torch import load_file",
+            "$from medres.model.network import full_precision",
+        ],
         "bundle_root": ".",
         "input": "",
         "output": "predictions.csv",
@@ -143,7 +148,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "amp": False,
         },
         "initialize": ["$@network.load_state_dict(load_file(@bundle_root + '/models/model.safetensors'))"],
-        "run": ["$@evaluator.run()"],
+        "run": ["$full_precision()(@evaluator.run)()"],  # as `medres score` computes
     }
 
 
