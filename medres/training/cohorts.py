@@ -83,8 +83,8 @@ class TrainingCohort:
         refused = Counter(refusal.code for _, refusal in self.cache.refusals)
         unlabelled = np.flatnonzero(np.isnan(self.targets).all(axis=1))
         unsure = {True: UNCERTAIN_LEARNT, False: "only uncertain labels"}
-        learnt = np.isfinite(self.learned).any(axis=1)
-        refused.update(unsure[bool(learnt[at])] if self.rows[at].uncertain else "no known label" for at in unlabelled)
+        learnt = set(np.flatnonzero(np.isfinite(self.learned).any(axis=1)))
+        refused.update(unsure[at in learnt] if self.rows[at].uncertain else "no known label" for at in unlabelled)
         used = len(self.rows) - len(unlabelled)
         if judged is not None and judged < used:
             refused[NEVER_HELD_OUT], used = used - judged, judged
