@@ -14,6 +14,7 @@ from medres.config import load_config
 from medres.errors import ModelError, UsageError
 from medres.evaluation.summary import read_table
 from medres.imaging.preprocessing import preprocess
+from medres.model import classifier
 from medres.model.bundle import card_text
 from medres.model.card import ModelCard
 from medres.model.classifier import read_card
@@ -182,6 +183,27 @@ def test_every_rule_s_threshold_is_frozen_in_the_card_the_run_and_the_table(smal
         assert (point.sensitivity, point.specificity) == (None, None)
 
 
+def test_an_ensemble_s_threshold_is_the_mean_of_those_that_were_chosen(small_model: Path) -> None:
+    card = read_card(small_model)
+
+    def fold(rule: str, threshold: float, sensitivity: float | None = 0.9) -> ModelCard:
+        update = {"rule": rule, "threshold": threshold, "sensitivity": sensitivity}
+        point = card.operating_points["disc"].model_copy(update=update)
+        return card.model_copy(update={"operating_points": {"disc": point}})
+
+    nothing = fold("0.5: a class is missing in validation", 0.5, None)
+    chosen = [fold("sensitivity ≥ 0.9", 0.1), fold("sensitivity ≥ 0.9, reached only by all", 0.2)]
+
+    def point(*cards: ModelCard) -> tuple[float, str]:
+        found = classifier._ensemble_card(list(cards)).operating_points["disc"]
+        return pytest.approx(found.threshold), found.rule
+
+    words = "folds' thresholds, each: sensitivity ≥ 0.9"
+    assert point(nothing, *chosen) == (0.15, f"mean of 2 of 3 {words}; or sensitivity ≥ 0.9, reached only by all")
+    assert point(chosen[0], chosen[0]) == (0.1, f"mean of 2 {words}")
+    assert point(nothing, nothing) == (0.5, "0.5: a class is missing in validation")
+
+
 def test_an_image_unlike_the_training_images_is_for_review(small_model: Path, tmp_path: Path) -> None:
     y, x = np.mgrid[:96, :80]
     path = write_radiograph(tmp_path / "x.dcm", ((x // 4 + y // 4) % 2) * 4095, patient="1", uid="2.25.9")
@@ -226,6 +248,31 @@ def test_a_card_says_what_validation_patients_chose_and_no_more(
     other = card.model_copy(update={"provenance": told})
     assert f"patients; {said}" in card_text(other)
     assert ("chose epoch" in dict(facts(other))["Trained on"]) == (said.startswith("epoch"))
+
+
+def test_an_ensemble_is_not_described_by_its_first_fold(small_run: Path, medres: Medres) -> None:
+    card = Classifier.load(small_run).card
+    several = "2 networks, the folds of one cross-validation; each has its own card"
+    told = dict(facts(card))
+    origin = card.provenance
+    for words in (medres("inspect", small_run).stdout, " ".join(told.values())):
+        assert several in words
+        for own in (f"{origin.training_images} images", origin.created, "other patients", "temperature", "undefined"):
+            assert own not in words, own
+    assert told["Trained on"] == several
+    for folder in (small_run / "models").iterdir():
+        assert "validation images | temperature |" in card_text(read_card(folder))
+
+
+def test_an_interval_is_of_the_confidence_that_was_asked_for(small_model: Path) -> None:
+    card = read_card(small_model)
+    config = {**card.provenance.config, "evaluation": {**card.provenance.config["evaluation"], "confidence": 0.9}}
+    auroc = {"value": 0.8, "low": 0.7, "high": 0.9, "method": "", "n": 9, "n_patients": 9}
+    update = {
+        "provenance": card.provenance.model_copy(update={"config": config}),
+        "metrics": {"disc": {"auroc": auroc}},
+    }
+    assert "0.800 (90 % interval 0.700–0.900)" in dict(facts(card.model_copy(update=update)))["AUROC, disc"]
 
 
 def tf32() -> tuple[str, str]:

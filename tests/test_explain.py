@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from medres.config import Architecture
 from medres.evaluation.heatmaps import peak
 from medres.imaging.preprocessing import place
+from medres.model.classifier import Classifier
 from medres.model.explain import evidence
 from medres.model.network import STRIDE, build_network, family
 
@@ -67,25 +71,31 @@ def test_cells_of_the_last_map_are_centred_where_heatmaps_are_drawn(architecture
     network.backbone.set_submodule(pool, torch.nn.AvgPool2d(3, stride=2, padding=1))  # a maximum has no centre
     network.mean.zero_()
     network.std.fill_(1)
-    images = torch.full((1, 1, 1024, 1024), 1.0, requires_grad=True)
+    images = torch.full((1, 1, 1000, 1000), 1.0, requires_grad=True)  # no multiple of the stride
     row, column = 15, 17  # far from the borders
     network.feature_maps(images)[0, :, row, column].sum().backward()
     assert images.grad is not None
     seen = images.grad[0, 0].double()
-    places = torch.arange(1024, dtype=torch.float64)
+    places = torch.arange(1000, dtype=torch.float64)
     centre = [float((seen.sum(dim=1 - axis) * places).sum() / seen.sum()) for axis in (0, 1)]
     first = family(architecture).first_cell
     assert centre == pytest.approx([first + STRIDE * row, first + STRIDE * column], abs=1.0)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_cell_is_drawn_at_its_centre_in_native_pixels(architecture: Architecture) -> None:
+@pytest.mark.parametrize("size", [128, 300, 500])
+@pytest.mark.parametrize("architecture", ["resnet18", "densenet121"])
+def test_a_cell_is_drawn_at_its_centre_in_native_pixels(architecture: Architecture, size: int) -> None:
     first = family(architecture).first_cell
-    placement = place(1024, 768, size=128)
-    for row, column in ((1, 2), (2, 1)):
-        cells = np.zeros((4, 4), np.float32)
+    with torch.inference_mode():
+        side = build_network(architecture, labels=1).eval().feature_maps(torch.zeros(1, 1, size, size)).shape[-1]
+    placement = place(1024, 1000, size=size)
+    model: Any = SimpleNamespace(card=SimpleNamespace(architecture=architecture))
+    for row, column in ((1, 2), (2, 1), (side - 1, side - 2)):
+        cells = np.zeros((side, side), np.float32)
         cells[row, column] = 1
-        found = np.array(peak(placement.restore(cells, first_center=first)))
+        found = np.array(peak(Classifier.native_heatmap(model, placement, cells)))
         centre = np.array([[first + STRIDE * row, first + STRIDE * column]], dtype=np.float64)
         expected = placement.to_native(centre)[0]
-        assert np.abs(found - expected).max() <= 8  # one native pixel block
+        if row == side - 1:  # beyond the outermost centre its value goes on: the peak may lie anywhere there
+            found[0] = min(found[0], expected[0])
+        assert np.abs(found - expected).max() <= 1024 / size  # one native pixel block

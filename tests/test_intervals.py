@@ -336,11 +336,24 @@ def test_calibration_intervals_agree_with_the_bootstrap() -> None:
         assert _width(found[name]) == pytest.approx(_width(slow), rel=0.2)
 
 
+@pytest.mark.parametrize("positives", [2, 4, 5])
+def test_a_calibration_line_of_few_patients_of_a_class_has_no_bounds(positives: int) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.repeat([1, 0], [positives, 200 - positives])
+    scores = expit(generator.normal(size=200) + labels - 3)
+    for truth, word in ((labels, "with"), (1 - labels, "without")):
+        for found in calibration_intervals(truth, scores, np.arange(200)).values():
+            assert found.value is not None
+            assert (found.low is None) == (found.high is None) == (positives < 5)
+            if positives < 5:
+                assert found.method == f"no interval: fewer than 5 patients {word} the finding"
+
+
 def test_nearly_separated_classes_have_a_calibration_line_whose_bounds_are_finite_or_absent() -> None:
     absent = 0
     for seed in range(150):
         generator = np.random.default_rng(seed)
-        labels = np.repeat([0, 1], generator.integers(3, 20, 2))
+        labels = np.repeat([0, 1], generator.integers(6, 20, 2))
         logits = generator.uniform(5, 40) * (2 * labels - 1) + generator.normal(0, 0.1, len(labels))
         probabilities = expit(logits)
         probabilities[0] = probabilities[-1]  # but for one image they are separated

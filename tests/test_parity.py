@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import monai.bundle
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from medres.config import GATES, Limits
 from medres.errors import Refused
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import as_float, prepare, preprocess
+from medres.model.network import RadiographNetwork
 from medres.review.cases import Worklist
 from medres.training.loading import Pixels, cache_transforms
 from medres.training.transforms import LoadRadiographd
@@ -118,6 +120,25 @@ def test_monai_runs_the_saved_bundle_to_the_same_probabilities(
     assert len(bundle) == len(scored)
     expected = scored.loc[[Path(path).name for path in bundle["path"]], "prob_disc"].to_numpy()
     np.testing.assert_allclose(bundle["prob_disc"], expected, atol=1e-5)
+
+
+def test_monai_runs_the_saved_bundle_in_float32(
+    small_model: Path, small_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, maps = set(), RadiographNetwork.feature_maps
+
+    def spied(network: RadiographNetwork, images: torch.Tensor) -> torch.Tensor:
+        seen.add((torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision))
+        return maps(network, images)
+
+    monkeypatch.setattr(RadiographNetwork, "feature_maps", spied)
+    config = str(small_model / "configs" / "inference.json")
+    output = str(tmp_path / "out.csv")
+    one = tmp_path / "one"
+    one.mkdir()
+    (one / "a.dcm").write_bytes((small_cohort.parent / "images" / "0003.dcm").read_bytes())
+    monai.bundle.run(config_file=config, bundle_root=str(small_model), input=str(one), output=output)
+    assert seen == {("ieee", "ieee")}
 
 
 def test_monai_runs_the_saved_recipe_to_the_same_network(small_model: Path, small_cohort: Path, tmp_path: Path) -> None:

@@ -76,6 +76,18 @@ def test_few_patients_and_poor_calibration_are_caveats_with_their_figures() -> N
     assert "n = 250" in said[1]
 
 
+def test_a_calibration_line_without_bounds_refutes_nothing_and_proves_nothing() -> None:
+    why = "no interval: fewer than 5 patients with the finding"
+    slope, intercept = (Interval(value, None, None, why, 250, 200) for value in (0.5, -3.0))
+    few = metrics(calibration_slope=slope, calibration_intercept=intercept)
+    said = caveats([], {"mass": few}, random_start=False, folds_undefined={})
+    assert len(said) == 1
+    assert "is no percentage here" not in said[0]
+    assert "cannot be told here: calibration slope 0.500 (no interval: fewer than 5 patients" in said[0]
+    undefined = metrics(calibration_slope=share(None), calibration_intercept=share(None))
+    assert caveats([], {"mass": undefined}, random_start=False, folds_undefined={}) == []
+
+
 def test_the_report_says_of_how_many_folds_a_label_has_no_auroc(tmp_path: Path) -> None:
     table = out_of_fold(folds=FOLDS)
     table.loc[table["fold"] == 1, "label_effusion"] = ""

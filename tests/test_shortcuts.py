@@ -16,12 +16,14 @@ from scipy.special import expit
 from medres.cohort.manifest import read_manifest
 from medres.config import Evaluation, load_config
 from medres.errors import ManifestError
+from medres.evaluation import verdicts
 from medres.evaluation.alterations import ALTERATIONS, CENTRE_ONLY, CORNERS_ONLY, WITHOUT_CENTRE, altered
 from medres.evaluation.metrics import auroc
 from medres.evaluation.probes import auroc_within, metadata_scores, read_from_features
 from medres.evaluation.report import write_report
 from medres.evaluation.shortcuts import probability_column, read_probed, summarise_shortcuts
 from medres.evaluation.summary import read_table
+from medres.records import Interval
 from medres.tables import read_json
 from medres.training.cohorts import load_cohort
 from tests.conftest import TINY, Medres
@@ -176,6 +178,38 @@ def test_a_site_that_stands_in_for_the_score_is_named_and_one_that_does_not_is_n
     assert same["verdict"]["columns"] == ["ViewPosition"]
     assert same["metadata"]["columns"]["ViewPosition"]["within"]["value"] is None
     assert "cannot be told apart" in same["verdict"]["sentences"][-1]
+
+
+def test_a_perfect_score_of_few_positives_that_needs_no_anatomy_is_not_called_chance() -> None:
+    table = out_of_fold(patients=40).drop_duplicates("PatientID", ignore_index=True)
+    truth = np.arange(len(table)) < 6
+    table = table.assign(label_effusion=np.where(truth, "1", "0"), prob_effusion=np.where(truth, 0.9, 0.1))
+    hidden = probed(table, survives=1.0)
+    for one in ALTERATIONS:
+        hidden[probability_column("effusion", one)] = table["prob_effusion"]
+    evaluation = Evaluation(replicates=2000)  # some of them without a positive
+    found = summarise_shortcuts(table, hidden, labels=["effusion"], evaluation=evaluation, seed=0)["labels"]["effusion"]
+    auroc, kept = found["auroc"], found["alterations"]["without_centre"]["kept"]
+    assert auroc["value"] == kept["value"] == 1.0
+    assert auroc["low"] > 0.5
+    assert kept["low"] == pytest.approx((auroc["low"] - 0.5) / 0.5)
+    assert found["verdict"]["anatomy"] != "undefined"
+    assert "not surely better" not in found["verdict"]["sentences"][0]
+
+
+def test_no_interval_of_what_is_left_is_not_called_chance() -> None:
+    def figure(value: float, low: float | None, high: float | None) -> Interval:
+        return Interval(value, low, high, "", 9, 9)
+
+    parts = {"auroc": figure(0.8, 0.7, 0.9), "kept": figure(1.0, None, None)}
+    content = {
+        "auroc": figure(0.8, 0.7, 0.9),
+        "alterations": {one.name: parts for one in ALTERATIONS},
+        "metadata": {"columns": {}},
+    }
+    assert "has no interval: with the centre" in verdicts.verdict(content)["sentences"][0]
+    chance = verdicts.verdict({**content, "auroc": figure(0.8, 0.5, 0.9)})["sentences"][0]
+    assert "not surely better than chance" in chance
 
 
 def test_what_is_undefined_stays_undefined() -> None:

@@ -390,10 +390,27 @@ def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres:
         cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / name, **chosen)
         oof = pd.read_csv(tmp_path / name / "oof.csv", dtype=str)
         assert sorted(oof["PatientID"]) == [f"{patient:04d}" for patient in range(12)]
+        cards = [json.loads(card.read_text()) for card in (tmp_path / name).glob("models/fold-*/medres.json")]
+        assert len(cards) == 2
+        for card in cards:  # the held-out figures stand beside it, here of another site than the training data
+            assert "sites other than those of its manifest" in card["limits"][0]
+            assert not any("training data" in limit for limit in card["limits"])
     table.loc[table["PatientID"] == "0012", "label_disc"] = "1"  # whom the file does not know
     table.to_csv(manifest, index=False)
     with pytest.raises(ManifestError, match="1 patients with a known label are in no fold"):
         cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / "other", splits=splits)
+
+
+def test_a_run_counts_the_patients_whose_images_it_used(tmp_path: Path) -> None:
+    manifest = write_cohort(tmp_path / "c", patients=14, images=1)
+    for place in (4, 9):
+        (manifest.parent / pd.read_csv(manifest, dtype=str)["path"][place]).write_bytes(b"no DICOM")
+    cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / "run")
+    folds = json.loads((tmp_path / "run" / "run.json").read_text())["folds"]
+    assert sum(fold["held_out_patients"] for fold in folds) == 12
+    for fold in folds:  # one image a patient
+        for part in ("training", "validation", "held_out"):
+            assert fold[f"{part}_patients"] == fold[f"{part}_images"]
 
 
 def test_patients_with_uncertain_labels_alone_are_learnt_from_and_change_nothing_else(tmp_path: Path) -> None:

@@ -208,6 +208,8 @@ def test_uncertain_targets_train_as_the_recipe_says_and_are_judged_as_unknown(tm
     for policy, value in (("ignore", math.nan), ("ones", 1.0), ("zeros", 0.0), ("soft", 0.5)):
         config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"uncertain": policy})})
         cohort = load_cohort(checked, config)
+        unsure = "only uncertain labels" + ("" if policy == "ignore" else ", learnt from")
+        assert cohort.flow() == {"rows": 12, "used": 9, "refused": {unsure: 2, "no known label": 1}}
         np.testing.assert_array_equal(cohort.learned[:3, 0], np.array([value, value, math.nan], dtype=np.float32))
         assert np.isnan(cohort.targets[:3]).all()
         split = make_inner_split(cohort.rows, checked.labels, validation_fraction=0.4, seed=0)
@@ -236,7 +238,10 @@ def test_a_fold_learns_from_who_is_uncertain_alone_and_nobody_is_judged_by_them(
         "disc": (16, 1), "spot": (17, 0)
     }  # fmt: skip
     run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert run["flow"] == {"rows": 18, "used": 17, "refused": {"only uncertain labels": 1}}
+    assert run["flow"] == {"rows": 18, "used": 17, "refused": {"only uncertain labels, learnt from": 1}}
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "learned from where their patients are in a training part, not judged: <code>only uncertain labels" in page
+    assert "not used: <code>only uncertain labels" not in page
     for number, fold in enumerate(json.loads((tmp_path / "run" / "splits.json").read_text())["folds"]):
         assert "0016" in fold["training"]
         assert run["folds"][number]["training_images"] == len(fold["training"])

@@ -11,7 +11,7 @@ from medres.evaluation.proportions import exact_bounds
 from medres.records import Interval
 
 LEAST_PATIENTS = 5
-"""Patients of the rarer class below which an AUROC, an average precision or a difference of two gets no interval.
+"""Patients of the rarer class below which ranks, differences of two and calibration lines get no interval.
 
 In simulated cohorts of 200 patients with 2, 3, 5 and 8 positive ones, percentiles of the replicates hold an AUROC of
 0.76 in 60, 73, 85 and 93 of 100, and `logit_interval` in 95 or more; but below five its bounds lie 0.7 apart or more

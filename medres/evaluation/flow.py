@@ -8,6 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+NEVER_HELD_OUT = "never held out"
+UNCERTAIN_LEARNT = "only uncertain labels, learnt from"
+NOT_JUDGED = {
+    NEVER_HELD_OUT: "learned from or chose, not judged",
+    UNCERTAIN_LEARNT: "learned from where their patients are in a training part, not judged",
+}
+"""What became of images that are in no figure although they are not useless, by their reason in `run.json`."""
+
 _PARTS = ("training", "validation", "held_out")
 
 
@@ -53,7 +61,10 @@ def flow_table(run: Mapping[str, Any], *, scored: int, patients: int, folds: Seq
     """`stage, part, images, patients`: the same as a table; blank where it is not recorded."""
     flow, manifest = run.get("flow") or {}, run.get("manifest") or {}
     rows: list[tuple[str, str, Any, Any]] = [("manifest", "", flow.get("rows"), manifest.get("patients"))]
-    rows += [("not used", str(code), number, None) for code, number in (flow.get("refused") or {}).items()]
+    rows += [
+        ("not judged" if code in NOT_JUDGED else "not used", str(code), number, None)
+        for code, number in (flow.get("refused") or {}).items()
+    ]
     rows += [("used", "", flow.get("used"), None), ("scored", "", scored, patients)]
     rows += [(fold.name, part, fold.images[part], fold.patients[part]) for fold in folds for part in _PARTS]
     table = pd.DataFrame(rows, columns=["stage", "part", "images", "patients"])

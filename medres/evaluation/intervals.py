@@ -22,7 +22,7 @@ from medres.evaluation.bootstrapping import (
     bootstraps,
     replicate,
 )
-from medres.evaluation.bounds import ONE_PATIENT, SAME_VALUE, percentiles
+from medres.evaluation.bounds import ONE_PATIENT, SAME_VALUE, percentiles, too_few
 from medres.evaluation.delong import delong, delong_difference
 from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked, fit_calibration_line
 from medres.evaluation.proportions import exact_bounds, wilson
@@ -60,7 +60,8 @@ def calibration_intervals(
 ) -> dict[str, Interval]:
     """`calibration_slope` and `calibration_intercept` with patient-clustered sandwich intervals.
 
-    No bounds where the variance is lost in rounding, as where the classes are all but separated.
+    No bounds where the variance is lost in rounding, as where the classes are all but separated; nor where a class has
+    fewer than LEAST_PATIENTS patients: with 2 to 4 of 200 they would hold the truth in 74 to 85 of 100.
 
     Source: Liang and Zeger 1986, with the factor P / (P − 1) for P patients.
     """
@@ -74,8 +75,9 @@ def calibration_intervals(
         reason = ONE_CLASS if one_class else "undefined: scores separate the classes perfectly, or are all equal"
         return dict.fromkeys(names, Interval(None, None, None, NO_IMAGES if not n else reason, n, n_patients))
     values_of = dict(zip(names, (line.intercept, line.slope), strict=True))
-    unbounded = {name: Interval(value, None, None, ONE_PATIENT, n, n_patients) for name, value in values_of.items()}
-    if n_patients < 2:
+    few = too_few(truth, patient)
+    unbounded = {name: Interval(value, None, None, few, n, n_patients) for name, value in values_of.items()}
+    if few:
         return unbounded
     parts = np.stack([line.residuals, line.residuals * line.logits], axis=1)
     scores = np.zeros((n_patients, 2))

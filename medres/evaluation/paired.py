@@ -87,7 +87,10 @@ class PairedFigures:
             return (part - 0.5) / above
 
         value, drawn = self._combined(name, "", share)
-        if len(drawn) and np.ptp(drawn) == 0:  # then the AUROC's own interval, where it has one, says how sure it is
+        defined = drawn[~np.isnan(drawn)]
+        if (
+            len(defined) and np.ptp(defined) == 0
+        ):  # then the AUROC's own interval, where it has one, says how sure it is
             bounds = (altered.value, altered.value) if altered.low is None else (altered.low, altered.high)
             low, high = (float(share(bound, whole.value)) for bound in bounds)
             return Interval(value, low, high, f"from that of the AUROC: {altered.method}", self.n, self.n_patients)

@@ -152,14 +152,20 @@ def _uncalibrated(label: str, metrics: Mapping[str, Interval]) -> list[str]:
     slope, intercept = metrics["calibration_slope"], metrics["calibration_intercept"]
     if _holds(slope, 1.0) and _holds(intercept, 0.0):
         return []
-    return [
-        f"A probability of “{label}” is no percentage here: calibration slope {figure(slope.value)} ({bounds(slope)}; "
-        f"right is 1), intercept {figure(intercept.value)} ({bounds(intercept)}; right is 0), n = {slope.n}."
+    verdict = "is no percentage here"
+    if slope.low is None or intercept.low is None:
+        verdict = "may be no percentage: whether it is one cannot be told here"
+    lines = [
+        f"{figure(one.value)} ({bounds(one) or one.method}; right is {right})"
+        for one, right in ((slope, 1), (intercept, 0))
     ]
+    return [f"A probability of “{label}” {verdict}: calibration slope {lines[0]}, intercept {lines[1]}, n = {slope.n}."]
 
 
 def _holds(interval: Interval, value: float) -> bool:
-    return interval.low is None or interval.high is None or interval.low <= value <= interval.high
+    if interval.low is None or interval.high is None:
+        return interval.value is None
+    return interval.low <= value <= interval.high
 
 
 def exclusions(table: pd.DataFrame) -> list[str]:

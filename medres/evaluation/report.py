@@ -17,7 +17,7 @@ from medres.evaluation.checklist import checklist, facts
 from medres.evaluation.checks import KEPT_APART, limits, verify
 from medres.evaluation.contents import LabelSection, label_section, task_section
 from medres.evaluation.external_contents import recalibrations
-from medres.evaluation.flow import flow_table, fold_flows, fold_names
+from medres.evaluation.flow import NOT_JUDGED, flow_table, fold_flows, fold_names
 from medres.evaluation.formatting import ABSENT, flat
 from medres.evaluation.mistakes import Kept, most_of_a_kind, read_gallery
 from medres.evaluation.page import network_name, render_template
@@ -186,6 +186,7 @@ def render(folder: Path, files: RunFiles) -> Report:
         shortcuts=shortcut_probes(files.shortcuts),
         gallery=pictures,
         reasons=REASONS,
+        not_judged=NOT_JUDGED,
         refused=[] if files.refused is None else files.refused.head(_MOST_REFUSALS).to_dict("records"),
         n_refused=0 if files.refused is None else len(files.refused),
         learning=learning,

@@ -95,14 +95,13 @@ def _surely_loses(difference: Interval, least: float) -> bool:
 
 
 def _of_anatomy(anatomy: Anatomy, whole: Interval, hidden: Interval) -> str:
-    if anatomy == "undefined":
-        return (
-            f"Shortcuts cannot be told: the score itself is not surely better than chance (AUROC {_shown(whole)})."
-            if whole.value is not None
-            else "Shortcuts cannot be told: the AUROC is undefined."
-        )
+    if whole.value is None:
+        return "Shortcuts cannot be told: the AUROC is undefined."
+    if whole.low is None or whole.low <= 0.5:
+        return f"Shortcuts cannot be told: the score itself is not surely better than chance (AUROC {_shown(whole)})."
     figures = f"with the centre of every image hidden its AUROC is {_shown(hidden)}, with it {_shown(whole)}"
     return {
+        "undefined": f"Shortcuts cannot be told, what is left without the anatomy has no interval: {figures}.",
         "much": f"Much of this score does not need the anatomy: {figures}.",
         "part": f"Part of this score does not need the anatomy: {figures}.",
         "little": f"Little of this score is left without the anatomy: {figures}.",

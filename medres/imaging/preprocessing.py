@@ -52,13 +52,16 @@ class Placement:
         native: NDArray[np.float64] = (moved + 0.5 - self._offset) / self._scale - 0.5
         return native
 
-    def restore(self, heatmap: NDArray[np.floating], *, first_center: float | None = None) -> NDArray[np.float32]:
+    def restore(
+        self, heatmap: NDArray[np.floating], *, first_center: float | None = None, step: float | None = None
+    ) -> NDArray[np.float32]:
         """A square map of the whole input, of any side, in native pixels: bilinear, its values never stretched.
 
         Args:
             heatmap: (k, k); beyond its outermost cell centres the outermost values go on.
-            first_center: the input pixel on which the first cell is centred, in rows and columns; the cells follow at
-                distances of size ÷ k. Without it the cells tile the input, the first centred half a cell inside.
+            first_center: the input pixel on which the first cell is centred, in rows and columns. Without it the first
+                lies half a step inside.
+            step: input pixels from one cell's centre to the next one's. Without it the cells tile the input: size ÷ k.
 
         Returns:
             float32, (rows, columns).
@@ -66,12 +69,10 @@ class Placement:
         side = len(heatmap)
         if heatmap.shape != (side, side):
             raise ValueError(f"a heatmap is square, not {heatmap.shape}")
-        shift = 0.0
-        if first_center is not None:
-            step = self.size / side
-            shift = ((step - 1) / 2 - first_center) / step
-        down = _interpolation(self._cells(self.rows, 0, side) + shift, side)
-        across = _interpolation(self._cells(self.columns, 1, side) + shift, side)
+        step = self.size / side if step is None else step
+        first = (step - 1) / 2 if first_center is None else first_center
+        down = _interpolation((self._lines(self.rows, 0) - first) / step, side)
+        across = _interpolation((self._lines(self.columns, 1) - first) / step, side)
         restored: NDArray[np.float32] = down @ heatmap.astype(np.float32) @ across.T
         return restored
 
@@ -88,11 +89,11 @@ class Placement:
             points[..., 1] = self.size - 1 - points[..., 1]
         return points
 
-    def _cells(self, count: int, axis: int, side: int) -> NDArray[np.float64]:
-        """Where the native rows (axis 0) or columns (axis 1) lie, counted in cells of a map with `side` cells."""
+    def _lines(self, count: int, axis: int) -> NDArray[np.float64]:
+        """Where the native rows (axis 0) or columns (axis 1) lie, input pixels."""
         points = np.zeros((count, 2))
         points[:, axis] = np.arange(count)
-        return (self.to_input(points)[:, axis] + 0.5) * side / self.size - 0.5
+        return self.to_input(points)[:, axis]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,12 @@ def inference(card: ModelCard) -> dict[str, Any]:
     `python -m monai.bundle run --config_file configs/inference.json --input FOLDER --output predictions.csv`.
     """
     return {
-        "imports": ["$import torch", "$from pathlib import Path", "$from safetensors.torch import load_file"],
+        "imports": [
+            "$import torch",
+            "$from pathlib import Path",
+            "$from safetensors.torch import load_file",
+            "$from medres.model.network import full_precision",
+        ],
         "bundle_root": ".",
         "input": "",
         "output": "predictions.csv",
@@ -143,7 +148,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
             "amp": False,
         },
         "initialize": ["$@network.load_state_dict(load_file(@bundle_root + '/models/model.safetensors'))"],
-        "run": ["$@evaluator.run()"],
+        "run": ["$full_precision()(@evaluator.run)()"],  # as `medres score` computes
     }
 
 
@@ -185,23 +190,15 @@ def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | No
         f"{card.preprocessing.size} pixels, one channel",
         f"- Starting weights: {start}",
         *(f"- {task}" for task in card.tasks),
-        f"- Trained {origin.created} on {origin.training_images} images of {origin.training_patients} patients; "
-        f"{_kept(card)}temperature, thresholds chosen on {origin.validation_images} images "
-        f"of {origin.validation_patients} other patients",
+        f"- {card.folds or _trained(card)}",
         f"- Accepts: gate `{card.gate.name}`",
-        f"- Manifest SHA-256 `{origin.manifest_sha256}`, splits SHA-256 `{origin.splits_sha256}`, seed {origin.seed}",
+        f"- Manifest SHA-256 `{origin.manifest_sha256}`, splits SHA-256 `{origin.splits_sha256}`"
+        + ("" if card.folds else f", seed {origin.seed}"),
         "",
         "## Operating points",
         "",
-        "| label | threshold | rule | sensitivity there | specificity there | validation images | temperature |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        *_points(card),
     ]
-    for label in card.labels:
-        point = card.operating_points[label]
-        lines.append(
-            f"| {label} | {point.threshold:.4f} | {point.rule} | {_number(point.sensitivity)} | "
-            f"{_number(point.specificity)} | {point.n} | {card.temperatures[label]:.3f} |"
-        )
     lines += ["", f"## Metrics ({card.metrics_split})", "", *_metrics(card.metrics)]
     if held_out:
         lines += ["", "## Metrics (the patients whom this fold held out: they chose nothing)", "", *_held_out(held_out)]
@@ -212,10 +209,27 @@ def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | No
     return "\n".join(lines)
 
 
-def _kept(card: ModelCard) -> str:
+def _trained(card: ModelCard) -> str:
     origin = card.provenance
     what = origin.chosen.removesuffix(", ")
-    return f"{what} {origin.best_epoch} of {origin.epochs}, " if what else f"all {origin.epochs} epochs; "
+    kept = f"{what} {origin.best_epoch} of {origin.epochs}, " if what else f"all {origin.epochs} epochs; "
+    return (
+        f"Trained {origin.created} on {origin.training_images} images of {origin.training_patients} patients; {kept}"
+        f"temperature, thresholds chosen on {origin.validation_images} images of {origin.validation_patients} other "
+        "patients"
+    )
+
+
+def _points(card: ModelCard) -> list[str]:
+    rows = [("label", "threshold", "rule"), ("---",) * 3]
+    rows += [(label, f"{point.threshold:.4f}", point.rule) for label, point in card.operating_points.items()]
+    if not card.folds:
+        rest = [("sensitivity there", "specificity there", "validation images", "temperature"), ("---",) * 4]
+        for label, point in card.operating_points.items():
+            reached = _number(point.sensitivity), _number(point.specificity)
+            rest.append((*reached, str(point.n), f"{card.temperatures[label]:.3f}"))
+        return [f"| {' | '.join((*row, *others))} |" for row, others in zip(rows, rest, strict=True)]
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:

@@ -118,6 +118,12 @@ class ModelCard(_Frozen):
         return self
 
     @property
+    def folds(self) -> str:
+        """What an ensemble is, in words; "" of one network. Epoch, counts and temperature are its members' own."""
+        several = f"{self.members} networks, the folds of one cross-validation; each has its own card"
+        return several if self.members > 1 else ""
+
+    @property
     def weights(self) -> str:
         """The starting weights in words, with the first digits of their file's SHA-256."""
         start = self.provenance.backbone

@@ -23,7 +23,7 @@ from medres.imaging.synthesis import reference_radiograph
 from medres.model.calibration import RULES, OperatingPoint, probabilities
 from medres.model.card import FORMAT, ModelCard
 from medres.model.explain import evidence
-from medres.model.network import RadiographNetwork, build_network, family, full_precision
+from medres.model.network import STRIDE, RadiographNetwork, build_network, family, full_precision
 from medres.model.outliers import FeatureSpace, distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 from medres.tables import sha256_file, sha256_json
@@ -198,7 +198,7 @@ class Classifier:
 
     def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-        return placement.restore(cells, first_center=family(self.card.architecture).first_cell)
+        return placement.restore(cells, first_center=family(self.card.architecture).first_cell, step=STRIDE)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:
@@ -298,11 +298,16 @@ def _ensemble_card(cards: list[ModelCard]) -> ModelCard:
 
 
 def _mean_point(points: Sequence[OperatingPoint]) -> OperatingPoint:
-    """The ensemble's threshold: the mean of its members'; what it reaches was not measured."""
-    return points[0].model_copy(
+    """The ensemble's threshold: the mean of those that its members chose; what it reaches was not measured."""
+    chosen = [point for point in points if point.sensitivity is not None]
+    if not chosen:  # a class is missing in every validation: all have the same placeholder
+        return points[0]
+    count = f"{len(chosen)} of {len(points)}" if len(chosen) < len(points) else str(len(points))
+    rules = "; or ".join(dict.fromkeys(point.rule for point in chosen))
+    return chosen[0].model_copy(
         update={
-            "threshold": float(np.mean([point.threshold for point in points])),
-            "rule": f"mean of {len(points)} folds' thresholds, each: {points[0].rule}",
+            "threshold": float(np.mean([point.threshold for point in chosen])),
+            "rule": f"mean of {count} folds' thresholds, each: {rules}",
             "sensitivity": None,
             "specificity": None,
         }

@@ -93,7 +93,7 @@ class RadiographNetwork(nn.Module):
         return self
 
     def feature_maps(self, images: Tensor) -> Tensor:
-        """The last convolutional feature maps A, (N, channels, S/32, S/32)."""
+        """The last convolutional feature maps A, (N, channels, k, k); k = S / 32, rounded up (ResNet) or down."""
         net = self.backbone
         x = (images - self.mean) / self.std
         if self.folded:

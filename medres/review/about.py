@@ -21,14 +21,15 @@ def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         ("Starting weights", card.weights),
         (
             "Trained on",
-            f"{origin.training_images} images of {origin.training_patients} patients; "
+            card.folds
+            or f"{origin.training_images} images of {origin.training_patients} patients; "
             f"{origin.validation_images} images of {origin.validation_patients} other patients chose "
             f"{origin.chosen}calibration and operating points",
         ),
         ("Accepts", f"{_gate(card)}; each image is seen at {scaled}"),
     ]
     for label in card.labels:
-        found.append((f"AUROC, {label}", _estimate(card.metrics.get(label, {}).get("auroc"), card.metrics_split)))
+        found.append((f"AUROC, {label}", _estimate(card, card.metrics.get(label, {}).get("auroc"))))
         point = card.operating_points[label]
         reached = [
             f"{name} {value:.0%}"
@@ -38,9 +39,8 @@ def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         there = f" ({', '.join(reached)} there)" if reached else ""
         found.append((f"Operating point, {label}", f"{point.threshold:.1%}: {point.rule}{there}"))
     found.extend(("Limit", limit) for limit in card.limits)
-    found.append(
-        ("Made", f"{origin.created}, recipe {origin.recipe}, medres {origin.packages.get('medres', 'unknown')}")
-    )
+    when = "" if card.folds else f"{origin.created}, "
+    found.append(("Made", f"{when}recipe {origin.recipe}, medres {origin.packages.get('medres', 'unknown')}"))
     return tuple(found)
 
 
@@ -51,10 +51,11 @@ def _gate(card: ModelCard) -> str:
     return f"{card.gate.name}: " + ", ".join(f"{name} {' or '.join(values)}" for name, values in parts if values)
 
 
-def _estimate(item: dict[str, Any] | None, split: str) -> str:
+def _estimate(card: ModelCard, item: dict[str, Any] | None) -> str:
     if not item or item.get("value") is None:
-        return f"not known ({split})"
-    bounds = (
-        f" ({item['method']})" if item.get("low") is None else f" (95 % interval {item['low']:.3f}–{item['high']:.3f})"
-    )
-    return f"{item['value']:.3f}{bounds}, {item['n']} images of {item['n_patients']} patients: {split}"
+        return f"not known ({card.metrics_split})"
+    percent = 100 * card.provenance.config["evaluation"]["confidence"]
+    bounds = item["method"]
+    if item.get("low") is not None:
+        bounds = f"{percent:g} % interval {item['low']:.3f}–{item['high']:.3f}"
+    return f"{item['value']:.3f} ({bounds}), {item['n']} images of {item['n_patients']} patients: {card.metrics_split}"

@@ -23,6 +23,7 @@ from medres.cohort.similarity import SIDE
 from medres.cohort.tasks import task_columns
 from medres.config import Config
 from medres.errors import ManifestError
+from medres.evaluation.flow import NEVER_HELD_OUT, UNCERTAIN_LEARNT
 from medres.records import ManifestRow
 from medres.tables import inert_path
 from medres.training.losses import training_targets
@@ -81,10 +82,12 @@ class TrainingCohort:
         """
         refused = Counter(refusal.code for _, refusal in self.cache.refusals)
         unlabelled = np.flatnonzero(np.isnan(self.targets).all(axis=1))
-        refused.update("only uncertain labels" if self.rows[at].uncertain else "no known label" for at in unlabelled)
+        unsure = {True: UNCERTAIN_LEARNT, False: "only uncertain labels"}
+        learnt = set(np.flatnonzero(np.isfinite(self.learned).any(axis=1)))
+        refused.update(unsure[at in learnt] if self.rows[at].uncertain else "no known label" for at in unlabelled)
         used = len(self.rows) - len(unlabelled)
         if judged is not None and judged < used:
-            refused["never held out"], used = used - judged, judged
+            refused[NEVER_HELD_OUT], used = used - judged, judged
         return {
             "rows": len(self.manifest.rows),
             "used": used,

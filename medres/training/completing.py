@@ -184,7 +184,7 @@ def origin(weights: BackboneWeights | None) -> BackboneOrigin:
 
 def _limits(config: Config, weights: BackboneWeights | None) -> tuple[str, ...]:
     found = [
-        "Not validated on images of another site than the training data.",
+        "When it was made, not validated on images of sites other than those of its manifest.",
         "Heatmaps show where the network's evidence lies, not where disease is; no reader has validated them.",
     ]
     if weights is None:

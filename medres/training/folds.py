@@ -90,7 +90,7 @@ class Folds:
         home, title = self.home(fold), self.title(fold)
         cohort, config = self.cohort, self.config
         training = cohort.places(fold.training, learning=True)
-        validation = cohort.places(fold.validation)
+        validation, held_out = cohort.places(fold.validation), cohort.places(fold.held_out)
         seed = config.seed + REPEAT_SEEDS * fold.repeat + fold.index
         fitted = self.fitter.fit(home, training, validation, seed=seed, title=title)
         if not self.processes.first:
@@ -114,8 +114,8 @@ class Folds:
             "name": fold.name,
             "model_id": card.model_id,
             "training_patients": cohort.patients(training),
-            "validation_patients": len(fold.validation),
-            "held_out_patients": len(fold.held_out),
+            "validation_patients": cohort.patients(validation),
+            "held_out_patients": cohort.patients(held_out),
             "training_images": len(training),
             "validation_images": len(validation),
             "epochs": len(fitted.history),
