@@ -14,8 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from medres.cohort.manifest import read_manifest
 from medres.errors import OutputExists
+from medres.review.cases import Worklist
 from medres.scoring.ledger import Ledger
+from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
@@ -95,6 +98,39 @@ def test_a_second_run_is_refused_and_resume_keeps_unchanged_rows(
         line.split(",")[0] for line in set(first.splitlines()) ^ set((out / "predictions.csv").read_text().splitlines())
     ]
     assert sorted(set(lines)) == ["05.dcm", "letter.txt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not UTF-8")
+def test_names_that_are_no_text_have_their_rows_and_are_found_again(
+    small_model: Path, tmp_path: Path, medres: Medres
+) -> None:
+    folder = tmp_path / os.fsdecode(b"r\xf6ntgen")
+    names = [os.fsdecode(b"\xe9.dcm"), "Icon\r", "two\nlines.dcm", "100%0D.dcm", "plain.dcm"]
+    for number, name in enumerate(names):
+        write_radiograph(tmp_path / "x.dcm", blob(number, bright=True), patient=str(number), uid=f"2.25.{number + 1}")
+        folder.mkdir(exist_ok=True)
+        (tmp_path / "x.dcm").replace(folder / name)
+    (folder / os.fsdecode(b"letter\xe9\r")).write_text("dear colleague")
+    content = (folder / "plain.dcm").read_bytes()
+    (folder / "syntax.dcm").write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.1\r008.1.2.1\0", 1))
+    assert medres("index", folder, "--out", tmp_path / "m.csv").returncode == 3
+    manifest, refused = (read_csv(tmp_path / name) for name in ("m.csv", "refused.csv"))
+    assert sorted(named_path(cell) for cell in manifest["path"]) == sorted(f"{folder.name}/{name}" for name in names)
+    assert all(row.path.is_file() for row in read_manifest(tmp_path / "m.csv").rows)
+    assert len(refused) == 2
+    out = tmp_path / "out"
+    done = medres("score", small_model, folder, "--out", out)
+    assert done.returncode == 3, done.stderr
+    rows = table(out)
+    assert sorted(map(named_path, rows.index)) == sorted(path.name for path in folder.iterdir())
+    assert (rows["status"].isin(["ok", "review"])).sum() == len(names)
+    assert list(pd.read_parquet(out / "predictions.parquet")["path"]) == list(rows.index)
+    before = (out / "predictions.csv").read_bytes()
+    resumed = medres("score", small_model, folder, "--out", out, "--resume")
+    assert "7 rows of unchanged files were kept" in resumed.stdout, resumed.stderr
+    assert (out / "predictions.csv").read_bytes() == before
+    worklist = Worklist.open(out, small_model)
+    assert worklist.open_case(next(case for case in worklist.cases if case.path == "Icon\r"))
 
 
 def test_a_killed_run_is_resumed_to_exactly_the_same_table(small_model: Path, tmp_path: Path, medres: Medres) -> None:

@@ -15,7 +15,7 @@ from medres.errors import ManifestError, UsageError
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Inspected, inspect
 from medres.records import Refusal
-from medres.tables import inert_path, read_csv, refuse_existing, refuse_inside, write_csv
+from medres.tables import inert_path, named_path, read_csv, refuse_existing, refuse_inside, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -257,7 +257,7 @@ def write_index(
         manifest, unlabelled = join_labels(manifest, table, name=str(labels or source))
     out.parent.mkdir(parents=True, exist_ok=True)
     for frame in (manifest, refused):
-        frame["path"] = [_from(out.parent, folder, path) for path in frame["path"]]
+        frame["path"] = [_from(out.parent, folder, named_path(path)) for path in frame["path"]]
     write_csv(out, manifest)
     write_csv(out.with_name(REFUSED), refused)
     return Indexed(

@@ -27,7 +27,7 @@ from medres.model.classifier import Classifier, Scores
 from medres.records import Refusal
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
-from medres.tables import inert_path, refuse_inside
+from medres.tables import inert_path, named_path, refuse_inside
 from medres.training.provenance import environment, git_commit, now
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class _Run:
         """Whether a row of an earlier run still holds: same model, same bytes. Duplicates are judged anew."""
         if row["model_id"] != self.classifier.model_id or row["status"] == "duplicate":
             return False
-        return bool(row["sha256"]) and self._sha256(row["path"]) == row["sha256"]
+        return bool(row["sha256"]) and self._sha256(named_path(row["path"])) == row["sha256"]
 
     def remember(self, row: dict[str, str]) -> None:
         """Let later files be compared with a kept row."""
