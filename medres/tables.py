@@ -175,12 +175,15 @@ def refuse_existing(path: Path, *, force: bool = False, marker: str = MARKER) ->
     """Say no where an output already lies.
 
     Raises:
-        OutputExists: `path` exists and `force` is not set, or `force` is set on a folder that medres did not write.
+        OutputExists: `path` exists and `force` is not set, or `force` is set on a link, or on a folder that medres did
+            not write.
         UsageError: the folder that should hold it is missing or cannot be written.
     """
     if path.exists() or path.is_symlink():
         if not force:
             raise OutputExists(f"{path} already exists; choose another --out, or give --force to replace it")
+        if path.is_symlink():
+            raise OutputExists(f"{path} is a link, which --force does not replace; name what it leads to as --out")
         if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
             raise OutputExists(f"{path} was not written by medres (it holds no {marker}); --force will not replace it")
     ancestor = path.parent

@@ -169,6 +169,22 @@ def test_two_writers_of_one_folder_the_second_is_refused_and_the_holder_named(tm
     assert not (tmp_path / "out" / LOCK).exists()
 
 
+def test_scores_go_into_a_folder_behind_a_link_and_never_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    for force in (False, True):
+        with Ledger(tmp_path / "out", ["path"], resume=False, force=force) as ledger:
+            ledger.announce({})
+            ledger.append([{"path": "a"}])
+    assert (tmp_path / "out").is_symlink()
+    assert len(list((tmp_path / "real" / "parts").iterdir())) == 1
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("gone")
+    for name in ("file", "nowhere"):
+        with pytest.raises(OutputExists, match="not a folder"):
+            Ledger(tmp_path / name, ["path"], resume=False, force=True)
+
+
 def test_a_lock_of_a_process_that_is_gone_does_not_hold(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Ledger(out, ["path"], resume=False, force=False) as ledger:

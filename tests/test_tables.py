@@ -108,6 +108,15 @@ def test_an_existing_output_is_refused_and_force_replaces_only_what_medres_wrote
     assert (foreign / "will.txt").read_text() == "mine"
 
 
+def test_a_link_is_never_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    with output_folder(tmp_path / "run") as folder:
+        write_json(folder / MARKER, {})
+    (tmp_path / "out").symlink_to("run")
+    with pytest.raises(OutputExists, match="is a link"), output_folder(tmp_path / "out", force=True):
+        pytest.fail("work was begun that cannot be kept")
+    assert (tmp_path / "run" / MARKER).is_file()
+
+
 def test_an_output_inside_an_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="inside the input folder"):
         refuse_inside(tmp_path / "images" / "out", [tmp_path / "images"])
