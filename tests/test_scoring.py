@@ -113,17 +113,19 @@ def test_names_that_are_no_text_have_their_rows_and_are_found_again(
     (folder / os.fsdecode(b"letter\xe9\r")).write_text("dear colleague")
     content = (folder / "plain.dcm").read_bytes()
     (folder / "syntax.dcm").write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.1\r008.1.2.1\0", 1))
+    (folder / "circle").symlink_to("circle")
     assert medres("index", folder, "--out", tmp_path / "m.csv").returncode == 3
     manifest, refused = (read_csv(tmp_path / name) for name in ("m.csv", "refused.csv"))
     assert sorted(named_path(cell) for cell in manifest["path"]) == sorted(f"{folder.name}/{name}" for name in names)
     assert all(row.path.is_file() for row in read_manifest(tmp_path / "m.csv").rows)
-    assert len(refused) == 2
+    assert sorted(refused["reason"]) == ["NOT_DICOM", "UNREADABLE", "UNSUPPORTED_TRANSFER_SYNTAX"]
     out = tmp_path / "out"
     done = medres("score", small_model, folder, "--out", out)
     assert done.returncode == 3, done.stderr
     rows = table(out)
     assert sorted(map(named_path, rows.index)) == sorted(path.name for path in folder.iterdir())
     assert (rows["status"].isin(["ok", "review"])).sum() == len(names)
+    assert "1.2.840.1 008.1.2.1" in rows.loc["syntax.dcm", "detail"]
     assert list(pd.read_parquet(out / "predictions.parquet")["path"]) == list(rows.index)
     before = (out / "predictions.csv").read_bytes()
     resumed = medres("score", small_model, folder, "--out", out, "--resume")
