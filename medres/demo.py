@@ -13,7 +13,7 @@ from typing import Any
 
 from medres.cohort.indexing import Progress
 from medres.config import load_config
-from medres.tables import output_folder, read_csv, write_json
+from medres.tables import named_path, output_folder, read_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def _hits(folder: Path) -> str:
         return "heatmaps: no lesion was called, so there is nothing to point at"
     peaks, places, shapes, cells = [], [], [], []
     for record in called.to_dict("records"):
-        radiograph = read_isolated(folder / "incoming" / record["path"])
+        radiograph = read_isolated(folder / "incoming" / named_path(record["path"]))
         rows, columns = radiograph.pixels.shape
         peaks.append(peak(model.explain(radiograph, label=LABEL).heatmap))
         places.append(lesions[record["SOPInstanceUID"]])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from medres.errors import ManifestError, OutputExists, UsageError
 
@@ -21,6 +23,12 @@ MARKER = "run.json"
 """Every output folder of medres holds this file; only such a folder is ever replaced by `--force`."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets execute at the start of a cell
+
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
+"""Control characters, direction overrides, and what Python makes of bytes of a file name that are no UTF-8."""
+
+_ESCAPED = ".//"  # no path that was put together of names begins so
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -39,10 +47,13 @@ def sha256_json(value: Any) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: readers see the old file or the new one, never half of one."""
+    """Write a text file atomically: readers see the old file or the new one, never half of one.
+
+    A name that is no UTF-8 is written with backslashes, which JSON reads back as it was.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -105,12 +116,25 @@ def original(cell: str) -> str:
 
 
 def inert_path(path: str) -> str:
-    """A relative path that names the same file and that no spreadsheet executes.
+    r"""A path as the cell of a table: no spreadsheet executes it, any program can read it, `named_path` gives it back.
 
-    >>> inert_path("=a.dcm"), inert_path("a.dcm")
-    ('./=a.dcm', 'a.dcm')
+    A path with UNSAFE characters has them, and all that is not ASCII, percent-encoded after `.//`. Cells stay the same.
+
+    >>> inert_path("=a.dcm"), inert_path("100%.dcm"), inert_path("Icon\r")
+    ('./=a.dcm', '100%.dcm', './/Icon%0D')
     """
+    if UNSAFE.search(path):
+        return _ESCAPED + quote_from_bytes(os.fsencode(path), safe=_PRINTABLE)
     return f"./{path}" if path.startswith((*_FORMULA, "'")) else path
+
+
+def named_path(cell: str) -> str:
+    r"""The path that a cell of a table names, to be opened: see `inert_path`.
+
+    >>> named_path(".//Icon%0D"), named_path("a%20b.dcm")
+    ('Icon\r', 'a%20b.dcm')
+    """
+    return os.fsdecode(unquote_to_bytes(cell.removeprefix(_ESCAPED))) if cell.startswith(_ESCAPED) else cell
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -119,7 +143,8 @@ def csv_text(table: pd.DataFrame) -> str:
     for name in safe.columns:
         if safe[name].dtype.kind not in "iufb":
             safe[name] = safe[name].map(inert)
-    return str(safe.to_csv(index=False, lineterminator="\n"))
+    text = str(safe.to_csv(index=False, lineterminator="\n"))
+    return text.replace("\r", " ")  # Python before 3.13 does not quote it, and a row would end there
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
@@ -150,12 +175,15 @@ def refuse_existing(path: Path, *, force: bool = False, marker: str = MARKER) ->
     """Say no where an output already lies.
 
     Raises:
-        OutputExists: `path` exists and `force` is not set, or `force` is set on a folder that medres did not write.
+        OutputExists: `path` exists and `force` is not set, or `force` is set on a link, or on a folder that medres did
+            not write.
         UsageError: the folder that should hold it is missing or cannot be written.
     """
     if path.exists() or path.is_symlink():
         if not force:
             raise OutputExists(f"{path} already exists; choose another --out, or give --force to replace it")
+        if path.is_symlink():
+            raise OutputExists(f"{path} is a link, which --force does not replace; name what it leads to as --out")
         if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
             raise OutputExists(f"{path} was not written by medres (it holds no {marker}); --force will not replace it")
     ancestor = path.parent

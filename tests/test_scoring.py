@@ -14,8 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from medres.cohort.manifest import read_manifest
 from medres.errors import OutputExists
+from medres.review.cases import Worklist
 from medres.scoring.ledger import Ledger
+from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
 from tests.conftest import Medres
 from tests.phantoms import blob, write_radiograph
@@ -97,6 +100,41 @@ def test_a_second_run_is_refused_and_resume_keeps_unchanged_rows(
     assert sorted(set(lines)) == ["05.dcm", "letter.txt"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not UTF-8")
+def test_names_that_are_no_text_have_their_rows_and_are_found_again(
+    small_model: Path, tmp_path: Path, medres: Medres
+) -> None:
+    folder = tmp_path / os.fsdecode(b"r\xf6ntgen")
+    names = [os.fsdecode(b"\xe9.dcm"), "Icon\r", "two\nlines.dcm", "100%0D.dcm", "plain.dcm"]
+    for number, name in enumerate(names):
+        write_radiograph(tmp_path / "x.dcm", blob(number, bright=True), patient=str(number), uid=f"2.25.{number + 1}")
+        folder.mkdir(exist_ok=True)
+        (tmp_path / "x.dcm").replace(folder / name)
+    (folder / os.fsdecode(b"letter\xe9\r")).write_text("dear colleague")
+    content = (folder / "plain.dcm").read_bytes()
+    (folder / "syntax.dcm").write_bytes(content.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.1\r008.1.2.1\0", 1))
+    (folder / "circle").symlink_to("circle")
+    assert medres("index", folder, "--out", tmp_path / "m.csv").returncode == 3
+    manifest, refused = (read_csv(tmp_path / name) for name in ("m.csv", "refused.csv"))
+    assert sorted(named_path(cell) for cell in manifest["path"]) == sorted(f"{folder.name}/{name}" for name in names)
+    assert all(row.path.is_file() for row in read_manifest(tmp_path / "m.csv").rows)
+    assert sorted(refused["reason"]) == ["NOT_DICOM", "UNREADABLE", "UNSUPPORTED_TRANSFER_SYNTAX"]
+    out = tmp_path / "out"
+    done = medres("score", small_model, folder, "--out", out)
+    assert done.returncode == 3, done.stderr
+    rows = table(out)
+    assert sorted(map(named_path, rows.index)) == sorted(path.name for path in folder.iterdir())
+    assert (rows["status"].isin(["ok", "review"])).sum() == len(names)
+    assert "1.2.840.1 008.1.2.1" in rows.loc["syntax.dcm", "detail"]
+    assert list(pd.read_parquet(out / "predictions.parquet")["path"]) == list(rows.index)
+    before = (out / "predictions.csv").read_bytes()
+    resumed = medres("score", small_model, folder, "--out", out, "--resume")
+    assert "7 rows of unchanged files were kept" in resumed.stdout, resumed.stderr
+    assert (out / "predictions.csv").read_bytes() == before
+    worklist = Worklist.open(out, small_model)
+    assert worklist.open_case(next(case for case in worklist.cases if case.path == "Icon\r"))
+
+
 def test_a_killed_run_is_resumed_to_exactly_the_same_table(small_model: Path, tmp_path: Path, medres: Medres) -> None:
     folder = tmp_path / "in"
     for number in range(300):
@@ -131,6 +169,22 @@ def test_two_writers_of_one_folder_the_second_is_refused_and_the_holder_named(tm
         ):
             pass
     assert not (tmp_path / "out" / LOCK).exists()
+
+
+def test_scores_go_into_a_folder_behind_a_link_and_never_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    for force in (False, True):
+        with Ledger(tmp_path / "out", ["path"], resume=False, force=force) as ledger:
+            ledger.announce({})
+            ledger.append([{"path": "a"}])
+    assert (tmp_path / "out").is_symlink()
+    assert len(list((tmp_path / "real" / "parts").iterdir())) == 1
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("gone")
+    for name in ("file", "nowhere"):
+        with pytest.raises(OutputExists, match="not a folder"):
+            Ledger(tmp_path / name, ["path"], resume=False, force=True)
 
 
 def test_a_lock_of_a_process_that_is_gone_does_not_hold(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +15,11 @@ from medres.tables import (
     MARKER,
     inert,
     inert_path,
+    named_path,
     original,
     output_folder,
     read_csv,
+    read_json,
     refuse_inside,
     sha256_json,
     write_csv,
@@ -35,6 +40,39 @@ def test_an_inert_cell_is_not_a_formula_and_is_read_back_as_it_was(text: str) ->
 def test_an_inert_path_names_the_same_file(text: str) -> None:
     assert not inert_path(text).startswith(("=", "+", "-", "@"))
     assert Path(inert_path(text)) == Path(text)
+
+
+NAMES = st.one_of(
+    st.binary(min_size=1, max_size=60),
+    st.lists(st.sampled_from([b"\r", b"\n", b"%", b"0D", b"\xe9", b"=", b"'", b'"', b",", b" ", b"."]), min_size=1)
+    .map(b"".join)
+    .map(lambda name: name[:200]),
+).map(lambda name: name.replace(b"\0", b"0").replace(b"/", b"~"))
+"""What a POSIX file may be called: any bytes but these two."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not UTF-8")
+@given(st.lists(NAMES.filter(lambda name: name not in {b".", b".."}), min_size=1, max_size=4, unique=True))
+def test_a_file_of_any_name_is_found_again_from_a_table(names: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        for number, name in enumerate(names):
+            Path(home, os.fsdecode(name)).write_text(str(number))
+        cells = [inert_path(os.fsdecode(name)) for name in names]
+        assert [inert_path(cell) for cell in cells] == cells
+        table = pd.DataFrame({"path": cells, "detail": "x"})
+        table.to_parquet(Path(home, "..table"))
+        write_csv(Path(home, "...table"), table)
+        for again in (read_csv(Path(home, "...table")), pd.read_parquet(Path(home, "..table"))):
+            found = [Path(home, named_path(cell)).read_text() for cell in again["path"]]
+            assert found == [str(number) for number in range(len(names))]
+            assert again["detail"].tolist() == ["x"] * len(names)
+
+
+def test_a_carriage_return_in_a_cell_does_not_end_its_row_and_a_name_in_json_is_read_back(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", pd.DataFrame({"a": ["1\r2", "3"], "b": ["x", "y"]}))
+    assert read_csv(tmp_path / "t.csv").to_numpy().tolist() == [["1 2", "x"], ["3", "y"]]
+    write_json(tmp_path / "t.json", {"input": os.fsdecode(b"/in/\xe9")})
+    assert os.fsencode(read_json(tmp_path / "t.json")["input"]) == b"/in/\xe9"
 
 
 def test_a_table_keeps_leading_zeros_formulas_and_every_digit(tmp_path: Path) -> None:
@@ -68,6 +106,15 @@ def test_an_existing_output_is_refused_and_force_replaces_only_what_medres_wrote
         with pytest.raises(OutputExists), output_folder(foreign, force=force):
             pass
     assert (foreign / "will.txt").read_text() == "mine"
+
+
+def test_a_link_is_never_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    with output_folder(tmp_path / "run") as folder:
+        write_json(folder / MARKER, {})
+    (tmp_path / "out").symlink_to("run")
+    with pytest.raises(OutputExists, match="is a link"), output_folder(tmp_path / "out", force=True):
+        pytest.fail("work was begun that cannot be kept")
+    assert (tmp_path / "run" / MARKER).is_file()
 
 
 def test_an_output_inside_an_input_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -26,6 +27,8 @@ def medres(debug: bool, log_format: str) -> None:
 
     Not a medical device: not for diagnostic use.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     configure_logging(verbose=debug, as_json=log_format == "json")
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) the first speaks for all
         logging.disable(logging.WARNING)

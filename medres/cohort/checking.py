@@ -14,7 +14,7 @@ from medres.cohort.similarity import SIDE
 from medres.cohort.tasks import LABEL_PREFIX
 from medres.config import Gate, Limits, Preprocessing
 from medres.errors import ManifestError
-from medres.tables import read_csv
+from medres.tables import inert_path, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,10 +80,10 @@ def check_manifest(
         return Checked(tuple(str(error).removeprefix(f"{path}: ").split("; ")))
     found = [] if labels else ["no label_ column: nothing to learn"]
     cache = cached_pixels(manifest.rows, Preprocessing(size=SIDE), gate=gate, limits=limits, progress=progress)
-    found += [f"{refusal.path}: {refusal.code}: {refusal.detail}" for _, refusal in cache.refusals]
+    found += [f"{inert_path(refusal.path)}: {refusal.code}: {refusal.detail}" for _, refusal in cache.refusals]
     for image in cache.images:
         row = manifest.rows[image.row]
         if row.sop_instance_uid and row.sop_instance_uid != image.sop_instance_uid:
-            found.append(f"{row.path}: its SOPInstanceUID is not the one in the manifest")
+            found.append(f"{inert_path(str(row.path))}: its SOPInstanceUID is not the one in the manifest")
     leaks = find_leaks(manifest.rows, cache.images, cache.pixels, progress=progress)
     return Checked(tuple(found), leaks, manifest, cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from medres.errors import ManifestError, UsageError
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Inspected, inspect
 from medres.records import Refusal
-from medres.tables import inert_path, read_csv, refuse_existing, refuse_inside, write_csv
+from medres.tables import inert_path, named_path, read_csv, refuse_existing, refuse_inside, write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,43 +37,51 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a walk through a folder found, sorted by path; `outside` are links that lead out of it."""
+    """What a walk through a folder found, sorted by path."""
 
     files: tuple[str, ...]  # relative to the folder, "/" between parts
-    outside: tuple[str, ...]
+    refused: tuple[Refusal, ...]  # links that lead out of it, and what could not be looked into; paths likewise
 
 
 def list_files(folder: Path) -> Listing:
     """Every file below a folder, each once: links to folders are followed, but never in a circle or out of it.
 
     Raises:
-        UsageError: `folder` is missing, not a folder, or holds no file.
+        UsageError: `folder` is missing, not a folder, cannot be listed, or holds no file.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
-    root = folder.resolve()
+    root = os.path.realpath(folder)
     files: list[str] = []
-    outside: list[str] = []
+    refused: list[Refusal] = []
     visited: set[tuple[int, int]] = set()
-    for directory, folders, names in os.walk(folder, followlinks=True):
-        status = Path(directory).stat()
-        if (status.st_dev, status.st_ino) in visited and status.st_ino:
-            folders.clear()
+    waiting = [""]
+    while waiting:
+        here = waiting.pop()
+        try:
+            status = (folder / here).stat()
+            if (status.st_dev, status.st_ino) in visited and status.st_ino:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder / here) as found:
+                entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            if not here:
+                raise UsageError(f"{folder} cannot be listed: {error.strerror}") from None
+            refused.append(Refusal(here, "UNREADABLE", f"a folder that cannot be listed: {error.strerror}"))
             continue
-        visited.add((status.st_dev, status.st_ino))
-        folders.sort()
-        for name in [*names, *(item for item in folders if (Path(directory) / item).is_symlink())]:
-            path = Path(directory) / name
-            relative = path.relative_to(folder).as_posix()
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                outside.append(relative)
-                if name in folders:
-                    folders.remove(name)
-            elif name not in folders:
-                files.append(relative)
-    if not files and not outside:
+        for entry in entries:
+            path = f"{here}/{entry.name}" if here else entry.name
+            try:
+                if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(root):
+                    refused.append(Refusal(path, "OUTSIDE_ROOT", "a link that leads out of the folder"))
+                else:
+                    (waiting if entry.is_dir() else files).append(path)
+            except OSError as error:
+                refused.append(Refusal(path, "UNREADABLE", f"cannot be looked at: {error.strerror}"))
+    if not files and not refused:
         raise UsageError(f"{folder} holds no files")
-    return Listing(files=tuple(sorted(files)), outside=tuple(sorted(outside)))
+    return Listing(tuple(sorted(files)), tuple(sorted(refused, key=lambda item: item.path)))
 
 
 def index_folder(
@@ -91,7 +100,7 @@ def index_folder(
 
     listing = list_files(folder)
     usable: list[dict[str, str]] = []
-    other = [_refused(Refusal(path, "OUTSIDE_ROOT", "a link that leads out of the folder")) for path in listing.outside]
+    other = [_refused(refusal) for refusal in listing.refused]
     repeats = Repeats()
     for number, (relative, result) in enumerate(_inspected(folder, listing.files, gate, limits, workers), start=1):
         if isinstance(result, Refusal):
@@ -187,7 +196,7 @@ def join_labels(manifest: pd.DataFrame, table: pd.DataFrame, *, name: str) -> tu
     if len(twice):
         raise ManifestError(f"{name}: {key} {twice.iloc[0]!r} occurs twice")
     unmatched = int((~manifest[key].isin(table[key])).sum())
-    if unmatched == len(manifest):
+    if len(manifest) and unmatched == len(manifest):
         raise ManifestError(f"{name}: no {key} of it is in the folder")
     return manifest.merge(table, on=key, how="left").fillna(""), unmatched
 
@@ -256,8 +265,9 @@ def write_index(
     if table is not None:
         manifest, unlabelled = join_labels(manifest, table, name=str(labels or source))
     out.parent.mkdir(parents=True, exist_ok=True)
+    base = _from(out.parent, folder)
     for frame in (manifest, refused):
-        frame["path"] = [_from(out.parent, folder, path) for path in frame["path"]]
+        frame["path"] = [inert_path((base / named_path(path)).as_posix()) for path in frame["path"]]
     write_csv(out, manifest)
     write_csv(out.with_name(REFUSED), refused)
     return Indexed(
@@ -271,9 +281,13 @@ def write_index(
     )
 
 
-def _from(start: Path, folder: Path, relative: str) -> str:
-    """A file of `folder`, as seen from `start`; absolute where no relative path leads there (another drive)."""
-    try:
-        return inert_path(Path(os.path.relpath(folder / relative, start)).as_posix())
-    except ValueError:
-        return (folder / relative).resolve().as_posix()
+def _from(start: Path, folder: Path) -> Path:
+    """A folder, as seen from another: by the names given where they lead to it, as they do not past a link, else by
+    the real ones; absolute where no relative path leads there (another drive).
+    """
+    for here, there in ((start, folder), (start.resolve(), folder.resolve())):
+        with suppress(OSError, ValueError):
+            shown = os.path.relpath(there, here)
+            if (start / shown).samefile(folder):
+                return Path(shown)
+    return folder.resolve()

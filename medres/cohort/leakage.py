@@ -15,6 +15,7 @@ from medres.cohort.identifiers import similar_patients
 from medres.cohort.indexing import Progress
 from medres.cohort.similarity import similar_images
 from medres.records import ManifestRow
+from medres.tables import inert_path
 
 Kind = Literal["same image", "near-duplicate", "same SOPInstanceUID", "similar PatientID"]
 
@@ -121,5 +122,5 @@ def _near_duplicates(
 
 
 def _named(rows: Sequence[ManifestRow], places: Sequence[int]) -> str:
-    names = ", ".join(rows[place].path.name for place in places[:4])
+    names = ", ".join(inert_path(rows[place].path.name) for place in places[:4])
     return names + (f" and {len(places) - 4} more" if len(places) > 4 else "")

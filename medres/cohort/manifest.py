@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from medres.cohort.tasks import LABEL_PREFIX, UNCERTAIN, Task, resolve
 from medres.errors import ManifestError
 from medres.records import ManifestRow, TargetValue
-from medres.tables import read_csv, sha256_file
+from medres.tables import named_path, read_csv, sha256_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,7 @@ def _some(values: Iterable[object]) -> str:
 def _row(record: dict[str, str], labels: Sequence[str], base: Path) -> ManifestRow:
     cells = {label: record[f"{LABEL_PREFIX}{label}"].strip() for label in labels}
     return ManifestRow(
-        path=base / record["path"],
+        path=base / named_path(record["path"]),
         patient_id=record["PatientID"].strip(),
         study_instance_uid=record.get("StudyInstanceUID", "").strip(),
         sop_instance_uid=record.get("SOPInstanceUID", "").strip(),

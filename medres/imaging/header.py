@@ -12,6 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from medres.tables import UNSAFE
+
 _BROKEN = (
     ValueError,
     TypeError,
@@ -25,7 +27,6 @@ _BROKEN = (
 """What pydicom raises on values that are not what their VR says."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 _MOST_CHARACTERS = 256  # four times what LO allows
 _AGE = re.compile(r"[0-9]{3}[DWMY]")
 _DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
@@ -59,7 +60,7 @@ def clean(raw: str) -> tuple[str, bool]:
     (('A B', True), ('Müller', False))
     """
     padded = raw.strip(" \0")
-    safe = _UNSAFE.sub(" ", padded)[:_MOST_CHARACTERS].strip()
+    safe = UNSAFE.sub(" ", padded)[:_MOST_CHARACTERS].strip()
     return safe, safe != padded or "\ufffd" in safe
 
 

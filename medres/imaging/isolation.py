@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from medres.config import GATES, Gate, Limits
 from medres.errors import Refused
+from medres.imaging.header import clean
 from medres.imaging.reading import read_radiograph
 from medres.records import Radiograph, Refusal
 
@@ -234,7 +235,7 @@ def _serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> Non
         try:
             result: Any = job(item)
         except Refused as refusal:
-            result = (Refused, refusal.code, refusal.detail)
+            result = (Refused, refusal.code, clean(refusal.detail)[0])  # it may quote the header
         except (MemoryError, RecursionError) as error:
             result = (Refused, "LIMIT", f"{type(error).__name__} while the file was read")
         except (KeyboardInterrupt, SystemExit):

@@ -15,7 +15,7 @@ from medres.imaging.preprocessing import file_sha256
 from medres.records import Radiograph
 from medres.review.encode import HeatmapGrid, Picture, encode_heatmap, encode_picture
 from medres.review.words import meaning
-from medres.tables import read_csv, read_json
+from medres.tables import named_path, read_csv, read_json
 
 if TYPE_CHECKING:
     from medres.model.classifier import Classifier
@@ -206,7 +206,7 @@ def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Ca
         cases.append(
             Case(
                 key=row["sha256"][:16],
-                path=row["path"],
+                path=named_path(row["path"]),
                 sha256=row["sha256"],
                 sop_instance_uid=row["SOPInstanceUID"],
                 verdict_key=row["SOPInstanceUID"] if holders[row["SOPInstanceUID"]] == 1 else row["sha256"],

@@ -27,7 +27,7 @@ from medres.model.classifier import Classifier, Scores
 from medres.records import Refusal
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
-from medres.tables import inert_path, refuse_inside
+from medres.tables import inert_path, named_path, refuse_inside
 from medres.training.provenance import environment, git_commit, now
 
 log = logging.getLogger(__name__)
@@ -108,21 +108,21 @@ def score_folder(
     classifier = Classifier.load(model)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
-        ledger.announce(run.record(model, len(listing.files) + len(listing.outside)))
+        ledger.announce(run.record(model, len(listing.files) + len(listing.refused)))
         kept = {row["path"]: row for row in ledger.rows() if run.unchanged(row)} if resume else {}
         for row in kept.values():
             run.remember(row)
         missing = [path for path in listing.files if inert_path(path) not in kept]
         total, done = len(listing.files), len(kept)
-        outside = [Refusal(path, "OUTSIDE_ROOT", "a link that leads out of the folder") for path in listing.outside]
-        if outside:
-            ledger.append([run.refused_row(refusal) for refusal in outside])
+        if listing.refused:
+            ledger.append([run.refused_row(refusal) for refusal in listing.refused])
         for part in _parts(run.prepared(missing, workers)):
             ledger.append(run.rows(part))
             done += len(part)
             if progress:
                 progress(done, total)
-        table = ledger.finish([inert_path(path) for path in (*listing.files, *listing.outside)])
+        refused = [refusal.path for refusal in listing.refused]
+        table = ledger.finish([inert_path(path) for path in (*listing.files, *refused)])
     summary = run.summary
     summary.files = len(table)
     summary.statuses.update(table["status"])
@@ -187,7 +187,7 @@ class _Run:
         """Whether a row of an earlier run still holds: same model, same bytes. Duplicates are judged anew."""
         if row["model_id"] != self.classifier.model_id or row["status"] == "duplicate":
             return False
-        return bool(row["sha256"]) and self._sha256(row["path"]) == row["sha256"]
+        return bool(row["sha256"]) and self._sha256(named_path(row["path"])) == row["sha256"]
 
     def remember(self, row: dict[str, str]) -> None:
         """Let later files be compared with a kept row."""

@@ -29,25 +29,29 @@ class Ledger:
         force: replace a run that lies there.
 
     Raises:
-        OutputExists: a run lies there and neither `resume` nor `force` was given, or another process holds it.
+        OutputExists: a run lies there and neither `resume` nor `force` was given, it is no folder, or another process
+            holds it.
     """
 
     def __init__(self, folder: Path, columns: Sequence[str], *, resume: bool, force: bool) -> None:
         self.folder = folder
         self.columns = list(columns)
+        if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+            raise OutputExists(f"{folder} is not a folder; scores need one: choose another --out")
+        place = folder.resolve()  # a link to a folder is filled, never replaced
         occupied = folder.exists() and any(folder.iterdir())
         if occupied and not resume:
             if not force:
                 raise OutputExists(
                     f"{folder} already holds results; give --resume to continue them, or --force to replace them"
                 )
-            refuse_existing(folder, force=True)
+            refuse_existing(place, force=True)
         elif occupied and not (folder / MARKER).is_file():
             raise OutputExists(
                 f"{folder} was not written by medres score (it holds no {MARKER}); nothing there to resume"
             )
         else:
-            refuse_existing(folder, force=True)
+            refuse_existing(place, force=True)
         self.replace = occupied and not resume
 
     def __enter__(self) -> Ledger:
