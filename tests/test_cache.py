@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from medres.cohort import cache
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.manifest import read_manifest
 from medres.config import GATES, Limits, Preprocessing
+from medres.imaging import decoders
 from medres.imaging.isolation import Workers
 from medres.records import ManifestRow
 from medres.unfinished import lock
@@ -124,8 +126,14 @@ def test_another_selection_of_the_same_files_is_copied_and_only_new_files_are_de
     assert len(asked[-1]) == 5  # of another size: nothing could be copied
 
 
-def test_another_opencv_makes_another_cache(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_opencv_or_pillow_makes_another_cache(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build(manifest, tmp_path)
     monkeypatch.setattr("cv2.__version__", "0")
     assert build(manifest, tmp_path)[1] == list(range(1, 13))
-    assert len(list((tmp_path / "pixels").iterdir())) == 2
+    versions = decoders.versions()
+    assert version("pillow") == versions["pillow"]
+    monkeypatch.setattr(decoders, "versions", lambda: versions | {"pillow": "0"})
+    assert build(manifest, tmp_path)[1] == list(range(1, 13))
+    assert len(list((tmp_path / "pixels").iterdir())) == 3
