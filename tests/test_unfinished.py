@@ -102,7 +102,8 @@ def test_a_run_goes_on_without_what_it_was_refused_for_the_moment_and_all_proces
 ) -> None:
     """A file that took too long as the run began would deal out other folds when it no longer does."""
     monkeypatch.setenv("MEDRES_CACHE", str(tmp_path))
-    manifest, config = read_manifest(small_cohort, ["disc"]), load_config("quick", ["preprocessing.size=32"])
+    manifest = read_manifest(small_cohort, ["disc"])
+    config = load_config("quick", ["preprocessing.size=32", "training.stages=[{epochs: 1}]"])
     late = [manifest.rows[5].path.name]
 
     def decode(_: object, job: Callable[[str], Any], items: Iterable[str]) -> Iterator[tuple[str, Any]]:
