@@ -158,6 +158,7 @@ def test_copies_are_found_among_images_that_differ() -> None:
 
 def test_a_handful_of_images_can_be_compared() -> None:
     one, other = small(texture(1)), small(texture(2))
+    assert similar_images(one[:0, None], []) == ()
     assert similar_images(one[None], ["a"]) == ()
     (pair,) = similar_images(np.stack([one, other, one]), ["a", "b", "c"])
     assert (pair.first, pair.second) == (0, 2)
@@ -311,6 +312,17 @@ def test_phantoms_resemble_each_other_and_are_not_accused(medres: Medres, tmp_pa
     done = medres("check", manifest)
     assert done.returncode == 0, done.stdout
     assert "two PatientIDs" not in done.stdout
+
+
+def test_a_manifest_of_which_no_file_is_usable_is_checked_and_every_file_named(medres: Medres, tmp_path: Path) -> None:
+    lines = ["path,PatientID,label_x"]
+    for number in range(2):
+        (tmp_path / f"{number}.dcm").write_text("no radiograph")
+        lines.append(f"{number}.dcm,{number},{number}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = medres("check", tmp_path / "manifest.csv")
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.count("NOT_DICOM") == 2
 
 
 def test_a_run_records_what_it_looked_for_and_how_much_it_found(

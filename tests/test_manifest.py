@@ -39,6 +39,7 @@ def test_targets_are_one_zero_or_unknown_and_identifiers_are_text(tmp_path: Path
         ("path,PatientID,label_x\na.dcm,1,1\nb.dcm,2,1\n", "2 positive and 0 negative"),
         ("path,PatientID,label_x\na.dcm,1,yes\nb.dcm,2,0\n", "holds 'yes'"),
         ("path,PatientID,label_x\nq.dcm,1,1\nr.dcm,2,0\n", "none of its 2 files exists"),
+        ("path,PatientID,label_x,status\na.dcm,1,1,alive\nb.dcm,2,0,dead\n", "status.*leaves no row.*'alive', 'dead'"),
         ("path,PatientID,SOPInstanceUID,label_x\na.dcm,1,1.2,1\nb.dcm,2,1.2,0\n", "SOPInstanceUIDs occur twice"),
     ],
 )
@@ -52,6 +53,11 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         read_manifest(path, ["x"])
     assert all(words in str(caught.value) for words in ("occur twice", "no PatientID", "'maybe'"))
+
+
+def test_a_path_that_cannot_be_looked_up_is_a_missing_file(tmp_path: Path) -> None:
+    path = manifest(tmp_path, f"path,PatientID,label_x\na.dcm,1,1\n{'z' * 5000},2,0\n")
+    assert len(read_manifest(path, ["x"]).rows) == 2
 
 
 def test_a_missing_manifest_is_one_clear_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,15 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from medres.cohort.manifest import read_manifest
+from medres.config import load_config
 from medres.errors import OutputExists, UsageError
-from medres.tables import read_csv, read_json
+from medres.imaging.isolation import Workers
+from medres.records import Refusal
+from medres.tables import read_csv, read_json, write_json
 from medres.training.checkpoints import Checkpoints
+from medres.training.cohorts import TrainingCohort, begin_or_resume
+from medres.training.distributed import ALONE, Processes
 from medres.training.steps import AccumulatedStep
 from medres.unfinished import IDENTITY, LOCK, resumable_folder, unfinished_folder
 from tests import preloaded
@@ -88,6 +95,38 @@ def test_a_run_does_not_go_on_with_other_images_than_it_began_with(
     assert len(read_csv(unfinished_folder(out) / "refused.csv")) == 1
     image.write_bytes(content[:200])
     assert medres(*crossval(manifest, out, "--resume")).returncode == 0
+
+
+def test_a_run_goes_on_without_what_it_was_refused_for_the_moment_and_all_processes_alike(
+    small_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that took too long as the run began would deal out other folds when it no longer does."""
+    monkeypatch.setenv("MEDRES_CACHE", str(tmp_path))
+    manifest = read_manifest(small_cohort, ["disc"])
+    config = load_config("quick", ["preprocessing.size=32", "training.stages=[{epochs: 1}]"])
+    late = [manifest.rows[5].path.name]
+
+    def decode(_: object, job: Callable[[str], Any], items: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        for path in items:
+            yield path, Refusal(path, "DECODER_TIMEOUT", "late") if Path(path).name in late else job(path)
+
+    def begun(folder: str, processes: Processes = ALONE) -> TrainingCohort:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        if not (tmp_path / folder / IDENTITY).exists():
+            write_json(tmp_path / folder / IDENTITY, {})
+        return begin_or_resume(tmp_path / folder, manifest, config, processes=processes)
+
+    monkeypatch.setattr(Workers, "map", decode)
+    first = begun("run")
+    assert [(row, refusal.code) for row, refusal in first.cache.refusals] == [(5, "DECODER_TIMEOUT")]
+    late.clear()
+    again = begun("run")
+    assert (again.sha256, again.cache.refusals) == (first.sha256, first.cache.refusals)
+    monkeypatch.setattr(Processes, "decide", lambda *_: dict(first.cache.refusals))  # what the first process had
+    assert begun("nothing", Processes(1, 2)).sha256 == first.sha256
+    monkeypatch.undo()
+    monkeypatch.setenv("MEDRES_CACHE", str(tmp_path))
+    assert len(begun("another").rows) == len(first.rows) + 1
 
 
 def diverging(arguments: list[str], folder: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,20 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from medres.cohort.cache_parts import NO_ROOM, Journal, Pixels
 from medres.cohort.indexing import Progress
 from medres.config import Gate, Limits, Preprocessing
-from medres.errors import OutputExists
+from medres.errors import OutputExists, Refused, UsageError
 from medres.imaging import decoders
-from medres.imaging.isolation import Workers
-from medres.imaging.preprocessing import prepare, specification_hash
+from medres.imaging.isolation import Workers, may_pass
+from medres.imaging.preprocessing import Prepared, file_sha256, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
-from medres.tables import read_json, sha256_file, sha256_json, write_json
+from medres.tables import read_json, sha256_json, write_json
 from medres.unfinished import lock, unlock
 
 log = logging.getLogger(__name__)
 
 _KEPT_TOGETHER = 64  # rows after which a build is brought to disk
-_ATTRIBUTES = 2  # raised whenever a cache keeps other header attributes than before
+_ATTRIBUTES = 3  # raised whenever a cache keeps other header attributes than before, or tells other things of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ def cached_pixels(
     *,
     gate: Gate,
     limits: Limits,
+    left_out: Mapping[int, Refusal] | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> PixelCache:
@@ -85,39 +86,158 @@ def cached_pixels(
 
     The key is the hash of every file's bytes, the preprocessing specification, the gate, the budgets and the versions
     of what decodes and resizes: when any of them changes, the images are decoded again. Where only the files differ,
-    those that another cache holds are copied from it.
+    those that another cache holds are copied from it. A refusal that may pass (`isolation.may_pass`) is this run's
+    alone: no cache keeps it, and the next run tries the file again.
+
+    Args:
+        rows: the cohort.
+        spec: how pixels are preprocessed.
+        gate: which radiographs are admitted.
+        limits: budgets of one file.
+        left_out: rows that are not tried, and why: refusals that may pass, of the run that this one goes on with.
+        folder: where caches lie; `cache_folder()` by default.
+        progress: told (done, total) while a cache is built.
+
+    Raises:
+        UsageError: there is no room for the cache, or it cannot be written there.
     """
-    with ThreadPoolExecutor() as threads:
-        digests = list(threads.map(_digest, rows))
+    cohort = _Cohort(rows, partial(prepare, spec=spec, gate=gate, limits=limits), limits, dict(left_out or {}))
     versions = {**decoders.versions(), "opencv": cv2.__version__}
     making = sha256_json([specification_hash(spec), gate.model_dump(), limits.model_dump(), versions, _ATTRIBUTES])[:16]
-    home = (folder or cache_folder()) / "pixels" / f"{making}-{sha256_json(digests)[:16]}"
-    if not (home / "index.json").is_file():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        with _workplace(home) as building:
-            known = _known(home.parent, making)
-            _build(building, rows, digests, known, spec, gate=gate, limits=limits, progress=progress)
-            if not home.exists():  # another run may have built the same in the meantime
-                building.replace(home)
-    return _open(home, rows)
+    caches = _Caches((folder or cache_folder()) / "pixels", making)
+    size = len(rows) * spec.size**2 * 2
+    found = _read(caches.home(cohort))
+    if found is None:
+        known = caches.known()
+        found = caches.without_refused(cohort, known)
+    if found is None:
+        try:
+            caches.folder.mkdir(parents=True, exist_ok=True)
+            with _workplace(caches.home(cohort)) as building:
+                _build(building, cohort, known, spec.size, progress=progress)
+                caches.publish(building, cohort)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise UsageError(
+                f"the pixel cache of this cohort ({size / 1e6:.0f} MB) cannot be written to {caches.folder}: "
+                f"{error.strerror}; make room there, or let MEDRES_CACHE name another folder"
+            ) from None
+        found = _read(caches.home(cohort))
+        assert found is not None
+    return _as_cache(found, cohort)
 
 
-def _digest(row: ManifestRow) -> str | None:
-    return sha256_file(row.path) if row.path.is_file() else None
+class _Cohort:
+    """The files of a cohort: their hashes as the run began, and which of them are refused for now."""
+
+    def __init__(
+        self, rows: Sequence[ManifestRow], job: Callable[[str], Prepared], limits: Limits, passing: dict[int, Refusal]
+    ) -> None:
+        self.rows, self.job, self.limits = rows, job, limits
+        self.passing = passing
+        with ThreadPoolExecutor() as threads:
+            hashed = list(threads.map(_digest, rows))
+        for number, found in enumerate(hashed):
+            if isinstance(found, Refusal):
+                self.passing.setdefault(number, found)
+        self._hashed = hashed
+
+    def digest(self, number: int) -> str | None:
+        """The hash of a row's file; None: it is refused for now."""
+        found = self._hashed[number]
+        return None if number in self.passing or isinstance(found, Refusal) else found
+
+    def decoded(self, numbers: Sequence[int]) -> Generator[tuple[int, Prepared | Refusal]]:
+        """What becomes of some rows, in their order."""
+        if not numbers:
+            return
+        with Workers(limits=self.limits) as pool:
+            results = pool.map(self.job, (os.fspath(self.rows[number].path) for number in numbers))
+            for number, (_, result) in zip(numbers, results, strict=True):
+                yield number, self._of_the_same_bytes(number, result)
+
+    def still_refused(self, numbers: Sequence[int]) -> dict[int, Refusal]:
+        """Try some rows again: those that are refused for now, up to the first that is not."""
+        found = {}
+        with closing(self.decoded(numbers)) as results:
+            for number, result in results:
+                if isinstance(result, Prepared) or not may_pass(result):
+                    break
+                found[number] = result
+        return found
+
+    def _of_the_same_bytes(self, number: int, result: Prepared | Refusal) -> Prepared | Refusal:
+        if isinstance(result, Refusal) and may_pass(result):
+            return result
+        row = self.rows[number]
+        if (result.sha256 if isinstance(result, Prepared) else _digest(row)) == self._hashed[number]:
+            return result
+        return Refusal(os.fspath(row.path), "CHANGED", "another file took its place while the cohort was read")
 
 
-_Known = Mapping[str | None, tuple[NDArray[np.uint16], dict[str, Any]]]  # by a file's hash: its pixels and its entry
+def _digest(row: ManifestRow) -> str | Refusal:
+    path = os.fspath(row.path)
+    try:
+        return file_sha256(path)
+    except Refused as refused:
+        return Refusal(path, refused.code, refused.detail)
 
 
-def _known(folder: Path, making: str) -> _Known:
-    """The images of all finished caches that were made in the same way."""
-    found = {}
-    for index in folder.glob(f"{making}-*/index.json"):
-        if not index.parent.suffix:  # or it is being built
-            pixels = np.load(index.parent / "pixels.npy", mmap_mode="r")
-            for place, entry in enumerate(read_json(index)["images"]):
-                found[entry["sha256"]] = (pixels[place], entry)
-    return found
+_Found = tuple[NDArray[np.uint16], dict[str, Any]]  # the pixels of a cache, and its index
+_Known = Mapping[str, tuple[NDArray[np.uint16] | None, dict[str, Any]]]  # by a file's hash: its pixels and its entry
+
+
+@dataclass(frozen=True, slots=True)
+class _Caches:
+    """The finished caches that were made in one way."""
+
+    folder: Path
+    making: str
+
+    def home(self, cohort: _Cohort, without: Collection[int] = ()) -> Path:
+        """Where the cache of a cohort lies, apart from the rows that are refused for now and some more."""
+        digests = [None if number in without else cohort.digest(number) for number in range(len(cohort.rows))]
+        return self.folder / f"{self.making}-{sha256_json(digests)[:16]}"
+
+    def without_refused(self, cohort: _Cohort, known: _Known) -> _Found | None:
+        """The cache of a cohort of which some files were refused for now, if they still are."""
+        digests = [(number, cohort.digest(number)) for number in range(len(cohort.rows))]
+        new = [number for number, digest in digests if digest and digest not in known]
+        found = _read(self.home(cohort, new)) if new else None
+        if found and len(still := cohort.still_refused(new)) == len(new):
+            cohort.passing |= still
+            return found
+        return None
+
+    def known(self) -> _Known:
+        """What became of every file in any of them."""
+        known: dict[str, tuple[NDArray[np.uint16] | None, dict[str, Any]]] = {}
+        for home in sorted(self.folder.glob(f"{self.making}-*")):
+            if not home.suffix and (found := _read(home)):  # or it is being built
+                pixels, index = found
+                known |= {entry["sha256"]: (None, entry) for entry in index["refusals"]}
+                known |= {entry["sha256"]: (pixels[place], entry) for place, entry in enumerate(index["images"])}
+        return known
+
+    def publish(self, building: Path, cohort: _Cohort) -> None:
+        """Give a finished cache its place, unless another run has built the same in the meantime."""
+        home = self.home(cohort)
+        if _read(home):
+            shutil.rmtree(building, ignore_errors=True)
+            return
+        shutil.rmtree(home, ignore_errors=True)  # damaged
+        building.replace(home)
+        unlock(home)
+
+
+def _read(home: Path) -> _Found | None:
+    """A finished cache; None where there is none, or a damaged one."""
+    try:
+        index, pixels = read_json(home / "index.json"), np.load(home / "pixels.npy", mmap_mode="r")
+        return (pixels, index) if len(pixels) >= len(index["images"]) else None
+    except (UsageError, OSError, ValueError, EOFError, LookupError, TypeError):
+        return None
 
 
 @contextmanager
@@ -136,47 +256,48 @@ def _workplace(home: Path) -> Iterator[Path]:
         return
     try:
         yield building
-    finally:
-        unlock(building if building.exists() else home)
-    shutil.rmtree(building, ignore_errors=True)  # only where `home` was there already
+    except BaseException:
+        unlock(building)
+        raise
 
 
-def _build(
-    building: Path,
-    rows: Sequence[ManifestRow],
-    digests: Sequence[str | None],
-    known: _Known,
-    spec: Preprocessing,
-    *,
-    gate: Gate,
-    limits: Limits,
-    progress: Progress | None,
-) -> None:
-    """Decode or copy every row in order; what an interrupted build left is kept."""
-    stored, journal = _Pixels(building, len(rows), spec.size), _Journal(building / "done.jsonl")
-    size = len(rows) * spec.size**2 * 2
+def _build(building: Path, cohort: _Cohort, known: _Known, size: int, *, progress: Progress | None) -> None:
+    """Decode or copy every row in order; what an interrupted build left is kept.
+
+    Rows that are refused for now are noted in `cohort.passing`, and not in the index.
+    """
+    count = len(cohort.rows)
+    journal = Journal(building / "done.jsonl")
+    stored = Pixels(building / "pixels.npy", count, size)
+    if stored.new and journal.done:
+        journal.cut(0)
+    waiting = [number for number in journal.passing() if cohort.digest(number)]
+    still = cohort.still_refused(waiting)
+    if len(still) < len(waiting):
+        journal.cut(waiting[len(still)])
     start = len(journal.done)
-    new = [number for number in range(start, len(rows)) if digests[number] not in known]
-    log.info("decoding %d of %d images into a cache of %.0f MB", len(new), len(rows), size / 1e6)
+    new = [number for number in range(start, count) if (digest := cohort.digest(number)) and digest not in known]
+    log.info("decoding %d of %d images into a cache of %.0f MB", len(new), count, count * size**2 * 2 / 1e6)
     images = sum("code" not in entry for entry in journal.done)
-    job = partial(prepare, spec=spec, gate=gate, limits=limits)
-    with Workers(limits=limits) as pool:
-        results = pool.map(job, (os.fspath(rows[number].path) for number in new))
-        for number in range(start, len(rows)):
-            if digests[number] in known:
-                copied, entry = known[digests[number]]
-                stored.put(images, copied)
-                images += 1
+    with closing(cohort.decoded(new)) as results:
+        for number in range(start, count):
+            digest = cohort.digest(number)
+            result: Prepared | Refusal
+            if digest and digest in known:
+                copied, entry = known[digest]
+                if copied is not None:
+                    stored.put(images, copied)
+                    images += 1
                 journal.add({**entry, "row": number})
-            elif isinstance(result := next(results)[1], Refusal):
-                journal.add({"row": number, "code": result.code, "detail": result.detail})
+            elif isinstance(result := next(results)[1] if digest else cohort.passing[number], Refusal):
+                journal.add({"row": number, "sha256": digest, "code": result.code, "detail": result.detail})
             else:
                 stored.put(images, result.pixels)
                 images += 1
                 journal.add(
                     {
                         "row": number,
-                        "sha256": digests[number],
+                        "sha256": digest,
                         "sop_instance_uid": result.sop_instance_uid,
                         "pixels_sha256": result.pixels_sha256,
                         "review": list(result.review),
@@ -188,70 +309,22 @@ def _build(
                 stored.flush()
                 journal.write()
             if progress:
-                progress(number + 1, len(rows))
+                progress(number + 1, count)
     stored.close()
     journal.write()
+    passing = journal.passing()
+    cohort.passing |= {number: refusal for number, refusal in passing.items() if number not in cohort.passing}
+    settled = [entry for entry in journal.done if entry["row"] not in passing]
     index = {
-        "images": [entry for entry in journal.done if "code" not in entry],
-        "refusals": [entry for entry in journal.done if "code" in entry],
+        "images": [entry for entry in settled if "code" not in entry],
+        "refusals": [entry for entry in settled if "code" in entry],
     }
     write_json(building / "index.json", index)
     journal.path.unlink(missing_ok=True)
 
 
-class _Pixels:
-    """The array of a cache that is being built: uint16 (images, size, size)."""
-
-    def __init__(self, folder: Path, count: int, size: int) -> None:
-        path = folder / "pixels.npy"
-        self.array: np.memmap[Any, Any] | None = np.lib.format.open_memmap(
-            path, mode="r+" if path.exists() else "w+", dtype=np.uint16, shape=(count, size, size)
-        )
-
-    def put(self, place: int, pixels: NDArray[np.uint16]) -> None:
-        """Store one image."""
-        assert self.array is not None
-        self.array[place] = pixels
-
-    def flush(self) -> None:
-        """Bring everything to disk."""
-        assert self.array is not None
-        self.array.flush()
-
-    def close(self) -> None:
-        """Flush and let go: Windows cannot rename a mapped file."""
-        self.flush()
-        self.array = None
-
-
-class _Journal:
-    """What became of each row so far: written after the pixels it tells of, so that it never promises too much."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.done: list[dict[str, Any]] = []
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole, _, torn = text.rpartition("\n")  # the last line may have been cut off
-        self.done = [json.loads(line) for line in whole.splitlines()]
-        if torn:
-            path.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
-        self.waiting = 0
-
-    def add(self, entry: dict[str, Any]) -> None:
-        """Note what became of the next row."""
-        self.done.append(entry)
-        self.waiting += 1
-
-    def write(self) -> None:
-        """Append the rows noted since the last time."""
-        if self.waiting:
-            with self.path.open("a", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{json.dumps(entry)}\n" for entry in self.done[-self.waiting :])
-        self.waiting = 0
-
-
-def _open(home: Path, rows: Sequence[ManifestRow]) -> PixelCache:
-    index = read_json(home / "index.json")
+def _as_cache(found: _Found, cohort: _Cohort) -> PixelCache:
+    pixels, index = found
     images = tuple(
         CachedImage(
             row=item["row"],
@@ -263,9 +336,9 @@ def _open(home: Path, rows: Sequence[ManifestRow]) -> PixelCache:
         )
         for item in index["images"]
     )
+    refused = {item["row"]: (item["code"], item["detail"]) for item in index["refusals"]}
+    refused |= {row: (refusal.code, refusal.detail) for row, refusal in cohort.passing.items()}
     refusals = tuple(
-        (item["row"], Refusal(os.fspath(rows[item["row"]].path), item["code"], item["detail"]))
-        for item in index["refusals"]
+        (row, Refusal(os.fspath(cohort.rows[row].path), *reason)) for row, reason in sorted(refused.items())
     )
-    pixels = np.load(home / "pixels.npy", mmap_mode="r")[: len(images)]
-    return PixelCache(pixels=pixels, images=images, refusals=refusals)
+    return PixelCache(pixels=pixels[: len(images)], images=images, refusals=refusals)

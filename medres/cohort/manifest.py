@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ SUBGROUP_COLUMNS = ("PatientSex", "PatientAge", "ViewPosition", "Manufacturer", 
 """Columns that a cross-validation carries into `oof.csv`, where the manifest or the headers have them."""
 
 _TARGETS: dict[str, TargetValue] = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "": None, **dict.fromkeys(UNCERTAIN)}
+_USED = ("", "ok", "review")  # of a column `status`, as `index` and `score` write it
 _MOST_SHOWN = 5  # rows named in one complaint
 
 
@@ -69,10 +71,16 @@ def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path |
     if found:
         raise ManifestError(f"{path}: " + "; ".join(found))
     if "status" in table:
-        table = table[table["status"].isin(("", "ok", "review"))].reset_index(drop=True)
+        said = table["status"]
+        table = table[said.isin(_USED)].reset_index(drop=True)
+        if table.empty:
+            raise ManifestError(
+                f"{path}: its column status leaves no row: it holds {_some(said.unique())}, and only rows with ok, "
+                "review or blank are used; give the column another name if it does not say which files are usable"
+            )
     base = root if root is not None else path.parent
     rows = tuple(_row(record, names, base) for record in _records(table))
-    missing = [str(row.path) for row in rows if not row.path.is_file()]
+    missing = [str(row.path) for row in rows if not os.path.isfile(row.path)]  # noqa: PTH113  (it never raises)
     if len(missing) == len(rows):
         raise ManifestError(f"{path}: none of its {len(rows)} files exists, for example {missing[0]}; give --root")
     return Manifest(path=path, sha256=sha256_file(path), tasks=tasks, rows=rows, table=table)

@@ -90,6 +90,8 @@ def similar_images(
         patients: the patient of each image; pairs within one patient are looked for as well.
         progress: told (done, total) while pairs are aligned.
     """
+    if not len(pixels):
+        return ()
     proposals = _proposals(pixels, patients)
     pairs = []
     for number, proposal in enumerate(proposals, start=1):

@@ -17,12 +17,17 @@ from medres.imaging.codestream import LOSSLESS_JPEG, CodestreamHeader
 
 Shape = tuple[int, int]  # rows, columns
 
+_PLUGINS = (  # what pydicom may decode with, by the names of the distributions
+    *("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle"),
+    *("pillow", "pyjpegls", "python-gdcm"),
+)
+
 
 @cache
 def versions() -> dict[str, str]:
     """The decoders of this installation: part of every cache key and of a model's provenance."""
     found = {}
-    for name in ("imagecodecs", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg"):
+    for name in ("imagecodecs", "pydicom", *_PLUGINS):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

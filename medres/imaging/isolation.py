@@ -34,6 +34,7 @@ _START_SECONDS = 120.0  # a new process may import for this long on a busy machi
 _STOP_SECONDS = 2.0
 _ORPHAN_SECONDS = 20.0  # after its time limit a process whose parent was killed ends itself
 _END = object()
+_OUT_OF_MEMORY = "MemoryError while the file was read"
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +45,16 @@ class _Worker:
     ready: bool = False
     number: int | None = None  # what it works on
     deadline: float = 0.0
+
+
+def may_pass(refusal: Refusal) -> bool:
+    """Whether a refusal is of the moment or the machine, not of the file's bytes: another run may read the file.
+
+    >>> may_pass(Refusal("a.dcm", "DECODER_TIMEOUT", "")), may_pass(Refusal("a.dcm", "TRUNCATED", ""))
+    (True, False)
+    """
+    passing = {"UNREADABLE", "CHANGED", "DECODER_TIMEOUT", "DECODER_CRASH"}
+    return refusal.code in passing or (refusal.code, refusal.detail) == ("LIMIT", _OUT_OF_MEMORY)
 
 
 class Workers:
@@ -236,8 +247,10 @@ def _serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> Non
             result: Any = job(item)
         except Refused as refusal:
             result = (Refused, refusal.code, clean(refusal.detail)[0])  # it may quote the header
-        except (MemoryError, RecursionError) as error:
-            result = (Refused, "LIMIT", f"{type(error).__name__} while the file was read")
+        except MemoryError:
+            result = (Refused, "LIMIT", _OUT_OF_MEMORY)
+        except RecursionError:
+            result = (Refused, "LIMIT", "RecursionError while the file was read")
         except (KeyboardInterrupt, SystemExit):
             return
         except BaseException as error:  # noqa: BLE001  decoders written in Rust raise what is no Exception

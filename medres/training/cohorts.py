@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.cohort.cache import PixelCache, cached_pixels
-from medres.cohort.indexing import REFUSED_COLUMNS, Progress
+from medres.cohort.indexing import REFUSED, REFUSED_COLUMNS, Progress
 from medres.cohort.leakage import find_leaks
 from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
 from medres.cohort.profile import TAGS, CohortProfile, describe
@@ -24,8 +24,10 @@ from medres.cohort.tasks import task_columns
 from medres.config import Config
 from medres.errors import ManifestError
 from medres.evaluation.flow import NEVER_HELD_OUT, UNCERTAIN_LEARNT
-from medres.records import ManifestRow
-from medres.tables import inert_path
+from medres.imaging.isolation import may_pass
+from medres.records import ManifestRow, Refusal
+from medres.tables import inert_path, read_csv, write_csv
+from medres.training.distributed import Processes
 from medres.training.losses import training_targets
 from medres.unfinished import hold_to
 
@@ -164,13 +166,19 @@ def _small(cache: PixelCache) -> NDArray[np.uint16]:
 
 
 def load_cohort(
-    manifest: Manifest, config: Config, *, elsewhere: bool = False, progress: Progress | None = None
+    manifest: Manifest,
+    config: Config,
+    *,
+    left_out: Mapping[int, Refusal] | None = None,
+    elsewhere: bool = False,
+    progress: Progress | None = None,
 ) -> TrainingCohort:
     """Decode (or find in the cache) every radiograph of a manifest.
 
     Args:
         manifest: the cohort.
         config: how images are read, and which columns divide results.
+        left_out: rows that are not read, by their place in the manifest, and why.
         elsewhere: the configuration is of another cohort: columns of it that this one lacks are said and left out.
         progress: told (done, total) while images are decoded.
 
@@ -179,7 +187,12 @@ def load_cohort(
             `evaluation.subgroups` is not there.
     """
     cache = cached_pixels(
-        manifest.rows, config.preprocessing, gate=config.gate, limits=config.limits, progress=progress
+        manifest.rows,
+        config.preprocessing,
+        gate=config.gate,
+        limits=config.limits,
+        left_out=left_out,
+        progress=progress,
     )
     for row, refusal in cache.refusals:
         log.warning("%s refused: %s (%s)", manifest.table["path"][row], refusal.code, refusal.detail)
@@ -203,14 +216,47 @@ def load_cohort(
     )
 
 
-def resumed_with(folder: Path, cohort: TrainingCohort) -> None:
-    """Make sure that a run goes on with the images it began with: a file more or less would deal out other folds.
+def begin_or_resume(
+    folder: Path, manifest: Manifest, config: Config, *, processes: Processes, progress: Progress | None = None
+) -> TrainingCohort:
+    """The cohort of a run, the same for all its processes and however often it is gone on with.
+
+    A file more or less would deal out other folds. Files that the run was refused for the moment (`may_pass`) are
+    therefore not tried again when it goes on. `refused.csv` is written.
+
+    Args:
+        folder: of the unfinished run; in processes that are not the first, any.
+        manifest: its images.
+        config: its configuration.
+        processes: what computes it.
+        progress: told (done, total) while images are decoded.
 
     Raises:
-        UsageError: other images are usable now.
+        ManifestError: as `load_cohort`.
+        UsageError: other images are usable than as the run began.
     """
-    facts = {"usable_images": cohort.sha256}
-    hold_to(folder, facts, what=f"usable images (now {len(cohort.rows)}; `refused.csv` there says which it had not)")
+    cohort = None
+    if processes.first:
+        cohort = load_cohort(manifest, config, left_out=_left_out(folder, manifest), progress=progress)
+        what = f"usable images (now {len(cohort.rows)}; `refused.csv` there says which it had not)"
+        hold_to(folder, {"usable_images": cohort.sha256}, what=what)
+        write_csv(folder / REFUSED, cohort.refused_table())
+    left_out = processes.decide(dict(_passing(cohort.cache.refusals)) if cohort else {})
+    return cohort or load_cohort(manifest, config, left_out=left_out, progress=progress)
+
+
+def _left_out(folder: Path, manifest: Manifest) -> dict[int, Refusal]:
+    """What `refused.csv` of an unfinished run says of rows that were refused for the moment."""
+    if not (folder / REFUSED).is_file():
+        return {}
+    rows = {inert_path(path): number for number, path in enumerate(manifest.table["path"])}
+    table = read_csv(folder / REFUSED)
+    found = [Refusal(*said) for said in zip(table["path"], table["reason"], table["detail"], strict=True)]
+    return dict(_passing([(rows[refusal.path], refusal) for refusal in found]))
+
+
+def _passing(refusals: Sequence[tuple[int, Refusal]]) -> list[tuple[int, Refusal]]:
+    return [(row, refusal) for row, refusal in refusals if may_pass(refusal)]
 
 
 def _refuse_strange_columns(asked: Sequence[str], known: Collection[str]) -> None:

@@ -24,7 +24,7 @@ from medres.model.bundle import CARD_TEXT, card_text
 from medres.model.weights import BackboneWeights
 from medres.records import Fold
 from medres.tables import write_csv, write_json, write_text
-from medres.training.cohorts import TrainingCohort, load_cohort, resumed_with
+from medres.training.cohorts import TrainingCohort, begin_or_resume
 from medres.training.distributed import joined
 from medres.training.fitting import Fitter
 from medres.training.folds import FoldResult, Folds
@@ -86,10 +86,7 @@ def cross_validate(
     identity = run_identity("crossval", checked, config, weights) | {"splits": given[1]["sha256"] if given else None}
     output = resumable_folder(out, identity=identity, resume=resume, force=force)
     with joined(config.training.device) as processes, processes.folder(output) as folder:
-        with processes.first_alone():
-            cohort = load_cohort(checked, config, progress=progress)
-        if processes.first:
-            resumed_with(folder, cohort)
+        cohort = begin_or_resume(folder, checked, config, processes=processes, progress=progress)
         if given:
             folds, document = given
             _same_patients(folds, cohort)
@@ -105,7 +102,6 @@ def cross_validate(
             document = splits_document(folds, labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         _no_empty_part(folds, cohort)
         write_splits(folder / "splits.json", document)
-        write_csv(folder / "refused.csv", cohort.refused_table())
         fitter = Fitter(cohort, config, weights, processes)
         fitting = Folds(folder, len(folds), cohort, config, weights, document["sha256"], fitter, processes)
         at_once = fit_folds(fitting, folds)

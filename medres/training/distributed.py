@@ -92,20 +92,6 @@ class Processes:
         return found
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """The first process does the block, the others after it: they find what it left (a cache)."""
-        if not self.first:
-            self.wait()
-        yield
-        if self.first:
-            self.wait()
-
-    def wait(self) -> None:
-        """Go on when all processes have come here."""
-        if self.count > 1:
-            distributed.barrier()
-
-    @contextmanager
     def folder(self, output: AbstractContextManager[Path]) -> Iterator[Path]:
         """The output for the first process; a folder that is thrown away for the others."""
         with output if self.first else TemporaryDirectory() as folder:

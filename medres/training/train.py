@@ -18,8 +18,8 @@ from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.model.card import ModelCard
 from medres.model.weights import BackboneWeights, load_backbone
-from medres.tables import write_csv, write_json
-from medres.training.cohorts import TrainingCohort, load_cohort, resumed_with
+from medres.tables import write_json
+from medres.training.cohorts import TrainingCohort, begin_or_resume
 from medres.training.completing import complete, origin
 from medres.training.compute import choose_compute
 from medres.training.distributed import joined
@@ -64,10 +64,7 @@ def train_model(
     identity = run_identity("train", checked, config, weights)
     output = resumable_folder(out, identity=identity, resume=resume, force=force)
     with joined(config.training.device) as processes, processes.folder(output) as folder:
-        with processes.first_alone():
-            cohort = load_cohort(checked, config, progress=progress)
-        if processes.first:
-            resumed_with(folder, cohort)
+        cohort = begin_or_resume(folder, checked, config, processes=processes, progress=progress)
         split = make_inner_split(
             cohort.rows,
             checked.labels,
@@ -77,7 +74,6 @@ def train_model(
         document = splits_document([split], labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
         training = cohort.places(split.training, learning=True)
         validation = cohort.places(split.validation)
-        write_csv(folder / "refused.csv", cohort.refused_table())
         fitter = Fitter(cohort, config, weights, processes)
         fitted = fitter.fit(folder, training, validation, seed=config.seed, title="model")
         card: ModelCard | None = None
