@@ -9,12 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from medres.config import GATES, Limits
 from medres.errors import OutputExists
+from medres.imaging.isolation import Workers
+from medres.imaging.preprocessing import inspect
+from medres.records import Refusal
 from medres.scoring.ledger import Ledger
 from medres.unfinished import LOCK
 from tests.conftest import Medres
@@ -144,6 +150,32 @@ def test_a_lock_of_a_process_that_is_gone_does_not_hold(tmp_path: Path) -> None:
     (out / LOCK).write_text(json.dumps({"pid": gone.pid, "host": socket.gethostname()}))
     with Ledger(out, ["path"], resume=True, force=False):
         pass
+
+
+def test_a_file_that_was_refused_while_it_was_copied_is_scored_by_resume(
+    small_model: Path, incoming: Path, tmp_path: Path, medres: Medres
+) -> None:
+    out, cut, whole = tmp_path / "out", incoming / "05.dcm", (incoming / "05.dcm").read_bytes()
+    cut.write_bytes(whole[:900])
+    assert medres("score", small_model, incoming, "--out", out).returncode == 3
+    assert table(out).loc["05.dcm", ["reason", "sha256"]].tolist() == ["TRUNCATED", sha256(whole[:900]).hexdigest()]
+    part = next((out / "parts").glob("*.csv"))
+    part.write_text(part.read_text().replace(sha256(whole[:900]).hexdigest(), sha256(whole).hexdigest()))
+    cut.write_bytes(whole)
+    medres("score", small_model, incoming, "--out", out, "--resume")
+    assert table(out).loc["05.dcm", ["status", "sha256"]].tolist() == ["ok", sha256(whole).hexdigest()]
+
+
+def test_a_refusal_by_size_names_no_bytes_and_every_other_one_the_bytes_that_were_read(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 101)
+    (tmp_path / "text").write_bytes(b"x" * 99)
+    job = partial(inspect, gate=GATES["any"], limits=Limits(file_bytes=100))
+    with Workers(1) as pool:
+        large, text = (found for _, found in pool.map(job, [str(tmp_path / "large"), str(tmp_path / "text")]))
+    assert isinstance(large, Refusal)
+    assert isinstance(text, Refusal)
+    assert (large.code, large.sha256) == ("LIMIT", "")
+    assert (text.code, text.sha256) == ("NOT_DICOM", sha256(b"x" * 99).hexdigest())
 
 
 def test_a_torn_part_is_set_aside_and_its_rows_are_missing(tmp_path: Path) -> None:

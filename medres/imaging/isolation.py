@@ -168,7 +168,7 @@ class Workers:
                         worker.number = None
                         number, result = message
                         if isinstance(result, tuple) and result and result[0] is Refused:
-                            result = Refusal(str(names[number]), result[1], result[2])
+                            result = Refusal(str(names[number]), *result[1:])
                         found.append((number, result))
             except (EOFError, OSError):
                 self._remove(worker)
@@ -234,7 +234,7 @@ def _serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> Non
         try:
             result: Any = job(item)
         except Refused as refusal:
-            result = (Refused, refusal.code, refusal.detail)
+            result = (Refused, refusal.code, refusal.detail, refusal.sha256)
         except (MemoryError, RecursionError) as error:
             result = (Refused, "LIMIT", f"{type(error).__name__} while the file was read")
         except (KeyboardInterrupt, SystemExit):

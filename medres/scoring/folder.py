@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from medres.cohort.duplicates import Repeat, Repeats
 from medres.cohort.indexing import Progress, list_files
 from medres.cohort.pseudonyms import pseudonym, pseudonym_key
 from medres.config import Limits
-from medres.errors import Refused
+from medres.errors import MOMENTARY, Refused
 from medres.evaluation.grades import answer_columns
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
@@ -185,7 +185,7 @@ class _Run:
 
     def unchanged(self, row: dict[str, str]) -> bool:
         """Whether a row of an earlier run still holds: same model, same bytes. Duplicates are judged anew."""
-        if row["model_id"] != self.classifier.model_id or row["status"] == "duplicate":
+        if row["model_id"] != self.classifier.model_id or row["status"] == "duplicate" or row["reason"] in MOMENTARY:
             return False
         return bool(row["sha256"]) and self._sha256(row["path"]) == row["sha256"]
 
@@ -217,7 +217,7 @@ class _Run:
         rows, place = [], 0
         for path, result, repeat in plans:
             if isinstance(result, Refusal):
-                rows.append(self.refused_row(Refusal(path, result.code, result.detail)))
+                rows.append(self.refused_row(replace(result, path=path)))
             elif repeat.identical_to:
                 rows.append(self._row(path, result) | {
                     "status": "duplicate", "reason": "DUPLICATE_IDENTICAL",
@@ -242,7 +242,7 @@ class _Run:
     def refused_row(self, refusal: Refusal) -> dict[str, Any]:
         return {
             "path": inert_path(refusal.path),
-            "sha256": "" if refusal.code == "OUTSIDE_ROOT" else self._sha256(refusal.path),
+            "sha256": refusal.sha256,
             "status": "refused",
             "reason": refusal.code,
             "model_id": self.classifier.model_id,
