@@ -270,6 +270,7 @@ def read_isolated(
     voi: Literal["header", "full", "percentile"] = "header",
     percentiles: tuple[float, float] = (0.5, 99.5),
     limits: Limits | None = None,
+    sha256: str = "",
 ) -> Radiograph:
     """Read one file for a person who waits, through a killable process that is kept for the next file.
 
@@ -277,7 +278,7 @@ def read_isolated(
         Refused: as `read_radiograph`, and DECODER_TIMEOUT, DECODER_CRASH.
     """
     limits = limits or Limits()
-    request = _Request(os.fspath(path), gate or GATES["any"], voi, percentiles, limits)
+    request = _Request(os.fspath(path), gate or GATES["any"], voi, percentiles, limits, sha256)
     with _interactive_lock:
         global _interactive
         if _interactive is None or _interactive.limits != limits:
@@ -299,6 +300,7 @@ class _Request:
     voi: Literal["header", "full", "percentile"]
     percentiles: tuple[float, float]
     limits: Limits
+    sha256: str
 
     def __str__(self) -> str:
         return self.path
@@ -306,5 +308,10 @@ class _Request:
 
 def _read(request: _Request) -> Radiograph:
     return read_radiograph(
-        request.path, gate=request.gate, voi=request.voi, percentiles=request.percentiles, limits=request.limits
+        request.path,
+        gate=request.gate,
+        voi=request.voi,
+        percentiles=request.percentiles,
+        limits=request.limits,
+        sha256=request.sha256,
     )

@@ -130,6 +130,7 @@ def read_radiograph(
     voi: Voi = "header",
     percentiles: tuple[float, float] = (0.5, 99.5),
     limits: Limits = DEFAULT_LIMITS,
+    sha256: str = "",
 ) -> Radiograph:
     """Read, decode and render one file in this process.
 
@@ -142,11 +143,14 @@ def read_radiograph(
         voi: what spans black to white, see `config.Preprocessing.voi`.
         percentiles: of `voi="percentile"`.
         limits: budgets, checked before anything is allocated (time and memory limits need a process of their own).
+        sha256: of the bytes that the file must hold, if given; else it is CHANGED.
 
     Raises:
         Refused: with a code of errors.REASONS.
     """
     reading = read_dataset(path, gate=gate, limits=limits)
+    if sha256 not in {"", reading.sha256}:
+        raise Refused("CHANGED", "the file has changed since it was scored", path=path)
     return decode_radiograph(reading, voi=voi, percentiles=percentiles, limits=limits)[0]
 
 

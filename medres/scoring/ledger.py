@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from medres.errors import OutputExists, UsageError
-from medres.tables import MARKER, read_csv, refuse_existing, write_csv, write_json
+from medres.tables import MARKER, read_csv, read_json, refuse_existing, write_csv, write_json
 from medres.unfinished import lock, unlock
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Ledger:
             )
         else:
             refuse_existing(folder, force=True)
+        self.resume = resume
         self.replace = occupied and not resume
 
     def __enter__(self) -> Ledger:
@@ -69,6 +70,11 @@ class Ledger:
     ) -> None:
         """Let the folder go."""
         unlock(self.folder)
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says of the results to resume; nothing where there are none."""
+        place = self.folder / MARKER
+        return dict(read_json(place)) if self.resume and place.is_file() else {}
 
     def announce(self, record: dict[str, Any]) -> None:
         """Write `run.json`: what this run is."""
