@@ -295,6 +295,23 @@ def test_a_refusal_by_size_names_no_bytes_and_every_other_one_the_bytes_that_wer
     assert (text.code, text.sha256) == ("NOT_DICOM", sha256(b"x" * 99).hexdigest())
 
 
+@pytest.mark.parametrize("left", [[], [LOCK], [LOCK, ".run.json.x1"], [LOCK, "parts/"]], ids=str)
+@pytest.mark.parametrize("how", ["plain", "resume", "force"])
+def test_a_run_that_was_killed_before_it_said_what_it_is_is_in_nobody_s_way(
+    tmp_path: Path, left: list[str], how: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in left:
+        (out / name).mkdir() if name.endswith("/") else (out / name).write_text("")
+    with Ledger(out, ["path"], resume=how == "resume", force=how == "force") as ledger:
+        ledger.announce({})
+    (out / "run.json").unlink()
+    (out / "parts" / "000000.csv").write_text("path\n")
+    with pytest.raises(OutputExists):
+        Ledger(out, ["path"], resume=how == "resume", force=how == "force")
+
+
 def test_a_torn_part_is_set_aside_and_its_rows_are_missing(tmp_path: Path) -> None:
     with Ledger(tmp_path / "out", ["path", "status"], resume=False, force=False) as ledger:
         ledger.append([{"path": "a", "status": "ok"}])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medres.errors import OutputExists, UsageError
 from medres.tables import MARKER, read_csv, read_json, refuse_existing, write_csv, write_json
-from medres.unfinished import lock, unlock
+from medres.unfinished import is_lock, lock, unlock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,27 +35,34 @@ class Ledger:
     def __init__(self, folder: Path, columns: Sequence[str], *, resume: bool, force: bool) -> None:
         self.folder = folder
         self.columns = list(columns)
-        occupied = folder.exists() and any(folder.iterdir())
-        if occupied and not resume:
-            if not force:
+        self.resume, self.force = resume, force
+        self._refuse()
+
+    def _refuse(self) -> None:
+        if _is_free(self.folder):
+            refuse_existing(self.folder / MARKER)
+        elif not self.resume:
+            if not self.force:
                 raise OutputExists(
-                    f"{folder} already holds results; give --resume to continue them, or --force to replace them"
+                    f"{self.folder} already holds results; give --resume to continue them, or --force to replace them"
                 )
-            refuse_existing(folder, force=True)
-        elif occupied and not (folder / MARKER).is_file():
+            refuse_existing(self.folder, force=True)
+        elif not (self.folder / MARKER).is_file():
             raise OutputExists(
-                f"{folder} was not written by medres score (it holds no {MARKER}); nothing there to resume"
+                f"{self.folder} was not written by medres score (it holds no {MARKER}); nothing there to resume"
             )
         else:
-            refuse_existing(folder, force=True)
-        self.resume = resume
-        self.replace = occupied and not resume
+            refuse_existing(self.folder, force=True)
 
     def __enter__(self) -> Ledger:
         """Take the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         lock(self.folder)
-        if self.replace:
+        try:
+            self._refuse()  # another process may have finished it meanwhile
+        except UsageError:
+            unlock(self.folder)
+            raise
+        if self.force and not self.resume:
             for old in (
                 *self.folder.glob(f"{PARTS}/*.csv"),
                 *self.folder.glob("predictions.*"),
@@ -118,3 +125,15 @@ class Ledger:
         table.to_parquet(temporary, index=False)
         temporary.replace(self.folder / "predictions.parquet")
         return table
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is absent or holds no more than a run leaves that was killed before it said what it is."""
+    if not folder.is_dir():
+        return True
+    return all(
+        is_lock(item)
+        or item.name.startswith(f".{MARKER}.")
+        or (item.name == PARTS and item.is_dir() and not any(item.iterdir()))
+        for item in folder.iterdir()
+    )
