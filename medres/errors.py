@@ -67,6 +67,14 @@ REASONS: dict[str, str] = {
 }
 """Reason codes of refused or doubtful files, each with what it means."""
 
+MOMENTARY = frozenset(
+    {"TRUNCATED", "UNREADABLE", "CHANGED", "LIMIT", "DECODER_TIMEOUT", "DECODER_CRASH", "UNSUPPORTED_TRANSFER_SYNTAX"}
+)
+"""Refusals that depend on the moment, the limits or the machine: resumed scoring tries such a file again.
+
+The pixel cache, whose key holds limits and decoders, tries fewer again: see `imaging.isolation.may_pass`.
+"""
+
 WARNINGS: dict[str, str] = {
     "POLARITY_CONFLICT": "PresentationLUTShape contradicts PhotometricInterpretation, which was followed",
     "RESCALE_INCOMPLETE": "RescaleSlope or RescaleIntercept is missing; taken as identity",
@@ -155,6 +163,8 @@ class Refused(MedresError):  # noqa: N818  a refusal is a result, not an error o
     """
 
     exit_code = 3
+
+    sha256 = ""  # of the bytes that were read, where the whole file was
 
     def __init__(self, code: str, detail: str, *, path: str | PathLike[str] | None = None) -> None:
         if code not in REASONS:

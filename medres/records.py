@@ -24,6 +24,7 @@ class Refusal:
     path: str  # as the caller gave it
     code: str  # a key of errors.REASONS
     detail: str  # one line for a human; holds no patient identifier
+    sha256: str = ""  # of the bytes that were read, where the whole file was
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import shutil
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +26,74 @@ IDENTITY = "unfinished.json"
 
 
 def lock(folder: Path) -> None:
-    """Take a folder for this process; the lock of a process that is gone does not count.
+    """Take a folder, which is made if it is missing, for this process; the lock of a process that is gone is replaced.
 
     Raises:
-        OutputExists: another process holds it; the message names it.
+        OutputExists: another process holds it; the message names it, and the file to delete if it is gone.
     """
-    path = folder / LOCK
-    holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-    for _ in range(2):
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(holder)
+    _take(folder / LOCK)
+
+
+def _take(path: Path) -> None:
+    """Make a lock file, or replace one whose process is gone.
+
+    Whoever replaces it holds a second lock, named after what the first says: of several that find the same lock without
+    a process one replaces it, and the others then find a lock that says something else.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = _text(path)
+        if found is None:
+            try:
+                write_new(path, _this_process())
+                return
+            except (FileExistsError, FileNotFoundError):  # another was faster; or the folder was moved to its place
+                continue
+        _refuse_if_held(path, found)
+        claim = path.with_name(f"{path.name}.{hashlib.sha256(found.encode()).hexdigest()[:12]}")
+        _take(claim)
+        if _text(path) == found:
+            claim.replace(path)  # it says who holds it
             return
-        except FileExistsError:
-            other = _read_lock(path)
-            if other["host"] != socket.gethostname() or psutil.pid_exists(other["pid"]):
-                raise OutputExists(f"{folder} is being written by process {other['pid']} on {other['host']}") from None
-            path.unlink(missing_ok=True)  # its process is gone
-    raise OutputExists(f"{folder} is being written by another process")
+        claim.unlink()
 
 
 def unlock(folder: Path) -> None:
-    """Let a folder go."""
-    (folder / LOCK).unlink(missing_ok=True)
+    """Let a folder go, if this process holds it."""
+    path = folder / LOCK
+    if _text(path) == _this_process():
+        path.unlink(missing_ok=True)
+
+
+def write_new(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a file that is not there yet: it appears with its whole content, for one of several that try at once.
+
+    Raises:
+        FileExistsError: it is there already.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        try:
+            os.link(temporary, path)
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError:  # a file system without hard links
+            with path.open("x", encoding="utf-8") as file:
+                path.chmod(mode)
+                file.write(text)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_lock(path: Path) -> bool:
+    """Whether a file of a folder belongs to its lock."""
+    return path.name == LOCK or path.name.startswith(f"{LOCK}.")
 
 
 def unfinished_folder(path: Path) -> Path:
@@ -74,9 +123,10 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
     refuse_existing(path, force=force)
     building = unfinished_folder(path)
     _refuse_foreign(building)
-    building.mkdir(parents=True, exist_ok=True)
     lock(building)
+    finished = False
     try:
+        refuse_existing(path, force=force)  # another process may have finished it meanwhile
         _refuse_foreign(building)  # nobody else writes here from now on
         if not resume:
             if not force and not _nothing_to_keep(building):
@@ -86,16 +136,29 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
             _empty(building)
         _same_run(building, dict(identity))
         yield building
-        if path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        (building / IDENTITY).unlink()
-        unlock(building)
-        building.replace(path)
+        replaced = _set_aside(path)
+        building.replace(path)  # with its lock: what else waits for the folder finds it gone
+        finished = True
     finally:
-        if building.exists():
-            unlock(building)
+        if not finished:
             if _is_ours(building) and _nothing_to_keep(building):
-                shutil.rmtree(building, ignore_errors=True)
+                _empty(building)
+            unlock(building)
+            with suppress(OSError):  # it holds something, or somebody
+                building.rmdir()
+    for left in (path / IDENTITY, *filter(is_lock, path.iterdir())):
+        left.unlink(missing_ok=True)
+    if replaced is not None:
+        shutil.rmtree(replaced) if replaced.is_dir() and not replaced.is_symlink() else replaced.unlink()
+
+
+def _set_aside(path: Path) -> Path | None:
+    """Rename what an output replaces, if there is anything; a kill while it is deleted then leaves a whole output."""
+    if not path.exists() and not path.is_symlink():
+        return None
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.replaced-"))
+    aside.rmdir()
+    return path.rename(aside)
 
 
 def hold_to(folder: Path, facts: Mapping[str, Any], *, what: str) -> None:
@@ -121,7 +184,7 @@ def hold_to(folder: Path, facts: Mapping[str, Any], *, what: str) -> None:
 
 def _is_ours(folder: Path) -> bool:
     """Whether a folder is an unfinished run, or holds nothing at all but a lock."""
-    return (folder / IDENTITY).is_file() or all(item.name == LOCK for item in folder.iterdir())
+    return (folder / IDENTITY).is_file() or all(map(is_lock, folder.iterdir()))
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -148,7 +211,7 @@ def _same_run(folder: Path, identity: dict[str, Any]) -> None:
 
 def _empty(folder: Path) -> None:
     for item in folder.iterdir():
-        if item.name == LOCK:
+        if is_lock(item):
             continue
         shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
 
@@ -158,9 +221,51 @@ def _nothing_to_keep(folder: Path) -> bool:
     return not any(folder.rglob("checkpoint*.pt")) and not any(folder.rglob("medres.json"))
 
 
-def _read_lock(path: Path) -> dict[str, Any]:
+def _text(path: Path) -> str | None:
+    """What a lock says; None where there is none."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return {"pid": int(holder["pid"]), "host": str(holder["host"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"pid": -1, "host": socket.gethostname()}
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _this_process() -> str:
+    """What a lock of this process says."""
+    return _holder(os.getpid())
+
+
+@functools.cache
+def _holder(pid: int) -> str:
+    return json.dumps({"pid": pid, "host": socket.gethostname(), "started": _started(pid)})
+
+
+def _started(pid: int) -> float:
+    """When a process was created, in seconds: after the system's start on Linux, where the clock may be set later.
+
+    Raises:
+        psutil.Error: there is none.
+    """
+    boot = psutil.boot_time()  # first: psutil < 7.1 then reckons with it
+    created = psutil.Process(pid).create_time()
+    return round(created - boot if sys.platform == "linux" else created, 2)
+
+
+def _refuse_if_held(path: Path, found: str) -> None:
+    """Say no if the process that a lock names lives; the next process of its number, after a restart, is another."""
+    try:
+        holder = json.loads(found)
+        pid, host, started = int(holder["pid"]), str(holder["host"]), holder.get("started")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # of nobody
+    if host == socket.gethostname():
+        try:
+            now = _started(pid)
+        except (psutil.NoSuchProcess, ValueError, OverflowError):
+            return
+        except psutil.Error:
+            now = started
+        if started not in {None, now}:
+            return
+    raise OutputExists(
+        f"{path.parent} is being written by process {pid} on {host}; if that process is gone, delete {path}"
+    )

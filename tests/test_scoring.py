@@ -9,15 +9,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from medres.cohort.manifest import read_manifest
+from medres.config import GATES, Limits, Preprocessing
 from medres.errors import OutputExists
+from medres.imaging.isolation import Workers
+from medres.imaging.preprocessing import Placement, inspect, prepare
+from medres.records import LabelScore, Prediction, Refusal
 from medres.review.cases import Worklist
+from medres.scoring.folder import score_folder
+from medres.scoring.heatmaps import Drawn, HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
+from medres.scoring.resuming import kept_rows
 from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
 from tests.conftest import Medres
@@ -198,6 +211,159 @@ def test_a_lock_of_a_process_that_is_gone_does_not_hold(tmp_path: Path) -> None:
     (out / LOCK).write_text(json.dumps({"pid": gone.pid, "host": socket.gethostname()}))
     with Ledger(out, ["path"], resume=True, force=False):
         pass
+
+
+def test_a_file_that_was_refused_while_it_was_copied_is_scored_by_resume(
+    small_model: Path, incoming: Path, tmp_path: Path, medres: Medres
+) -> None:
+    out, cut, whole = tmp_path / "out", incoming / "05.dcm", (incoming / "05.dcm").read_bytes()
+    cut.write_bytes(whole[:900])
+    assert medres("score", small_model, incoming, "--out", out).returncode == 3
+    assert table(out).loc["05.dcm", ["reason", "sha256"]].tolist() == ["TRUNCATED", sha256(whole[:900]).hexdigest()]
+    part = next((out / "parts").glob("*.csv"))
+    part.write_text(part.read_text().replace(sha256(whole[:900]).hexdigest(), sha256(whole).hexdigest()))
+    cut.write_bytes(whole)
+    medres("score", small_model, incoming, "--out", out, "--resume")
+    assert table(out).loc["05.dcm", ["status", "sha256"]].tolist() == ["ok", sha256(whole).hexdigest()]
+
+
+def outcome(out: Path) -> list[tuple[str, ...]]:
+    return [tuple(row) for row in table(out).reset_index().itertuples(index=False)]
+
+
+def test_resume_of_a_changed_folder_says_what_a_run_from_the_start_would(small_model: Path, tmp_path: Path) -> None:
+    """Conflicts, copies and links that come, change and go; each time every row is the same as from the start."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+
+    def put(name: str, seed: int, uid: int) -> None:
+        write_radiograph(folder / name, blob(seed, bright=True), patient=str(uid), uid=f"2.25.{uid}")
+
+    def link() -> None:
+        (folder / "a").symlink_to(folder / "m", target_is_directory=True)
+
+    put("m/1.dcm", 1, 1)
+    put("m/2.dcm", 2, 2)
+    put("z.dcm", 3, 3)
+    steps: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: put("b.dcm", 4, 1),  # a conflict, sorted before the row that is kept
+        lambda: put("b.dcm", 4, 9),  # and gone again
+        lambda: shutil.copy(folder / "z.dcm", folder / "c.dcm"),  # the copy comes first: z is the duplicate
+        lambda: put("c.dcm", 5, 5),  # z is none any more
+        lambda: put("x.dcm", 6, 2),  # a conflict, sorted after the row that is kept
+        lambda: (folder / "m/2.dcm").unlink(),
+        link,  # everything below m has another name now
+    ]
+    for number, step in enumerate(steps):
+        step()
+        score_folder(small_model, folder, out=out, resume=bool(number), workers=1)
+        score_folder(small_model, folder, out=tmp_path / str(number), workers=1)
+        assert outcome(out) == outcome(tmp_path / str(number)), number
+    assert score_folder(small_model, folder, out=out, resume=True, workers=1).reused == len(table(out))
+
+
+def test_the_last_row_of_a_file_counts_and_a_copy_is_kept_with_its_original() -> None:
+    def row(path: str, **more: str) -> dict[str, str]:
+        blank = dict.fromkeys(("sha256", "pixels_sha256", "reason", "detail"), "")
+        return {"path": path, "status": "ok", "SOPInstanceUID": "1", **blank, **more}
+
+    copy = row("b", status="duplicate", detail="the same image as a")
+    assert list(kept_rows([row("a"), copy], ["a", "b"], holds=lambda _: True)) == ["a", "b"]
+    assert list(kept_rows([copy], ["b"], holds=lambda _: True)) == []
+    newer = row("a", reason="TRUNCATED")
+    assert list(kept_rows([row("a"), newer], ["a"], holds=lambda row: row["reason"] == "")) == []
+
+
+def test_results_under_another_pseudonym_key_are_not_resumed_and_the_record_does_not_show_the_key(
+    small_model: Path, incoming: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, medres: Medres
+) -> None:
+    out = tmp_path / "out"
+    score_folder(small_model, incoming, out=out, workers=1)
+    assert os.environ["MEDRES_PSEUDONYM_KEY"] not in (out / "run.json").read_text()
+    monkeypatch.setenv("MEDRES_PSEUDONYM_KEY", "another key of enough bytes")
+    refused = medres("score", small_model, incoming, "--out", out, "--resume")
+    assert refused.returncode == 2
+    assert "--force" in refused.stderr
+    assert not (out / LOCK).exists()
+    score_folder(small_model, incoming, out=out, force=True, workers=1)
+
+
+def test_resume_draws_the_heatmaps_that_are_missing(small_model: Path, incoming: Path, tmp_path: Path) -> None:
+    drawn = HeatmapPolicy(enabled=True)
+    score_folder(small_model, incoming, out=tmp_path / "whole", heatmaps=drawn, workers=1)
+    score_folder(small_model, incoming, out=tmp_path / "out", workers=1)
+    summary = score_folder(small_model, incoming, out=tmp_path / "out", heatmaps=drawn, resume=True, workers=1)
+    wanted, found = (sorted(path.name for path in (tmp_path / run).glob("heatmaps/*")) for run in ("whole", "out"))
+    assert found == wanted != []
+    assert summary.heatmaps == len(wanted)
+    assert outcome(tmp_path / "out") == outcome(tmp_path / "whole")
+    again = score_folder(small_model, incoming, out=tmp_path / "out", heatmaps=drawn, resume=True, workers=1)
+    assert again.heatmaps == 0
+
+
+class _Labelled:
+    """As much of a classifier as a picture needs, with labels that are no file names."""
+
+    labels = ("view_is_AP/LAT", "../view_is_AP LAT")
+    preprocessing, gate = Preprocessing(size=64), GATES["any"]
+
+    def native_heatmap(self, placement: Placement, cells: np.ndarray) -> np.ndarray:
+        return placement.restore(cells)
+
+    def heatmap_scale(self, label: str) -> float:
+        return 1.0
+
+
+def test_a_heatmap_has_a_name_whatever_its_label_and_none_is_drawn_over_another_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_radiograph(tmp_path / "a.dcm", blob(1, bright=True), patient="1", uid="2.25.1")
+    model: Any = _Labelled()
+    item = prepare(str(path), spec=model.preprocessing, gate=model.gate, limits=Limits())
+    positive = {label: LabelScore(1.0, 0.5, True) for label in model.labels}
+    prediction = Prediction("2.25.1", "m", positive, "ok", "")
+    scores: Any = SimpleNamespace(maps=np.ones((1, 2, 4, 4), np.float32))
+    writer = HeatmapWriter(model, tmp_path, tmp_path / "out", HeatmapPolicy(enabled=True), Limits())
+    assert not writer.are_there(item.sha256, model.labels, [])
+    assert writer.draw("a.dcm", item, prediction, scores, 0) == Drawn(written=2)
+    assert writer.are_there(item.sha256, model.labels, [])
+    pictures = sorted((tmp_path / "out").iterdir())
+    assert len(pictures) == 2
+    for picture in pictures:
+        picture.unlink()
+    write_radiograph(path, blob(2, bright=True), patient="1", uid="2.25.1")
+    assert writer.draw("a.dcm", item, prediction, scores, 0) == Drawn()
+    assert "CHANGED" in caplog.text
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_refusal_by_size_names_no_bytes_and_every_other_one_the_bytes_that_were_read(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * 101)
+    (tmp_path / "text").write_bytes(b"x" * 99)
+    job = partial(inspect, gate=GATES["any"], limits=Limits(file_bytes=100))
+    with Workers(1) as pool:
+        large, text = (found for _, found in pool.map(job, [str(tmp_path / "large"), str(tmp_path / "text")]))
+    assert isinstance(large, Refusal)
+    assert isinstance(text, Refusal)
+    assert (large.code, large.sha256) == ("LIMIT", "")
+    assert (text.code, text.sha256) == ("NOT_DICOM", sha256(b"x" * 99).hexdigest())
+
+
+@pytest.mark.parametrize("left", [[], [LOCK], [LOCK, ".run.json.x1"], [LOCK, "parts/"]], ids=str)
+@pytest.mark.parametrize("how", ["plain", "resume", "force"])
+def test_a_run_that_was_killed_before_it_said_what_it_is_is_in_nobody_s_way(
+    tmp_path: Path, left: list[str], how: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in left:
+        (out / name).mkdir() if name.endswith("/") else (out / name).write_text("")
+    with Ledger(out, ["path"], resume=how == "resume", force=how == "force") as ledger:
+        ledger.announce({})
+    (out / "run.json").unlink()
+    (out / "parts" / "000000.csv").write_text("path\n")
+    with pytest.raises(OutputExists):
+        Ledger(out, ["path"], resume=how == "resume", force=how == "force")
 
 
 def test_a_torn_part_is_set_aside_and_its_rows_are_missing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from medres import unfinished
 from medres.cohort.manifest import read_manifest
 from medres.config import load_config
 from medres.errors import OutputExists, UsageError
@@ -28,7 +29,7 @@ from medres.training.checkpoints import Checkpoints
 from medres.training.cohorts import TrainingCohort, begin_or_resume
 from medres.training.distributed import ALONE, Processes
 from medres.training.steps import AccumulatedStep
-from medres.unfinished import IDENTITY, LOCK, resumable_folder, unfinished_folder
+from medres.unfinished import IDENTITY, LOCK, lock, resumable_folder, unfinished_folder
 from tests import preloaded
 from tests.conftest import STEADY, TINY, Medres
 
@@ -303,6 +304,60 @@ def test_what_a_run_left_that_finished_nothing_is_in_nobody_s_way(tmp_path: Path
         (building / IDENTITY).write_text(json.dumps({"verb": "another"}))
     fill(tmp_path / "out")
     assert (tmp_path / "out" / "checkpoint.pt").read_text() == "x"
+
+
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from medres.unfinished import resumable_folder
+out, identity, left, finishing = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3]), False
+
+def kill(event, _):
+    global left
+    left -= finishing and event in {"os.rename", "os.remove", "shutil.rmtree"}
+    if left == 0:
+        left = -1  # the kill is an event, too
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+with resumable_folder(out, identity=identity, resume=False, force=True) as folder:
+    (folder / "checkpoint.pt").write_text("new")
+    (folder / "run.json").write_text("{}")
+    finishing = True
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("step", range(1, 5))
+def test_a_kill_at_the_end_leaves_a_run_that_is_whole_or_can_be_gone_on_with(tmp_path: Path, step: int) -> None:
+    """Killed before each thing that is done to the files once the run is finished, while it replaces another."""
+    out = tmp_path / "out"
+    fill(out)
+    (out / "run.json").write_text("{}")
+    command = [sys.executable, "-c", KILLED, str(out), json.dumps(IDENTICAL), str(step)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    if not out.exists() or (out / "checkpoint.pt").read_text() != "new":
+        assert (unfinished_folder(out) / "checkpoint.pt").read_text() == "new"
+        with resumable_folder(out, identity=IDENTICAL, resume=True, force=out.exists()):
+            pass
+    assert (out / "checkpoint.pt").read_text() == "new"
+    with resumable_folder(out, identity=IDENTICAL, resume=False, force=True) as folder:
+        (folder / "run.json").write_text("{}")
+    assert [path.name for path in out.iterdir()] == ["run.json"]
+
+
+def test_a_run_that_was_finished_meanwhile_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+
+    def late(folder: Path) -> None:
+        monkeypatch.undo()
+        fill(out)
+        lock(folder)
+
+    monkeypatch.setattr(unfinished, "lock", late)
+    with pytest.raises(OutputExists, match="already exists"):
+        fill(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_run_that_another_process_writes_is_said_to_be_so(tmp_path: Path) -> None:

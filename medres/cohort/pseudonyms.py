@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import os
 import secrets
-from pathlib import Path
+from contextlib import suppress
 
 from platformdirs import user_config_path
 
 from medres.errors import UsageError
+from medres.unfinished import write_new
 
 _LEAST_BYTES = 16
 
@@ -23,22 +24,33 @@ def pseudonym_key() -> bytes:
     """
     given = os.environ.get("MEDRES_PSEUDONYM_KEY")
     if given is not None:
-        key = given.encode()
+        key, where = given.encode(), "in MEDRES_PSEUDONYM_KEY "
     else:
         path = user_config_path("medres") / "pseudonym.key"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_private(path, secrets.token_hex(32))
-        key = path.read_bytes().strip()
+            with suppress(FileExistsError):  # another first run was faster; its key is everybody's
+                write_new(path, secrets.token_hex(32), mode=0o600)
+        key, where = path.read_bytes().strip(), f"in {path} "
     if len(key) < _LEAST_BYTES:
-        raise UsageError(f"the pseudonym key has {len(key)} bytes; at least {_LEAST_BYTES} are needed")
+        raise UsageError(
+            f"the pseudonym key {where}has {len(key)} bytes; at least {_LEAST_BYTES} are needed"
+            + (
+                ": restore it, or delete the file to get a new one, with which patients get new names"
+                if given is None
+                else ""
+            )
+        )
     return key
 
 
-def _write_private(path: Path, text: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(text)
+def fingerprint(key: bytes) -> str:
+    """What tells one key from another and reveals neither: sixteen hexadecimal digits of HMAC-SHA256 of a constant.
+
+    >>> fingerprint(b"k" * 16) == fingerprint(b"k" * 16) != fingerprint(b"l" * 16)
+    True
+    """
+    return hmac.new(key, b"\0medres: which key", hashlib.sha256).hexdigest()[:16]
 
 
 def pseudonym(patient_id: str, key: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,19 +54,6 @@ class Picture:
 def table_file(kind: str, table: pd.DataFrame, label: str = "") -> TableFile:
     """A table under the name that its kind and its label give."""
     return TableFile(f"{kind}-{label}.csv" if label else f"{kind}.csv", csv_text(table))
-
-
-def slugs(labels: Sequence[str]) -> list[str]:
-    """Labels as parts of file names, no two alike.
-
-    >>> slugs(["Pleural Effusion", "pleural-effusion", "../<b>"])
-    ['pleural-effusion', 'pleural-effusion-1', 'b']
-    """
-    found: list[str] = []
-    for place, label in enumerate(labels):
-        slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40] or "label"
-        found.append(f"{slug}-{place}" if slug in found else slug)
-    return found
 
 
 def label_pictures(

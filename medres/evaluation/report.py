@@ -21,9 +21,10 @@ from medres.evaluation.flow import NOT_JUDGED, flow_table, fold_flows, fold_name
 from medres.evaluation.formatting import ABSENT, flat
 from medres.evaluation.mistakes import Kept, most_of_a_kind, read_gallery
 from medres.evaluation.page import network_name, render_template
-from medres.evaluation.pictures import FOLDER, Histories, TableFile, learning_pictures, slugs, table_file
+from medres.evaluation.pictures import FOLDER, Histories, TableFile, learning_pictures, table_file
 from medres.evaluation.plain import caveats, exclusions
 from medres.evaluation.shortcut_contents import shortcut_probes
+from medres.evaluation.slugs import slugs
 from medres.evaluation.subgroups import SMALLEST
 from medres.evaluation.summary import Judged, judged, read_table
 from medres.model.card import chosen_besides

@@ -180,7 +180,7 @@ class Workers:
                         worker.number = None
                         number, result = message
                         if isinstance(result, tuple) and result and result[0] is Refused:
-                            result = Refusal(str(names[number]), result[1], result[2])
+                            result = Refusal(str(names[number]), *result[1:])
                         found.append((number, result))
             except (EOFError, OSError):
                 self._remove(worker)
@@ -246,7 +246,7 @@ def _serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> Non
         try:
             result: Any = job(item)
         except Refused as refusal:
-            result = (Refused, refusal.code, clean(refusal.detail)[0])  # it may quote the header
+            result = (Refused, refusal.code, clean(refusal.detail)[0], refusal.sha256)  # it may quote the header
         except MemoryError:
             result = (Refused, "LIMIT", _OUT_OF_MEMORY)
         except RecursionError:
@@ -284,6 +284,7 @@ def read_isolated(
     voi: Literal["header", "full", "percentile"] = "header",
     percentiles: tuple[float, float] = (0.5, 99.5),
     limits: Limits | None = None,
+    sha256: str = "",
 ) -> Radiograph:
     """Read one file for a person who waits, through a killable process that is kept for the next file.
 
@@ -291,7 +292,7 @@ def read_isolated(
         Refused: as `read_radiograph`, and DECODER_TIMEOUT, DECODER_CRASH.
     """
     limits = limits or Limits()
-    request = _Request(os.fspath(path), gate or GATES["any"], voi, percentiles, limits)
+    request = _Request(os.fspath(path), gate or GATES["any"], voi, percentiles, limits, sha256)
     with _interactive_lock:
         global _interactive
         if _interactive is None or _interactive.limits != limits:
@@ -313,6 +314,7 @@ class _Request:
     voi: Literal["header", "full", "percentile"]
     percentiles: tuple[float, float]
     limits: Limits
+    sha256: str
 
     def __str__(self) -> str:
         return self.path
@@ -320,5 +322,10 @@ class _Request:
 
 def _read(request: _Request) -> Radiograph:
     return read_radiograph(
-        request.path, gate=request.gate, voi=request.voi, percentiles=request.percentiles, limits=request.limits
+        request.path,
+        gate=request.gate,
+        voi=request.voi,
+        percentiles=request.percentiles,
+        limits=request.limits,
+        sha256=request.sha256,
     )

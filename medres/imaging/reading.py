@@ -74,6 +74,16 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         raise Refused("UNREADABLE", "the name cannot be a file's", path=os.fspath(path).replace("\0", "?")) from None
 
 
+@contextmanager
+def _refusing(sha256: str) -> Iterator[None]:
+    """Refusals in the block say of which bytes they speak."""
+    try:
+        yield
+    except Refused as refusal:
+        refusal.sha256 = sha256
+        raise
+
+
 def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMITS) -> HeaderReading:
     """Parse a DICOM file and let it through a gate; no pixel is decoded.
 
@@ -84,9 +94,10 @@ def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMIT
         data = file.read(limits.file_bytes + 1)
     if len(data) > limits.file_bytes:
         raise Refused("LIMIT", f"the file is larger than {limits.file_bytes} bytes", path=path)
-    if not data:
-        raise Refused("NOT_DICOM", "the file is empty", path=path)
-    with _silence():
+    sha256 = hashlib.sha256(data).hexdigest()
+    with _refusing(sha256), _silence():
+        if not data:
+            raise Refused("NOT_DICOM", "the file is empty", path=path)
         encoding = structure.find_encoding(data, limits)
         if encoding.media_storage_sop_class_uid == _DICOMDIR:
             raise Refused("DICOMDIR", "an index of files, not an image", path=path)
@@ -109,7 +120,7 @@ def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMIT
             for name in (*_TEXTS, *_CODES, "PatientID", "IssuerOfPatientID", "ViewPosition")
         ):
             found.append("TEXT")
-    return HeaderReading(dataset, tuple(found), tuple(review), os.fspath(path), hashlib.sha256(data).hexdigest())
+    return HeaderReading(dataset, tuple(found), tuple(review), os.fspath(path), sha256)
 
 
 def read_radiograph(
@@ -119,6 +130,7 @@ def read_radiograph(
     voi: Voi = "header",
     percentiles: tuple[float, float] = (0.5, 99.5),
     limits: Limits = DEFAULT_LIMITS,
+    sha256: str = "",
 ) -> Radiograph:
     """Read, decode and render one file in this process.
 
@@ -131,11 +143,14 @@ def read_radiograph(
         voi: what spans black to white, see `config.Preprocessing.voi`.
         percentiles: of `voi="percentile"`.
         limits: budgets, checked before anything is allocated (time and memory limits need a process of their own).
+        sha256: of the bytes that the file must hold, if given; else it is CHANGED.
 
     Raises:
         Refused: with a code of errors.REASONS.
     """
     reading = read_dataset(path, gate=gate, limits=limits)
+    if sha256 not in {"", reading.sha256}:
+        raise Refused("CHANGED", "the file has changed since it was scored", path=path)
     return decode_radiograph(reading, voi=voi, percentiles=percentiles, limits=limits)[0]
 
 
@@ -148,7 +163,7 @@ def decode_radiograph(
         Refused: with a code of errors.REASONS.
     """
     dataset = reading.dataset
-    with _silence():
+    with _refusing(reading.sha256), _silence():
         decoded = codecs.decode(dataset, limits=limits)
         chain = grayscale.read_grayscale(dataset, precision=decoded.precision, signed=decoded.signed)
         used = chain.voi_source if voi == "header" else voi

@@ -6,8 +6,8 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import numpy as np
 from medres import __version__
 from medres.cohort.duplicates import Repeat, Repeats
 from medres.cohort.indexing import Progress, list_files
-from medres.cohort.pseudonyms import pseudonym, pseudonym_key
+from medres.cohort.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from medres.config import Limits
-from medres.errors import Refused
+from medres.errors import MOMENTARY, Refused, UsageError
 from medres.evaluation.grades import answer_columns
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
@@ -27,6 +27,7 @@ from medres.model.classifier import Classifier, Scores
 from medres.records import Refusal
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
+from medres.scoring.resuming import kept_rows, same_image, with_what_they_share
 from medres.tables import inert_path, named_path, refuse_inside
 from medres.training.provenance import environment, git_commit, now
 
@@ -98,7 +99,8 @@ def score_folder(
         progress: told (done, total).
 
     Raises:
-        UsageError: a missing or empty folder, `out` inside `folder`, or a missing model.
+        UsageError: a missing or empty folder, `out` inside `folder`, a missing model, or results to resume whose
+            pseudonyms were made with another key.
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
     """
@@ -108,19 +110,17 @@ def score_folder(
     classifier = Classifier.load(model)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
+        run.refuse_another_key(ledger.record())
         ledger.announce(run.record(model, len(listing.files) + len(listing.refused)))
-        kept = {row["path"]: row for row in ledger.rows() if run.unchanged(row)} if resume else {}
-        for row in kept.values():
-            run.remember(row)
-        missing = [path for path in listing.files if inert_path(path) not in kept]
-        total, done = len(listing.files), len(kept)
+        kept = kept_rows(ledger.rows(), listing.files, holds=run.holds) if resume else {}
+        total, done = len(listing.files), 0
         if listing.refused:
             ledger.append([run.refused_row(refusal) for refusal in listing.refused])
-        for part in _parts(run.prepared(missing, workers)):
+        for part in _parts(with_what_they_share(listing.files, kept, partial(run.prepared, workers=workers))):
             ledger.append(run.rows(part))
             done += len(part)
             if progress:
-                progress(done, total)
+                progress(len(kept) + done, total)
         refused = [refusal.path for refusal in listing.refused]
         table = ledger.finish([inert_path(path) for path in (*listing.files, *refused)])
     summary = run.summary
@@ -181,23 +181,25 @@ class _Run:
             "files": files,
             "environment": environment(),
             "git_commit": git_commit(),
+            "pseudonym_key": fingerprint(self.key),
         }
 
-    def unchanged(self, row: dict[str, str]) -> bool:
-        """Whether a row of an earlier run still holds: same model, same bytes. Duplicates are judged anew."""
-        if row["model_id"] != self.classifier.model_id or row["status"] == "duplicate":
+    def refuse_another_key(self, before: Mapping[str, Any]) -> None:
+        """Say no to resuming results in which a patient would get a second pseudonym; `before` is their record."""
+        if before.get("pseudonym_key", fingerprint(self.key)) != fingerprint(self.key):
+            raise UsageError(
+                f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
+                "or give --force to score everything anew"
+            )
+
+    def holds(self, row: dict[str, str]) -> bool:
+        """Whether a row of an earlier run still holds: same model, same bytes, and its heatmaps, if any are wanted."""
+        if row["model_id"] != self.classifier.model_id or row["reason"] in MOMENTARY:
+            return False
+        positive = [label for label in self.classifier.labels if row[f"positive_{label}"] in {"1", "1.0"}]
+        if self.heatmaps.enabled and not self.pictures.are_there(row["sha256"], positive, row["warnings"].split()):
             return False
         return bool(row["sha256"]) and self._sha256(named_path(row["path"])) == row["sha256"]
-
-    def remember(self, row: dict[str, str]) -> None:
-        """Let later files be compared with a kept row."""
-        if row["status"] in {"ok", "review"}:
-            self.repeats.judge(
-                row["path"],
-                sop_instance_uid=row["SOPInstanceUID"],
-                sha256=row["sha256"],
-                pixels_sha256=row["pixels_sha256"],
-            )
 
     def prepared(self, paths: Sequence[str], workers: int | None) -> Iterator[tuple[str, Prepared | Refusal]]:
         job = partial(prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits)
@@ -217,11 +219,11 @@ class _Run:
         rows, place = [], 0
         for path, result, repeat in plans:
             if isinstance(result, Refusal):
-                rows.append(self.refused_row(Refusal(path, result.code, result.detail)))
+                rows.append(self.refused_row(replace(result, path=path)))
             elif repeat.identical_to:
                 rows.append(self._row(path, result) | {
                     "status": "duplicate", "reason": "DUPLICATE_IDENTICAL",
-                    "detail": f"the same image as {repeat.identical_to}",
+                    "detail": same_image(repeat.identical_to),
                 })  # fmt: skip
             else:
                 assert scores is not None
@@ -242,7 +244,7 @@ class _Run:
     def refused_row(self, refusal: Refusal) -> dict[str, Any]:
         return {
             "path": inert_path(refusal.path),
-            "sha256": "" if refusal.code == "OUTSIDE_ROOT" else self._sha256(refusal.path),
+            "sha256": refusal.sha256,
             "status": "refused",
             "reason": refusal.code,
             "model_id": self.classifier.model_id,

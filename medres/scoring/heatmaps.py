@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medres.config import Limits
 from medres.errors import Refused
+from medres.evaluation.slugs import slugs
 from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import Prepared
@@ -38,9 +40,20 @@ class HeatmapWriter:
 
     def __init__(self, classifier: Classifier, folder: Path, out: Path, policy: HeatmapPolicy, limits: Limits) -> None:
         self.classifier, self.folder, self.out, self.policy, self.limits = classifier, folder, out, policy, limits
+        self.names = dict(zip(classifier.labels, slugs(classifier.labels), strict=True))
+
+    def _place(self, sha256: str, label: str) -> Path:
+        return self.out / f"{sha256[:16]}-{self.names[label]}.png"
+
+    def are_there(self, sha256: str, positive: Sequence[str], warnings: Sequence[str]) -> bool:
+        """Whether an image that was scored before needs no more pictures: all are there, or must be withheld."""
+        withheld = not self.policy.allow_burned_in and not {"BURNED_IN", "BURNED_IN_UNKNOWN"}.isdisjoint(warnings)
+        return withheld or all(self._place(sha256, label).is_file() for label in positive)
 
     def draw(self, path: str, item: Prepared, prediction: Prediction, scores: Scores, place: int) -> Drawn:
         """Write `SHA256-LABEL.png` for the positive labels of one image, which is read a second time for it.
+
+        A file that is no longer the one that was scored is not drawn; the log says so.
 
         Args:
             path: the file, relative to the scored folder.
@@ -62,8 +75,9 @@ class HeatmapWriter:
                 voi=spec.voi,
                 percentiles=spec.percentiles,
                 limits=self.limits,
+                sha256=item.sha256,
             )
-        except Refused as refusal:  # the file changed since it was scored
+        except Refused as refusal:  # it is CHANGED since it was scored, or cannot be read any more
             log.warning("no heatmap for %s: %s", path, refusal)
             return Drawn()
         assert scores.maps is not None
@@ -72,5 +86,5 @@ class HeatmapWriter:
             cells = scores.maps[place, self.classifier.labels.index(label)]
             heatmap = self.classifier.native_heatmap(item.placement, cells)
             picture = overlay(radiograph.pixels, heatmap, scale=self.classifier.heatmap_scale(label))
-            write_png(self.out / f"{item.sha256[:16]}-{label}.png", picture)
+            write_png(self._place(item.sha256, label), picture)
         return Drawn(written=len(positive))

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from medres.errors import OutputExists, UsageError
-from medres.tables import MARKER, read_csv, refuse_existing, write_csv, write_json
-from medres.unfinished import lock, unlock
+from medres.tables import MARKER, read_csv, read_json, refuse_existing, write_csv, write_json
+from medres.unfinished import is_lock, lock, unlock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,29 +36,37 @@ class Ledger:
     def __init__(self, folder: Path, columns: Sequence[str], *, resume: bool, force: bool) -> None:
         self.folder = folder
         self.columns = list(columns)
-        if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
-            raise OutputExists(f"{folder} is not a folder; scores need one: choose another --out")
-        place = folder.resolve()  # a link to a folder is filled, never replaced
-        occupied = folder.exists() and any(folder.iterdir())
-        if occupied and not resume:
-            if not force:
+        self.resume, self.force = resume, force
+        self._refuse()
+
+    def _refuse(self) -> None:
+        if (self.folder.exists() or self.folder.is_symlink()) and not self.folder.is_dir():
+            raise OutputExists(f"{self.folder} is not a folder; scores need one: choose another --out")
+        place = self.folder.resolve()  # a link to a folder is filled, never replaced
+        if _is_free(self.folder):
+            refuse_existing(self.folder / MARKER)
+        elif not self.resume:
+            if not self.force:
                 raise OutputExists(
-                    f"{folder} already holds results; give --resume to continue them, or --force to replace them"
+                    f"{self.folder} already holds results; give --resume to continue them, or --force to replace them"
                 )
             refuse_existing(place, force=True)
-        elif occupied and not (folder / MARKER).is_file():
+        elif not (self.folder / MARKER).is_file():
             raise OutputExists(
-                f"{folder} was not written by medres score (it holds no {MARKER}); nothing there to resume"
+                f"{self.folder} was not written by medres score (it holds no {MARKER}); nothing there to resume"
             )
         else:
             refuse_existing(place, force=True)
-        self.replace = occupied and not resume
 
     def __enter__(self) -> Ledger:
         """Take the folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         lock(self.folder)
-        if self.replace:
+        try:
+            self._refuse()  # another process may have finished it meanwhile
+        except UsageError:
+            unlock(self.folder)
+            raise
+        if self.force and not self.resume:
             for old in (
                 *self.folder.glob(f"{PARTS}/*.csv"),
                 *self.folder.glob("predictions.*"),
@@ -73,6 +81,11 @@ class Ledger:
     ) -> None:
         """Let the folder go."""
         unlock(self.folder)
+
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says of the results to resume; nothing where there are none."""
+        place = self.folder / MARKER
+        return dict(read_json(place)) if self.resume and place.is_file() else {}
 
     def announce(self, record: dict[str, Any]) -> None:
         """Write `run.json`: what this run is."""
@@ -116,3 +129,15 @@ class Ledger:
         table.to_parquet(temporary, index=False)
         temporary.replace(self.folder / "predictions.parquet")
         return table
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is absent or holds no more than a run leaves that was killed before it said what it is."""
+    if not folder.is_dir():
+        return True
+    return all(
+        is_lock(item)
+        or item.name.startswith(f".{MARKER}.")
+        or (item.name == PARTS and item.is_dir() and not any(item.iterdir()))
+        for item in folder.iterdir()
+    )

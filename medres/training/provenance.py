@@ -33,7 +33,7 @@ def git_commit() -> str | None:
     try:
         commit = _git(source, "rev-parse", "--short=12", "HEAD")
         changed = _git(source, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}+" if changed else commit
 

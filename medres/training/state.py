@@ -147,7 +147,7 @@ class Fitting:
             )
             self.kept = len(self.history)
         if last:
-            self.processes.wait()  # one that ended now would have the first ended by torchrun while it writes
+            self.processes.gather(None)  # one that ended now would have the first ended by torchrun while it writes
 
     def set_generators(self, saved: Sequence[dict[str, Tensor]]) -> None:
         """Go on with the generators of every process; as many processes as were there, else they keep their own."""

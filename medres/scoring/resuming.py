@@ -1,0 +1,70 @@
+"""Which rows of an earlier scoring run still hold, and what has to be scored with the files that are new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from medres.cohort.duplicates import Repeats
+from medres.imaging.preprocessing import Prepared
+from medres.records import Refusal
+from medres.tables import inert_path
+
+Row = dict[str, str]
+Results = Iterator[tuple[str, Prepared | Refusal]]
+
+
+def kept_rows(rows: Iterable[Row], files: Sequence[str], *, holds: Callable[[Row], bool]) -> dict[str, Row]:
+    """The rows that need not be made again, by path.
+
+    A row is kept if it is the last one of a file that is still there, if it `holds`, and if it says of repeated images
+    what a run over the kept files alone would say; else no row of its SOPInstanceUID is kept. A conflict never is.
+
+    Args:
+        rows: of the ledger, in the order in which they were written.
+        files: sorted, relative to the scored folder.
+        holds: whether model and bytes are the same.
+    """
+    latest = {row["path"]: row for row in rows}
+    found = {path: latest[inert_path(path)] for path in files if inert_path(path) in latest}
+    found = {path: row for path, row in found.items() if holds(row)}
+    repeats = Repeats()
+    doubtful: set[str] = set()
+    for row in found.values():
+        uid = row["SOPInstanceUID"]
+        repeat = repeats.judge(
+            row["path"], sop_instance_uid=uid, sha256=row["sha256"], pixels_sha256=row["pixels_sha256"]
+        )
+        said = row["detail"] if row["status"] == "duplicate" else ""
+        would_say = same_image(repeat.identical_to) if repeat.identical_to else ""
+        if repeat.conflict or row["reason"] == "DUPLICATE_CONFLICT" or said != would_say:
+            doubtful.add(uid)
+    return {path: row for path, row in found.items() if row["SOPInstanceUID"] not in doubtful}
+
+
+def same_image(path: str) -> str:
+    """What the row of a duplicate says of the row that holds its score."""
+    return f"the same image as {path}"
+
+
+def with_what_they_share(
+    files: Sequence[str], kept: dict[str, Row], prepare: Callable[[Sequence[str]], Results]
+) -> Results:
+    """Prepare the files without a kept row, and with them those whose SOPInstanceUID a new one turns out to share.
+
+    These come last, in order of path, as in a run from the start: which of them repeats which is judged anew. They are
+    taken out of `kept`.
+    """
+    sharing: dict[str, list[str]] = {}
+    for path, row in kept.items():
+        if row["SOPInstanceUID"]:
+            sharing.setdefault(row["SOPInstanceUID"], []).append(path)
+    again: set[str] = set()
+    for path, result in prepare([path for path in files if path not in kept]):
+        if isinstance(result, Prepared) and result.sop_instance_uid in sharing:
+            again.update((path, *sharing[result.sop_instance_uid]))
+        else:
+            yield path, result
+    if again:
+        for path in again:
+            kept.pop(path, None)
+        yield from prepare(sorted(again))
