@@ -117,7 +117,8 @@ def test_an_ensemble_is_called_one_and_nothing_is_said_of_it_that_holds_for_a_fo
     words = visible((evaluated[0] / "report.html").read_text(encoding="utf-8")).replace("&#39;", "'")
     assert "Ensembles met 2 networks" in words
     assert "an ensemble of 2 ResNet-18 networks" in words
-    assert "the ensemble takes the mean of the folds'" in words
+    assert "the validation patients of each fold chose a threshold, where they have both classes" in words
+    assert "the ensemble takes the mean of those" in words
     patients = read_json(small_run / "run.json")["manifest"]["patients"]
     assert f"images of {patients} patients, as the cards of the 2 folds together describe them" in words
     assert "set so that 1.0 % of the validation images did" in words

@@ -122,6 +122,7 @@ def test_monai_runs_the_saved_bundle_to_the_same_probabilities(
     np.testing.assert_allclose(bundle["prob_disc"], expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:parsing config_file")  # MONAI warns of any configuration that it runs
 def test_monai_runs_the_saved_bundle_in_float32(
     small_model: Path, small_cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,7 +142,8 @@ def test_names_that_are_no_text_have_their_rows_and_are_found_again(
     assert list(pd.read_parquet(out / "predictions.parquet")["path"]) == list(rows.index)
     before = (out / "predictions.csv").read_bytes()
     resumed = medres("score", small_model, folder, "--out", out, "--resume")
-    assert "7 rows of unchanged files were kept" in resumed.stdout, resumed.stderr
+    # all but the transfer syntax, which another installation may read, and the circle, which is no file
+    assert "6 rows of unchanged files were kept" in resumed.stdout, resumed.stderr
     assert (out / "predictions.csv").read_bytes() == before
     worklist = Worklist.open(out, small_model)
     assert worklist.open_case(next(case for case in worklist.cases if case.path == "Icon\r"))
