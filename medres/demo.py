@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -158,9 +157,6 @@ def _relocate(folder: Path, final: Path) -> None:
 
 def serve_demo(out: Path, *, port: int | None, say: Callable[[str], object]) -> None:
     """Open the review app on the demo's scored folder; returns when it is closed."""
-    from medres.review.server import app_command, default_store
+    from medres.review.server import serve
 
-    say("opening the review app; Ctrl-C ends it")
-    scores = out / "scored"
-    command = app_command(model=out / "model", scores=scores, store=default_store(scores), port=port, headless=False)
-    subprocess.call(command)
+    serve(model=out / "model", scores=out / "scored", store=None, port=port, headless=False, say=say)

@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
     "CORRUPT": "the DICOM structure cannot be parsed",
     "DICOMDIR": "a DICOMDIR is an index of files, not an image",
     "LIMIT": "the file exceeds a size, pixel or inflation budget",
+    "OUT_OF_MEMORY": "memory ran out while the file was read",
     "LENGTH_MISMATCH": "the pixel data are far shorter than rows × columns needs",
     "DEPTH_LIMIT": "sequences are nested deeper than any radiograph needs",
     "BAD_UID": "SOPInstanceUID is missing or not a UID",
@@ -67,13 +68,8 @@ REASONS: dict[str, str] = {
 }
 """Reason codes of refused or doubtful files, each with what it means."""
 
-MOMENTARY = frozenset(
-    {"TRUNCATED", "UNREADABLE", "CHANGED", "LIMIT", "DECODER_TIMEOUT", "DECODER_CRASH", "UNSUPPORTED_TRANSFER_SYNTAX"}
-)
-"""Refusals that depend on the moment, the limits or the machine: resumed scoring tries such a file again.
-
-The pixel cache, whose key holds limits and decoders, tries fewer again: see `imaging.isolation.may_pass`.
-"""
+MAY_PASS = frozenset({"UNREADABLE", "CHANGED", "OUT_OF_MEMORY", "DECODER_TIMEOUT", "DECODER_CRASH"})
+"""Refusals of the moment or the machine, not of a file's bytes: another run may read the file."""
 
 WARNINGS: dict[str, str] = {
     "POLARITY_CONFLICT": "PresentationLUTShape contradicts PhotometricInterpretation, which was followed",

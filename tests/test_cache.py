@@ -18,7 +18,7 @@ from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.manifest import read_manifest
 from medres.config import GATES, Limits, Preprocessing
 from medres.errors import Refused, UsageError
-from medres.imaging import decoders, isolation
+from medres.imaging import decoders
 from medres.imaging.isolation import Workers
 from medres.records import ManifestRow, Refusal
 from medres.unfinished import lock
@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_opened_costs_one_row(
 
 @pytest.mark.parametrize(
     "reason",
-    [("DECODER_TIMEOUT", ""), ("DECODER_CRASH", ""), ("UNREADABLE", ""), ("LIMIT", isolation._OUT_OF_MEMORY)],
+    [("DECODER_TIMEOUT", ""), ("DECODER_CRASH", ""), ("UNREADABLE", ""), ("OUT_OF_MEMORY", "")],
 )
 def test_a_refusal_of_the_moment_is_tried_again_by_the_next_run(
     manifest: Path, tmp_path: Path, decoding: Decoding, reason: tuple[str, str]

@@ -51,7 +51,7 @@ def test_a_bad_file_costs_exactly_itself(culprit: str, code: str) -> None:
 def test_a_job_that_wants_all_memory_is_refused_and_its_process_goes_on() -> None:
     with Workers(1, limits=PATIENT) as pool:
         results = [outcome(result) for _, result in pool.map(worker_jobs.act, ["allocate", "after"])]
-    assert results == ["LIMIT", "done after"]
+    assert results == ["OUT_OF_MEMORY", "done after"]
 
 
 def test_a_refusal_keeps_its_code_and_any_other_error_loses_its_text() -> None:

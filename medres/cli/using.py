@@ -171,14 +171,9 @@ def doctor() -> None:
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
 def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
     """Open the review app: worklist, image, prediction, heatmap, verdict."""
-    import subprocess
-
-    from medres.review.server import app_command, default_store
+    from medres.review.server import serve
 
     need_model(model)
     if not (scores / "predictions.csv").is_file():
         raise UsageError(f"{scores} holds no predictions.csv; run `medres score` first")
-    command = app_command(
-        model=model, scores=scores, store=store or default_store(scores), port=port, headless=headless
-    )
-    sys.exit(subprocess.call(command))
+    sys.exit(serve(model=model, scores=scores, store=store, port=port, headless=headless, say=click.echo))

@@ -22,9 +22,9 @@ from platformdirs import user_cache_path
 from medres.cohort.cache_parts import NO_ROOM, Journal, Pixels
 from medres.cohort.indexing import Progress
 from medres.config import Gate, Limits, Preprocessing
-from medres.errors import OutputExists, Refused, UsageError
+from medres.errors import MAY_PASS, OutputExists, Refused, UsageError
 from medres.imaging import decoders
-from medres.imaging.isolation import Workers, may_pass
+from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
 from medres.tables import read_json, sha256_json, write_json
@@ -86,7 +86,7 @@ def cached_pixels(
 
     The key is the hash of every file's bytes, the preprocessing specification, the gate, the budgets and the versions
     of what decodes and resizes: when any of them changes, the images are decoded again. Where only the files differ,
-    those that another cache holds are copied from it. A refusal that may pass (`isolation.may_pass`) is this run's
+    those that another cache holds are copied from it. A refusal that may pass (`errors.MAY_PASS`) is this run's
     alone: no cache keeps it, and the next run tries the file again.
 
     Args:
@@ -162,13 +162,13 @@ class _Cohort:
         found = {}
         with closing(self.decoded(numbers)) as results:
             for number, result in results:
-                if isinstance(result, Prepared) or not may_pass(result):
+                if isinstance(result, Prepared) or result.code not in MAY_PASS:
                     break
                 found[number] = result
         return found
 
     def _of_the_same_bytes(self, number: int, result: Prepared | Refusal) -> Prepared | Refusal:
-        if isinstance(result, Refusal) and may_pass(result):
+        if isinstance(result, Refusal) and result.code in MAY_PASS:
             return result
         row = self.rows[number]
         if (result.sha256 if isinstance(result, Prepared) else _digest(row)) == self._hashed[number]:

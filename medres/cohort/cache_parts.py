@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medres.imaging.isolation import may_pass
+from medres.errors import MAY_PASS
 from medres.records import Refusal
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -90,7 +90,7 @@ class Journal:
     def passing(self) -> dict[int, Refusal]:
         """The rows that are refused for now, and why."""
         found = {entry["row"]: Refusal("", entry["code"], entry["detail"]) for entry in self.done if "code" in entry}
-        return {row: refusal for row, refusal in found.items() if may_pass(refusal)}
+        return {row: refusal for row, refusal in found.items() if refusal.code in MAY_PASS}
 
     def add(self, entry: dict[str, Any]) -> None:
         """Note what became of the next row."""

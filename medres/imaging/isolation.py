@@ -34,7 +34,6 @@ _START_SECONDS = 120.0  # a new process may import for this long on a busy machi
 _STOP_SECONDS = 2.0
 _ORPHAN_SECONDS = 20.0  # after its time limit a process whose parent was killed ends itself
 _END = object()
-_OUT_OF_MEMORY = "MemoryError while the file was read"
 log = logging.getLogger(__name__)
 
 
@@ -45,16 +44,6 @@ class _Worker:
     ready: bool = False
     number: int | None = None  # what it works on
     deadline: float = 0.0
-
-
-def may_pass(refusal: Refusal) -> bool:
-    """Whether a refusal is of the moment or the machine, not of the file's bytes: another run may read the file.
-
-    >>> may_pass(Refusal("a.dcm", "DECODER_TIMEOUT", "")), may_pass(Refusal("a.dcm", "TRUNCATED", ""))
-    (True, False)
-    """
-    passing = {"UNREADABLE", "CHANGED", "DECODER_TIMEOUT", "DECODER_CRASH"}
-    return refusal.code in passing or (refusal.code, refusal.detail) == ("LIMIT", _OUT_OF_MEMORY)
 
 
 class Workers:
@@ -248,7 +237,11 @@ def _serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> Non
         except Refused as refusal:
             result = (Refused, refusal.code, clean(refusal.detail)[0], refusal.sha256)  # it may quote the header
         except MemoryError:
-            result = (Refused, "LIMIT", _OUT_OF_MEMORY)
+            result = (
+                Refused,
+                "OUT_OF_MEMORY",
+                f"it needs more than {limits.worker_bytes / 2**30:.1f} GiB, or none was left",
+            )
         except RecursionError:
             result = (Refused, "LIMIT", "RecursionError while the file was read")
         except (KeyboardInterrupt, SystemExit):

@@ -32,12 +32,12 @@ def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         found.append((f"AUROC, {label}", _estimate(card, card.metrics.get(label, {}).get("auroc"))))
         point = card.operating_points[label]
         reached = [
-            f"{name} {value:.0%}"
+            f"{name} {100 * value:.0f} %"
             for name, value in (("sensitivity", point.sensitivity), ("specificity", point.specificity))
             if value is not None
         ]
         there = f" ({', '.join(reached)} there)" if reached else ""
-        found.append((f"Operating point, {label}", f"{point.threshold:.1%}: {point.rule}{there}"))
+        found.append((f"Operating point, {label}", f"{100 * point.threshold:.1f} %: {point.rule}{there}"))
     found.extend(("Limit", limit) for limit in card.limits)
     when = "" if card.folds else f"{origin.created}, "
     found.append(("Made", f"{when}recipe {origin.recipe}, medres {origin.packages.get('medres', 'unknown')}"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from medres.errors import UsageError
@@ -18,7 +21,9 @@ _SETTINGS = {
     "server.enableCORS": "true",
     "client.showErrorDetails": "none",
     "browser.gatherUsageStats": "false",
+    "logger.hideWelcomeMessage": "true",  # else Streamlit advertises its tools to developers, over the patient's score
 }
+_FIRST_PORT, _PORTS = 8501, 100
 
 
 def app_file() -> Path:
@@ -41,19 +46,50 @@ def default_store(scores: Path) -> str:
     return URL.create("sqlite", database=str(scores.resolve() / "reviews.db")).render_as_string()
 
 
-def app_command(*, model: Path, scores: Path, store: str, port: int | None, headless: bool) -> list[str]:
+def serve(
+    *, model: Path, scores: Path, store: str | None, port: int | None, headless: bool, say: Callable[[str], object]
+) -> int:
+    """Serve the review app until it is ended; its exit code.
+
+    Args:
+        model: the model that scored.
+        scores: the output folder of `medres score`.
+        store: URL of the verdicts' database; `default_store` if None.
+        port: 8501, or the next free one, if None.
+        headless: do not open a browser.
+        say: told the address.
+    """
+    port = port or _free_port()
+    say(f"review app: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    return subprocess.call(
+        app_command(model=model, scores=scores, store=store or default_store(scores), port=port, headless=headless)
+    )
+
+
+def _free_port() -> int:
+    """The first port from 8501 on that nobody listens to.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)):
+                return port
+    raise UsageError(f"ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} are all in use; give --port")
+
+
+def app_command(*, model: Path, scores: Path, store: str, port: int, headless: bool) -> list[str]:
     """The command that serves the review app on this machine's loopback address.
 
     Args:
         model: the model that scored.
         scores: the output folder of `medres score`.
         store: URL of the verdicts' database.
-        port: 8501, or the next free one, if None.
+        port: of the page.
         headless: do not open a browser.
     """
-    settings = {**_SETTINGS, "server.headless": str(headless).lower()}
-    if port is not None:
-        settings["server.port"] = str(port)
+    settings = {**_SETTINGS, "server.headless": str(headless).lower(), "server.port": str(port)}
     return [
         sys.executable, "-m", "streamlit", "run", os.fspath(app_file()),
         *(f"--{name}={value}" for name, value in settings.items()),

@@ -19,7 +19,7 @@ from medres.cohort.duplicates import Repeat, Repeats
 from medres.cohort.indexing import Progress, list_files
 from medres.cohort.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from medres.config import Limits
-from medres.errors import MOMENTARY, Refused, UsageError
+from medres.errors import MAY_PASS, Refused, UsageError
 from medres.evaluation.grades import answer_columns
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
@@ -32,6 +32,8 @@ from medres.tables import inert_path, named_path, refuse_inside
 from medres.training.provenance import environment, git_commit, now
 
 log = logging.getLogger(__name__)
+
+_TRIED_AGAIN = MAY_PASS | {"LIMIT", "UNSUPPORTED_TRANSFER_SYNTAX"}  # other limits or decoders may read the file now
 
 PART_ROWS = 128
 """Rows per part of the ledger, and images per call of the network's batch loop."""
@@ -194,7 +196,7 @@ class _Run:
 
     def holds(self, row: dict[str, str]) -> bool:
         """Whether a row of an earlier run still holds: same model, same bytes, and its heatmaps, if any are wanted."""
-        if row["model_id"] != self.classifier.model_id or row["reason"] in MOMENTARY:
+        if row["model_id"] != self.classifier.model_id or row["reason"] in _TRIED_AGAIN:
             return False
         positive = [label for label in self.classifier.labels if row[f"positive_{label}"] in {"1", "1.0"}]
         if self.heatmaps.enabled and not self.pictures.are_there(row["sha256"], positive, row["warnings"].split()):

@@ -42,21 +42,18 @@ class Ledger:
     def _refuse(self) -> None:
         if (self.folder.exists() or self.folder.is_symlink()) and not self.folder.is_dir():
             raise OutputExists(f"{self.folder} is not a folder; scores need one: choose another --out")
-        place = self.folder.resolve()  # a link to a folder is filled, never replaced
         if _is_free(self.folder):
             refuse_existing(self.folder / MARKER)
-        elif not self.resume:
-            if not self.force:
-                raise OutputExists(
-                    f"{self.folder} already holds results; give --resume to continue them, or --force to replace them"
-                )
-            refuse_existing(place, force=True)
-        elif not (self.folder / MARKER).is_file():
+            return
+        if not self.resume and not self.force:
+            raise OutputExists(
+                f"{self.folder} already holds results; give --resume to continue them, or --force to replace them"
+            )
+        if self.resume and not (self.folder / MARKER).is_file():
             raise OutputExists(
                 f"{self.folder} was not written by medres score (it holds no {MARKER}); nothing there to resume"
             )
-        else:
-            refuse_existing(place, force=True)
+        refuse_existing(self.folder.resolve(), force=True)  # a link to a folder is filled, never replaced
 
     def __enter__(self) -> Ledger:
         """Take the folder."""

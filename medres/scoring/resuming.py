@@ -17,7 +17,7 @@ def kept_rows(rows: Iterable[Row], files: Sequence[str], *, holds: Callable[[Row
     """The rows that need not be made again, by path.
 
     A row is kept if it is the last one of a file that is still there, if it `holds`, and if it says of repeated images
-    what a run over the kept files alone would say; else no row of its SOPInstanceUID is kept. A conflict never is.
+    what a run over the kept files alone would say; else no row of its SOPInstanceUID is kept.
 
     Args:
         rows: of the ledger, in the order in which they were written.
@@ -36,7 +36,7 @@ def kept_rows(rows: Iterable[Row], files: Sequence[str], *, holds: Callable[[Row
         )
         said = row["detail"] if row["status"] == "duplicate" else ""
         would_say = same_image(repeat.identical_to) if repeat.identical_to else ""
-        if repeat.conflict or row["reason"] == "DUPLICATE_CONFLICT" or said != would_say:
+        if repeat.conflict != (row["reason"] == "DUPLICATE_CONFLICT") or said != would_say:
             doubtful.add(uid)
     return {path: row for path, row in found.items() if row["SOPInstanceUID"] not in doubtful}
 

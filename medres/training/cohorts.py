@@ -22,9 +22,8 @@ from medres.cohort.profile import TAGS, CohortProfile, describe
 from medres.cohort.similarity import SIDE
 from medres.cohort.tasks import task_columns
 from medres.config import Config
-from medres.errors import ManifestError
+from medres.errors import MAY_PASS, ManifestError
 from medres.evaluation.flow import NEVER_HELD_OUT, UNCERTAIN_LEARNT
-from medres.imaging.isolation import may_pass
 from medres.records import ManifestRow, Refusal
 from medres.tables import inert_path, read_csv, write_csv
 from medres.training.distributed import Processes
@@ -221,7 +220,7 @@ def begin_or_resume(
 ) -> TrainingCohort:
     """The cohort of a run, the same for all its processes and however often it is gone on with.
 
-    A file more or less would deal out other folds. Files that the run was refused for the moment (`may_pass`) are
+    A file more or less would deal out other folds. Files that the run was refused for the moment (`MAY_PASS`) are
     therefore not tried again when it goes on. `refused.csv` is written.
 
     Args:
@@ -256,7 +255,7 @@ def _left_out(folder: Path, manifest: Manifest) -> dict[int, Refusal]:
 
 
 def _passing(refusals: Sequence[tuple[int, Refusal]]) -> list[tuple[int, Refusal]]:
-    return [(row, refusal) for row, refusal in refusals if may_pass(refusal)]
+    return [(row, refusal) for row, refusal in refusals if refusal.code in MAY_PASS]
 
 
 def _refuse_strange_columns(asked: Sequence[str], known: Collection[str]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,7 +57,37 @@ def served(model: Path, scores: Path, store: str, log: Path) -> Iterator[str]:
             server.wait(30)
 
 
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def test_the_app_says_its_address_and_shows_nothing_but_the_review(
+    small_model: Path, scores: Path, tmp_path: Path, visit: Open
+) -> None:
+    """On a machine of a developer, whom Streamlit would offer its tools, over the score of a patient."""
+    (tmp_path / ".cursor").mkdir()
+    command = [
+        str(Path(sys.executable).with_name("medres")),
+        "app",
+        "--model",
+        str(small_model),
+        "--scores",
+        str(scores),
+    ]
+    changed = {"HOME": str(tmp_path), "BROWSER": "true", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **changed}) as running:
+        try:
+            assert running.stdout is not None
+            said = running.stdout.readline()
+            address = said.split()[2]
+            assert said == f"review app: {address} (Ctrl-C ends it)\n"
+            _wait_for(f"{address}/_stcore/health", running, tmp_path / "none")
+            page = visit(address)
+            expect(page.get_by_text("Worklist", exact=True)).to_be_visible()
+            page.wait_for_timeout(3000)  # an advertisement would come a moment later
+            expect(page.get_by_text("Install")).to_have_count(0)
+        finally:
+            for process in (*psutil.Process(running.pid).children(recursive=True), running):
+                process.terminate()
+
+
+def _wait_for(url: str, server: subprocess.Popen[Any], log: Path) -> None:
     for _ in range(300):
         assert server.poll() is None, log.read_text(encoding="utf-8")
         try:
