@@ -50,10 +50,11 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
 def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
+    from medres.report.run_page import write_report
+    from medres.runs.crossval import cross_validate
+    from medres.runs.train import train_model
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
-    from medres.training.crossval import cross_validate
-    from medres.training.train import train_model
 
     log.info("1/5 synthesising a cohort of phantom radiographs")
     cohort, incoming = folder / "cohort", folder / "incoming"
@@ -74,6 +75,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     config = load_config("quick", [f"crossval.folds={FOLDS}", f"seed={SEED}"])
     with progress("decoding") as bar:
         metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
+    write_report(folder / "run")
     pooled = metrics["labels"][LABEL]["pooled"]
     yield f"cross-validation, patients kept apart: AUROC {_shown(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
@@ -113,10 +115,10 @@ def _shown(item: dict[str, Any]) -> str:
 
 def _hits(folder: Path) -> str:
     """How often the heatmap of a lesion that was called points at it."""
-    from medres.evaluation.heatmaps import hit_rate, peak
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier
     from medres.model.network import STRIDE
+    from medres.statistics.pointing import hit_rate, peak
 
     model = Classifier.load(folder / "model")
     lesions: dict[str, list[tuple[float, float, float]]] = {}

@@ -45,8 +45,8 @@ def findings() -> Iterator[str]:
     from medres.cohort.cache import cache_folder
     from medres.config import Network, Training
     from medres.model.weights import named_source
-    from medres.training.compute import choose_compute
-    from medres.training.provenance import environment
+    from medres.provenance import environment
+    from medres.training.device import choose_compute
 
     for name, found in environment().items():
         yield f"{name:24} {found}"

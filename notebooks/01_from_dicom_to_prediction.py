@@ -29,7 +29,7 @@ from medres.config import load_config
 from medres.errors import Refused
 from medres.imaging.preprocessing import preprocess
 from medres.imaging.synthesis import synthesise_cohort
-from medres.training.train import train_model
+from medres.runs.train import train_model
 
 folder = Path(tempfile.mkdtemp(prefix="medres-"))
 

@@ -13,8 +13,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from tests import preloaded
-from tests.phantoms import write_cohort
+from tests.support import preloaded
+from tests.support.phantoms import write_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

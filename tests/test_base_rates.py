@@ -17,10 +17,10 @@ from medres.cohort.tasks import Task
 from medres.config import Training
 from medres.model.calibration import fit_shifts
 from medres.training.base_rates import distorts, known_shifts, restored
-from medres.training.loading import sampling_weights
+from medres.training.batches import sampling_weights
 from medres.training.losses import MaskedLoss, balancing_weights
 from tests.conftest import TINY, Medres
-from tests.phantoms import write_cohort
+from tests.support.phantoms import write_cohort
 
 FINDING, VIEW = Task("finding"), Task("view", "multiclass", ("AP", "PA", "LL"))
 

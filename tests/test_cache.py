@@ -22,7 +22,7 @@ from medres.imaging import decoders
 from medres.imaging.isolation import Workers
 from medres.records import ManifestRow, Refusal
 from medres.unfinished import lock
-from tests.phantoms import write_cohort
+from tests.support.phantoms import write_cohort
 
 
 class StoppedError(Exception):

@@ -23,7 +23,7 @@ from medres.review.encode import LONGEST_SIDE, Picture, encode_heatmap, encode_p
 from medres.review.store import ReviewStore, Verdict
 from medres.review.words import percentages
 from medres.tables import read_csv, write_csv, write_json
-from tests.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid
+from tests.support.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid
 
 LABEL = "disc"
 

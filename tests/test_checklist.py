@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medres.evaluation.checklist import MET, NOT_APPLICABLE, NOT_MET, Facts, Item, checklist, facts
 from medres.evaluation.subgroups import COLUMNS
+from medres.report.checklist import MET, NOT_APPLICABLE, NOT_MET, Facts, Item, checklist, facts
 from tests.conftest import ROOT
 
 CLAIM = [str(number) for number in range(1, 45)]

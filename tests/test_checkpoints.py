@@ -20,11 +20,11 @@ from medres.errors import TrainingError
 from medres.training import engine, interruption
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
-from medres.training.compute import Compute, EvaluationInferer, in_parts
+from medres.training.device import Compute, EvaluationInferer, in_parts
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from medres.training.interruption import Interruption
-from tests.phantoms import blob
+from tests.support.phantoms import blob
 
 
 @pytest.fixture(autouse=True)

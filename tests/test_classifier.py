@@ -12,7 +12,7 @@ import torch
 from medres import Classifier, read_radiograph
 from medres.config import load_config
 from medres.errors import ModelError, UsageError
-from medres.evaluation.summary import read_table
+from medres.evaluation.table import read_table
 from medres.imaging.preprocessing import preprocess
 from medres.model import classifier
 from medres.model.bundle import card_text
@@ -21,12 +21,12 @@ from medres.model.classifier import read_card
 from medres.model.network import RadiographNetwork, full_precision
 from medres.records import Fold
 from medres.review.about import facts
+from medres.runs import folds
+from medres.runs.validation_choices import outputs
 from medres.tables import sha256_file
-from medres.training import folds
-from medres.training.completing import outputs
 from medres.training.distributed import ALONE
 from tests.conftest import Medres
-from tests.phantoms import blob, write_radiograph
+from tests.support.phantoms import blob, write_radiograph
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from medres.imaging.codecs import SUPPORTED
 from medres.imaging.reading import read_radiograph
 from tests.conftest import TINY, Medres
-from tests.phantoms import blob, write_cohort, write_radiograph
+from tests.support.phantoms import blob, write_cohort, write_radiograph
 
 
 def refusal(done: object, code: int) -> str:

@@ -17,12 +17,12 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from medres.errors import UsageError
-from medres.evaluation.comparable import read_runs
 from medres.evaluation.comparison import Candidate, Drawn, SeedSpread, draw, judge, mean_of_runs, seed_spread
-from medres.evaluation.comparison_page import Point, front, sentences
-from medres.evaluation.intervals import bootstrap_difference
+from medres.report.comparison_page import Point, front, sentences, write_comparison
+from medres.runs.comparable import read_runs
+from medres.runs.compare import compare_runs
+from medres.statistics.intervals import bootstrap_difference
 from medres.tables import read_json, sha256_json, write_csv, write_json
-from medres.training.compare import compare_runs
 from tests.conftest import TINY, Medres
 from tests.test_cli import refusal
 from tests.test_report import _Page, bare_figures, visible, write_run
@@ -300,7 +300,7 @@ def test_compare_writes_verdict_cost_and_page(medres: Medres, runs: Path, tmp_pa
     assert cost["parameters"] > content["candidates"][0]["cost"]["parameters"]
     assert cost["relative_time"] > 1
     assert cost["gflop"] > 0
-    page = (out / "compare.html").read_text(encoding="utf-8")
+    page = write_comparison(out).read_text(encoding="utf-8")
     _Page(page)
     words = visible(page)
     assert done.stdout.splitlines()[0] in words[: words.index("Differences of AUROC")]
@@ -313,7 +313,7 @@ def test_compare_writes_verdict_cost_and_page(medres: Medres, runs: Path, tmp_pa
 def test_every_figure_of_the_page_has_interval_or_n_and_every_picture_its_table(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     content = compare_runs([runs / "good", runs / "bad", runs / "again"], out=out, timing=False)
-    page = (out / "compare.html").read_text(encoding="utf-8")
+    page = write_comparison(out).read_text(encoding="utf-8")
     bare, seen = bare_figures(page)
     assert bare == []
     assert seen == 3 * 3 + 1 + 3  # of three metrics two values and their difference; one p; three runs
@@ -375,7 +375,7 @@ def test_two_seeds_of_one_recipe_are_one_candidate_and_a_tie(medres: Medres, run
     content = read_json(tmp_path / "out" / "comparison.json")
     assert content["comparisons"] == []
     assert len(content["candidates"]) == 1
-    _Page((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
+    _Page(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
 
 
 def repeat_of(folder: Path, table: pd.DataFrame, repeat: int, *, parent: str = "cd" * 32, **recipe: Any) -> Path:
@@ -403,7 +403,7 @@ def test_repeats_of_one_split_file_are_pooled_by_their_mean_and_add_no_patients(
     assert mean["n"] == len(first)
     assert content["repeats"] == [0, 1, 2]
     assert f"{mean['value']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})" in done.stdout
-    page = visible((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
+    page = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
     assert "3 repeats of 3 folds" in page
 
 
@@ -484,7 +484,7 @@ def test_more_than_two_recipes_are_corrected_and_named_by_their_folders(runs: Pa
     assert [item["name"] for item in content["candidates"]] == ["good", "bad", "slow"]
     assert content["correction"] == "Holm 1979"
     assert content["candidates"][2]["peculiar"]["training.learning_rate"] == "7e-05"
-    words = visible((tmp_path / "out" / "compare.html").read_text(encoding="utf-8"))
+    words = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
     assert "widened by Holm's procedure because 2 differences are tested" in words.replace("&#39;", "'")
     assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(content))
 
@@ -495,7 +495,7 @@ def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> No
     record["config"]["training"]["batch_size"] = "<script>alert(1)</script>"
     write_json(other / "run.json", record)
     compare_runs([runs / "good", other], out=tmp_path / "out", timing=False)
-    page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
+    page = write_comparison(tmp_path / "out").read_text(encoding="utf-8")
     assert not {tag for tag, _ in _Page(page).tags} & {"script", "img"}
     assert "&lt;script&gt;" in page
 

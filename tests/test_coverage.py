@@ -15,8 +15,10 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from medres.config import Evaluation
-from medres.evaluation.bounds import OF_RANKS, percentiles
-from medres.evaluation.intervals import (
+from medres.evaluation.performance import summarise
+from medres.records import Difference, Interval
+from medres.statistics.bounds import OF_RANKS, percentiles
+from medres.statistics.intervals import (
     Sample,
     bootstraps,
     delong,
@@ -24,8 +26,6 @@ from medres.evaluation.intervals import (
     replicate,
     wilson,
 )
-from medres.evaluation.summary import summarise
-from medres.records import Difference, Interval
 
 PATIENTS, IMAGES = 200, 5
 SHARED = 0.8  # of the variance of labels and of scores: what images of a patient have in common

@@ -17,7 +17,7 @@ from medres.imaging.isolation import Workers
 from medres.imaging.reading import read_radiograph
 from medres.records import Radiograph, Refusal
 from tests.conftest import needs_shared
-from tests.dicom_files import write_in_every_encoding
+from tests.support.dicom_files import write_in_every_encoding
 from tests.test_dicom_corpus import CORPUS, ROWS
 
 pytestmark = [

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from medres.evaluation.intervals import bootstrap, bootstrap_difference, delong, delong_difference
 from medres.records import Difference, Interval
+from medres.statistics.intervals import bootstrap, bootstrap_difference, delong, delong_difference
 
 Scores = NDArray[np.float64]
 Case = tuple[NDArray[np.int64], Scores, Scores]

@@ -20,9 +20,9 @@ from medres.tables import read_csv, read_json
 from medres.training.checkpoints import Checkpoints
 from medres.training.distributed import joined
 from medres.training.engine import fit
-from tests import preloaded
 from tests.conftest import Medres
-from tests.phantoms import write_cohort
+from tests.support import preloaded
+from tests.support.phantoms import write_cohort
 from tests.test_training import pixels
 
 STEADY = (

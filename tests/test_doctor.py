@@ -10,7 +10,7 @@ from medres import doctor
 from medres.cli import medres as group
 from medres.imaging import samples
 from medres.imaging.samples import Sample, Trial
-from tests.dicom_files import JPEG
+from tests.support.dicom_files import JPEG
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from medres.config import (
     recipe_names,
 )
 from medres.errors import REASONS, WARNINGS
-from medres.evaluation import summary
+from medres.evaluation import performance as summary
 from tests.conftest import Medres
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,11 +10,11 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from medres.config import Architecture
-from medres.evaluation.heatmaps import peak
 from medres.imaging.preprocessing import place
 from medres.model.classifier import Classifier
 from medres.model.explain import evidence
 from medres.model.network import STRIDE, build_network, family
+from medres.statistics.pointing import peak
 
 ARCHITECTURES: tuple[Architecture, ...] = ("resnet18", "resnet50", "densenet121")
 

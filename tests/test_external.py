@@ -14,15 +14,16 @@ from scipy.special import expit, logit
 from medres.cohort.overlap import TrainingIdentity, find_overlap, training_identity
 from medres.cohort.profile import RARE, CohortProfile, describe
 from medres.config import Config, Evaluation
-from medres.evaluation.metrics import fit_calibration_line
+from medres.evaluation.performance import pooled
 from medres.evaluation.recalibration import METRICS, recalibrate, recalibration_record
 from medres.evaluation.shift import merged_profile, newcombe, shifts
-from medres.evaluation.summary import Judged, pooled
+from medres.evaluation.table import JudgedImages
 from medres.model.classifier import Classifier, read_card
 from medres.records import ManifestRow
+from medres.statistics.metrics import fit_calibration_line
 from medres.tables import read_json
 from tests.conftest import Medres
-from tests.phantoms import blob, write_radiograph
+from tests.support.phantoms import blob, write_radiograph
 from tests.test_cli import refusal
 from tests.test_report import _Page, bare_figures, visible
 
@@ -196,7 +197,7 @@ def test_a_column_of_the_training_cohort_that_is_not_there_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from medres.training import evaluating
+    from medres.runs import external as evaluating
 
     own = evaluating._own_config
 
@@ -208,7 +209,7 @@ def test_a_column_of_the_training_cohort_that_is_not_there_is_left_out(
     monkeypatch.setattr(evaluating, "_own_config", asked)
     evaluating.evaluate_model(small_model, elsewhere, out=tmp_path / "out")
     assert "has no column ward: no figures by it" in caplog.text
-    assert (tmp_path / "out" / "report.html").is_file()
+    assert (tmp_path / "out" / "metrics.json").is_file()
 
 
 def test_an_image_is_found_by_its_file_s_uid_where_the_manifest_has_none() -> None:
@@ -236,7 +237,7 @@ def test_a_renamed_training_image_is_found_by_its_pixels(
     small_run: Path, small_cohort: Path, elsewhere: Path, tmp_path: Path
 ) -> None:
     from medres.errors import ManifestError
-    from medres.training.evaluating import evaluate_model
+    from medres.runs.external import evaluate_model
 
     manifest = Path(shutil.copytree(elsewhere.parent, tmp_path / "mixed")) / "manifest.csv"
     write_radiograph(manifest.parent / "images/0003.dcm", blob(0, bright=True), patient="X0003", uid="2.25.90003")
@@ -341,7 +342,7 @@ def test_a_card_describes_the_images_that_its_model_learned_and_chose_from(small
 # Recalibration.
 
 
-def miscalibrated(patients: int = 300, seed: int = 0) -> tuple[Judged, NDArray[np.float64]]:
+def miscalibrated(patients: int = 300, seed: int = 0) -> tuple[JudgedImages, NDArray[np.float64]]:
     """Images whose probabilities are too extreme and too high, and the true ones."""
     generator = np.random.default_rng(seed)
     owners = np.repeat(np.arange(patients), 2)
@@ -350,7 +351,7 @@ def miscalibrated(patients: int = 300, seed: int = 0) -> tuple[Judged, NDArray[n
     said = expit(2.0 * odds + 1.0)
     zeros = np.zeros(len(owners), dtype=np.int64)
     names = np.array([f"{owner:04d}" for owner in owners])
-    images = Judged(truth, said, (said >= 0.5).astype(np.int64), names, zeros, np.arange(len(owners)), 0, 0)
+    images = JudgedImages(truth, said, (said >= 0.5).astype(np.int64), names, zeros, np.arange(len(owners)), 0, 0)
     return images, np.asarray(expit(odds))
 
 
@@ -389,10 +390,10 @@ def test_recalibration_that_cannot_be_judged_is_none_with_its_reason() -> None:
     images, _ = miscalibrated(200)
     few = images.part(np.isin(images.patients, np.unique(images.patients)[:12]))
     assert "too few to fit on" in recalibrate(few, evaluation=QUICK, seed=0).reason
-    reversed_ = Judged(1 - images.truth, *(getattr(images, name) for name in (
+    reversed_ = JudgedImages(1 - images.truth, *(getattr(images, name) for name in (
         "probabilities", "positive", "patients", "folds", "rows", "uncertain", "unknown")))  # fmt: skip
     assert "no recalibration mends that" in recalibrate(reversed_, evaluation=QUICK, seed=0).reason
-    perfect = Judged(
+    perfect = JudgedImages(
         images.truth, images.truth * 0.8 + 0.1, images.truth, images.patients, images.folds, images.rows, 0, 0
     )
     assert "separate the classes" in recalibrate(perfect, evaluation=QUICK, seed=0).reason

@@ -7,18 +7,20 @@ import pandas as pd
 import pytest
 
 from medres.config import Evaluation
-from medres.evaluation import figure_tables, metrics
-from medres.evaluation.forest import fold_rows, forest, forest_table
-from medres.evaluation.intervals import bootstrap
-from medres.evaluation.summary import Judged, judged, summarise
+from medres.evaluation.performance import summarise
+from medres.evaluation.table import JudgedImages, judged_images
+from medres.report import figure_tables
+from medres.report.forest import fold_rows, forest, forest_table
+from medres.statistics import metrics
+from medres.statistics.intervals import bootstrap
 from tests.test_summary import out_of_fold
 
 QUICK = Evaluation(replicates=200)
 
 
 @pytest.fixture(scope="module")
-def images() -> Judged:
-    return judged(prepared(out_of_fold()), "effusion")
+def images() -> JudgedImages:
+    return judged_images(prepared(out_of_fold()), "effusion")
 
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +32,7 @@ def within(table: pd.DataFrame, column: str) -> bool:
     return bool(((known["low"] <= known["high"]) & known["low"].ge(-99)).all()) and len(known) > 10 and column in table
 
 
-def test_the_area_under_the_drawn_roc_curve_is_the_auroc(images: Judged) -> None:
+def test_the_area_under_the_drawn_roc_curve_is_the_auroc(images: JudgedImages) -> None:
     table = figure_tables.roc_table(images, QUICK, 0)
     assert table is not None
     area = np.trapezoid(table["sensitivity"], table["false_positive_rate"])
@@ -38,7 +40,7 @@ def test_the_area_under_the_drawn_roc_curve_is_the_auroc(images: Judged) -> None
     assert within(table, "sensitivity")
 
 
-def test_bands_hold_the_curve_nearly_everywhere(images: Judged) -> None:
+def test_bands_hold_the_curve_nearly_everywhere(images: JudgedImages) -> None:
     for make, column in (
         (figure_tables.roc_table, "sensitivity"),
         (figure_tables.precision_recall_table, "precision"),
@@ -51,17 +53,17 @@ def test_bands_hold_the_curve_nearly_everywhere(images: Judged) -> None:
         assert known[column].between(known["low"] - 1e-6, known["high"] + 1e-6).mean() > 0.95
 
 
-def test_copies_of_an_image_do_not_narrow_the_bands(images: Judged) -> None:
+def test_copies_of_an_image_do_not_narrow_the_bands(images: JudgedImages) -> None:
     every = figure_tables.decision_table(images, QUICK, 0)
     names = ("truth", "probabilities", "positive", "patients", "folds", "rows")
-    copied = Judged(*(np.tile(getattr(images, name), 5) for name in names), uncertain=0, unknown=0)
+    copied = JudgedImages(*(np.tile(getattr(images, name), 5) for name in names), uncertain=0, unknown=0)
     tiled = figure_tables.decision_table(copied, QUICK, 0)
     assert every is not None
     assert tiled is not None
     pd.testing.assert_frame_equal(every, tiled)
 
 
-def test_net_benefit_is_hits_less_weighted_alarms(images: Judged) -> None:
+def test_net_benefit_is_hits_less_weighted_alarms(images: JudgedImages) -> None:
     table = figure_tables.decision_table(images, QUICK, 0)
     assert table is not None
     row = table.iloc[29]
@@ -73,7 +75,7 @@ def test_net_benefit_is_hits_less_weighted_alarms(images: Judged) -> None:
     assert row["treat_all"] == pytest.approx(share - (1 - share) * 0.3 / 0.7, abs=1e-6)
 
 
-def test_the_band_at_one_threshold_is_the_bootstrap_interval_there(images: Judged) -> None:
+def test_the_band_at_one_threshold_is_the_bootstrap_interval_there(images: JudgedImages) -> None:
     table = figure_tables.decision_table(images, QUICK, 3)
     assert table is not None
 
@@ -90,7 +92,7 @@ def test_the_band_at_one_threshold_is_the_bootstrap_interval_there(images: Judge
 
 
 def test_large_cohorts_are_drawn_with_few_points() -> None:
-    images = judged(prepared(out_of_fold(patients=1500)), "effusion")
+    images = judged_images(prepared(out_of_fold(patients=1500)), "effusion")
     for make in (figure_tables.roc_table, figure_tables.precision_recall_table):
         table = make(images, Evaluation(replicates=100), 0)
         assert table is not None
@@ -98,14 +100,14 @@ def test_large_cohorts_are_drawn_with_few_points() -> None:
         assert table.iloc[:, 0].is_monotonic_increasing
 
 
-def test_a_missing_class_has_no_curve(images: Judged) -> None:
+def test_a_missing_class_has_no_curve(images: JudgedImages) -> None:
     part = images.part(images.truth == 1)
     assert figure_tables.roc_table(part, QUICK, 0) is None
     assert figure_tables.precision_recall_table(part, QUICK, 0) is None
     assert figure_tables.decision_table(images.part(images.truth == 2), QUICK, 0) is None
 
 
-def test_histogram_and_calibration_count_every_image_once(images: Judged) -> None:
+def test_histogram_and_calibration_count_every_image_once(images: JudgedImages) -> None:
     scores = figure_tables.score_table(images)
     assert scores[["negative", "positive"]].to_numpy().sum() == len(images.truth)
     calibration = figure_tables.calibration_table(images, QUICK, 0)
@@ -115,10 +117,10 @@ def test_histogram_and_calibration_count_every_image_once(images: Judged) -> Non
     assert calibration["observed"].between(calibration["low"], calibration["high"]).all()
 
 
-def test_copies_of_an_image_do_not_narrow_the_bars_of_calibration(images: Judged) -> None:
+def test_copies_of_an_image_do_not_narrow_the_bars_of_calibration(images: JudgedImages) -> None:
     once = figure_tables.calibration_table(images, QUICK, 0)
     names = ("truth", "probabilities", "positive", "patients", "folds", "rows")
-    copied = Judged(*(np.repeat(getattr(images, name), 4) for name in names), uncertain=0, unknown=0)
+    copied = JudgedImages(*(np.repeat(getattr(images, name), 4) for name in names), uncertain=0, unknown=0)
     fourfold = figure_tables.calibration_table(copied, QUICK, 0)
     assert once is not None and fourfold is not None
     widths = [(table["high"] - table["low"]).mean() for table in (once, fourfold)]  # bins may cut between copies

@@ -22,7 +22,7 @@ from medres.imaging.isolation import Workers
 from medres.imaging.reading import read_radiograph
 from medres.records import Refusal
 from tests.conftest import SHARED
-from tests.dicom_files import write_in_every_encoding
+from tests.support.dicom_files import write_in_every_encoding
 
 CORPUS = SHARED / "dicom-corpus"
 SLOWEST = 10.0  # seconds, whatever the file is

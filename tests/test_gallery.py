@@ -16,16 +16,18 @@ from medres.cohort.manifest import read_manifest
 from medres.cohort.pseudonyms import pseudonym, pseudonym_key
 from medres.config import Config, Limits
 from medres.errors import UsageError
-from medres.evaluation.mistakes import FALSE_ALARM, MISSED, exhibit, read_gallery, worst_mistakes
-from medres.evaluation.report import write_report
-from medres.evaluation.summary import judged, read_table
+from medres.evaluation.mistakes import FALSE_ALARM, MISSED, worst_mistakes
+from medres.evaluation.table import judged_images, read_table
 from medres.model.classifier import read_card
+from medres.report.exhibits import exhibit
+from medres.report.run_page import write_report
+from medres.runs.cohort import TrainingCohort, load_cohort
+from medres.runs.crossval import cross_validate
+from medres.runs.gallery import read_gallery
+from medres.runs.mistakes import SIDE, write_gallery
 from medres.tables import read_csv, read_json, write_csv
-from medres.training.cohorts import TrainingCohort, load_cohort
-from medres.training.crossval import cross_validate
-from medres.training.gallery import SIDE, write_gallery
-from tests.phantoms import disc_place
-from tests.runs import write_gallery_files, write_run
+from tests.support.phantoms import disc_place
+from tests.support.runs import write_gallery_files, write_run
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_pictures_that_may_show_a_name_are_withheld_unless_somebody_looked(run: 
 
 
 def test_a_cross_validation_keeps_its_gallery_and_its_models_say_what_they_reached(small_run: Path) -> None:
-    images = judged(read_table(small_run / "oof.csv"), "disc")
+    images = judged_images(read_table(small_run / "oof.csv"), "disc")
     kept = read_csv(small_run / "gallery.csv")
     expected = [str(mistake.line) for mistake in worst_mistakes(images, most=6)]
     assert kept["line"].tolist() == expected
@@ -143,7 +145,7 @@ def test_only_small_pictures_of_the_gallery_are_embedded(tmp_path: Path, name: s
     kept = read_csv(folder / "gallery.csv")
     kept.loc[0, "picture"] = name
     write_csv(folder / "gallery.csv", kept)
-    mistake = worst_mistakes(judged(read_table(folder / "oof.csv"), "effusion"), most=6)[0]
+    mistake = worst_mistakes(judged_images(read_table(folder / "oof.csv"), "effusion"), most=6)[0]
     found = exhibit(folder, "effusion", mistake, read_gallery(folder))
     assert found.picture == found.heatmap == ""
     assert found.withheld == "the picture is not in the run's folder"

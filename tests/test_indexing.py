@@ -13,7 +13,7 @@ from medres.cohort.manifest import read_manifest
 from medres.errors import ManifestError, UsageError
 from medres.tables import read_csv
 from tests.conftest import Medres
-from tests.phantoms import blob, write_radiograph
+from tests.support.phantoms import blob, write_radiograph
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
-from medres.evaluation import bounds, metrics, resampling
-from medres.evaluation.heatmaps import hit_rate, peak
-from medres.evaluation.intervals import (
+from medres.statistics import bounds, metrics, resampling
+from medres.statistics.intervals import (
     Sample,
     bootstrap,
     bootstrap_difference,
@@ -27,7 +26,8 @@ from medres.evaluation.intervals import (
     replicate,
     wilson,
 )
-from medres.evaluation.resampling import STATISTICS, patient_numbers, resamples
+from medres.statistics.pointing import hit_rate, peak
+from medres.statistics.resampling import STATISTICS, patient_numbers, resamples
 
 OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv", "f1")
 

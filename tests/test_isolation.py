@@ -20,8 +20,8 @@ from medres.errors import Refused
 from medres.imaging.isolation import Workers, read_isolated
 from medres.imaging.reading import read_radiograph
 from medres.records import Refusal
-from tests import worker_jobs
-from tests.dicom_files import radiograph, write
+from tests.support import worker_jobs
+from tests.support.dicom_files import radiograph, write
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENT = Limits(seconds=30.0)
@@ -154,7 +154,7 @@ def test_ctrl_c_ends_promptly_and_leaves_no_process(tmp_path: Path) -> None:
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test run in the background inherits SIG_IGN
         "from medres.config import Limits\n"
         "from medres.imaging.isolation import Workers\n"
-        "from tests import worker_jobs\n"
+        "from tests.support import worker_jobs\n"
         "with Workers(2, limits=Limits(seconds=500)) as pool:\n"
         "    for name, result in pool.map(worker_jobs.act, ['a', 'b', 'hang', 'hang']):\n"
         "        print(name, flush=True)\n",

@@ -30,10 +30,10 @@ from medres.evaluation.metadata import readable_labels
 from medres.imaging.reading import read_radiograph
 from medres.imaging.synthesis import synthesise_cohort
 from medres.records import ManifestRow
-from medres.training import cohorts
-from medres.training.cohorts import load_cohort
+from medres.runs import cohort as cohorts
+from medres.runs.cohort import load_cohort
 from tests.conftest import SHARED, Medres, needs_shared
-from tests.phantoms import write_cohort, write_radiograph
+from tests.support.phantoms import write_cohort, write_radiograph
 
 
 def row(name: str, patient: str) -> ManifestRow:

@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from medres.evaluation.metrics import (
+from medres.statistics.metrics import (
     auroc,
     average_precision,
     brier,

@@ -24,7 +24,7 @@ from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import as_float, prepare, preprocess
 from medres.model.network import RadiographNetwork
 from medres.review.cases import Worklist
-from medres.training.loading import Pixels, cache_transforms
+from medres.training.batches import Pixels, cache_transforms
 from medres.training.transforms import LoadRadiographd
 from tests.conftest import Medres
 

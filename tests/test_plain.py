@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medres.evaluation.plain import calls, caveats, exclusions
-from medres.evaluation.report import write_report
 from medres.records import Interval
-from tests.runs import FOLDS, write_run
+from medres.report.plain import calls, caveats, exclusions
+from medres.report.run_page import write_report
+from tests.support.runs import FOLDS, write_run
 from tests.test_summary import out_of_fold
 
 SHARES = st.floats(0, 1)

@@ -26,7 +26,7 @@ from medres.imaging.preprocessing import (
     specification_hash,
 )
 from medres.records import Radiograph
-from tests.dicom_files import picture, radiograph, write
+from tests.support.dicom_files import picture, radiograph, write
 
 PLACEMENTS = st.builds(
     place,

@@ -20,10 +20,10 @@ from medres.model.classifier import Classifier
 from medres.model.network import IMAGENET_MEAN, IMAGENET_STD
 from medres.model.weights import BackboneWeights, folded_filters, load_backbone
 from medres.tables import read_csv
-from medres.training.probing import STRENGTHS, LinearProbe
+from medres.training.linear_probe import STRENGTHS, LinearProbe
 from medres.training.tracking import Tracker
 from tests.conftest import TINY, Medres
-from tests.phantoms import blob
+from tests.support.phantoms import blob
 
 NAN = float("nan")
 

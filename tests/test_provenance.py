@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from medres.training import provenance
+from medres import provenance
 
 
 def test_a_git_that_does_not_answer_costs_the_commit_and_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

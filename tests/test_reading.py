@@ -23,7 +23,7 @@ from medres.errors import REASONS, WARNINGS, Refused
 from medres.imaging import codecs, grayscale
 from medres.imaging.preprocessing import file_sha256, inspect, pixels_sha256
 from medres.imaging.reading import read_dataset, read_radiograph
-from tests.dicom_files import JPEG, LOSSLESS, RLE, compress, picture, radiograph, write
+from tests.support.dicom_files import JPEG, LOSSLESS, RLE, compress, picture, radiograph, write
 
 CHEST = GATES["frontal-chest"]
 FILE = Path  # what the fixture `file` gives for a data set

@@ -18,12 +18,13 @@ from scipy.special import expit
 from medres.cohort.tasks import Task
 from medres.config import load_config
 from medres.errors import OutputExists, UsageError
-from medres.evaluation.report import write_report
-from medres.evaluation.shortcuts import summarise_shortcuts
-from medres.evaluation.summary import read_table, summarise
+from medres.evaluation.performance import summarise
+from medres.evaluation.shortcuts.summary import summarise_shortcuts
+from medres.evaluation.table import read_table
+from medres.report.run_page import write_report
 from medres.tables import read_csv, read_json, write_csv, write_json
 from tests import test_shortcuts
-from tests.runs import FOLDS, write_gallery_files, write_run
+from tests.support.runs import FOLDS, write_gallery_files, write_run
 from tests.test_summary import out_of_fold
 
 

@@ -11,13 +11,15 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from medres.config import load_config
+from medres.evaluation.performance import summarise
 from medres.evaluation.recalibration import recalibration_record
-from medres.evaluation.report import write_report
 from medres.evaluation.shift import outlier_shift, shift_record
-from medres.evaluation.summary import judged, read_table, summarise
+from medres.evaluation.table import judged_images, read_table
+from medres.report.comparison_page import write_comparison
+from medres.report.run_page import write_report
+from medres.runs.compare import compare_runs
 from medres.tables import read_json, write_csv, write_json
-from medres.training.compare import compare_runs
-from tests.runs import write_gallery_files, write_run
+from tests.support.runs import write_gallery_files, write_run
 from tests.test_comparison import run_of, tables
 from tests.test_external import profile
 
@@ -72,7 +74,7 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(folder / "oof.csv", table)
     table = read_table(folder / "oof.csv")
     write_json(folder / "metrics.json", summarise(table, labels=["effusion"], evaluation=evaluation, seed=0))
-    found, _ = recalibration_record(judged(table, "effusion"), evaluation=evaluation, seed=0)
+    found, _ = recalibration_record(judged_images(table, "effusion"), evaluation=evaluation, seed=0)
     outliers = outlier_shift(expected=0.01, expected_counts=(40, 30), beyond=0.2, counts=(190, 90))
     one, other = profile(["A Very Long Manufacturer Name"] * 40), profile(["B"] * 90, ages=60, seed=1)
     record = read_json(folder / "run.json")
@@ -100,7 +102,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = [run_of(folder / f"a_run_with_a_long_name_{place}", table, seed=place, architecture="resnet18" if place else
              "resnet50") for place, table in enumerate(tables(2))]  # fmt: skip
     compare_runs(found, out=folder / "out", timing=False)
-    return folder / "out" / "compare.html"
+    return write_comparison(folder / "out")
 
 
 @pytest.fixture(scope="module")

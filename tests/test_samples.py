@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medres.errors import Refused
 from medres.imaging import codecs, decoders, samples
 from medres.imaging.samples import SAMPLES, Sample, decode_sample, try_samples
-from tests.dicom_files import JPEG
+from tests.support.dicom_files import JPEG
 
 
 def test_every_supported_transfer_syntax_is_tried_at_every_depth() -> None:

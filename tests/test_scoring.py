@@ -34,7 +34,7 @@ from medres.scoring.resuming import kept_rows
 from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
 from tests.conftest import Medres
-from tests.phantoms import blob, write_radiograph
+from tests.support.phantoms import blob, write_radiograph
 
 
 @pytest.fixture

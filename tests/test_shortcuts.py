@@ -16,18 +16,18 @@ from scipy.special import expit
 from medres.cohort.manifest import read_manifest
 from medres.config import Evaluation, load_config
 from medres.errors import ManifestError
-from medres.evaluation import verdicts
-from medres.evaluation.alterations import ALTERATIONS, CENTRE_ONLY, CORNERS_ONLY, WITHOUT_CENTRE, altered
-from medres.evaluation.metrics import auroc
-from medres.evaluation.probes import auroc_within, metadata_scores, read_from_features
-from medres.evaluation.report import write_report
-from medres.evaluation.shortcuts import probability_column, read_probed, summarise_shortcuts
-from medres.evaluation.summary import read_table
+from medres.evaluation.shortcuts import verdicts
+from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE_ONLY, CORNERS_ONLY, WITHOUT_CENTRE, altered
+from medres.evaluation.shortcuts.probes import auroc_within, metadata_scores, read_from_features
+from medres.evaluation.shortcuts.summary import probability_column, read_probed, summarise_shortcuts
+from medres.evaluation.table import read_table
 from medres.records import Interval
+from medres.report.run_page import write_report
+from medres.runs.cohort import load_cohort
+from medres.statistics.metrics import auroc
 from medres.tables import read_json
-from medres.training.cohorts import load_cohort
 from tests.conftest import TINY, Medres
-from tests.phantoms import write_radiograph
+from tests.support.phantoms import write_radiograph
 from tests.test_summary import out_of_fold
 
 QUICK = Evaluation(replicates=200)

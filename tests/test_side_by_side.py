@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from medres.config import load_config
-from medres.training import side_by_side
+from medres.runs import parallel_folds as side_by_side
+from medres.runs.crossval import cross_validate
 from medres.training.checkpoints import Checkpoints
-from medres.training.crossval import cross_validate
 from medres.unfinished import unfinished_folder
 from tests.conftest import TINY, Medres
 from tests.test_unfinished import assert_same_run, crossval

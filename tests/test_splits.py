@@ -33,9 +33,9 @@ from medres.cohort.tasks import Task
 from medres.config import GATES, Limits, Preprocessing, load_config
 from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
-from medres.training.crossval import cross_validate
+from medres.runs.crossval import cross_validate
 from tests.conftest import SHARED, TINY, Medres, needs_shared
-from tests.phantoms import write_cohort
+from tests.support.phantoms import write_cohort
 from tests.test_cli import refusal
 
 BRIEF = load_config(

@@ -16,11 +16,11 @@ from monai.engines.utils import IterationEvents
 from medres.config import Stage, Training
 from medres.errors import TrainingError
 from medres.model.network import build_network
-from medres.training.compute import choose_compute
+from medres.training.batches import Pixels, Shuffled, as_batch, sampling_weights
+from medres.training.device import choose_compute
 from medres.training.distributed import Processes
-from medres.training.loading import Pixels, Shuffled, as_batch, sampling_weights
 from medres.training.losses import MaskedLoss
-from medres.training.optimisation import adamw
+from medres.training.optimiser import adamw
 from medres.training.steps import AccumulatedStep, _number_of_parts, _parts
 from tests.test_training import _fit
 

@@ -8,13 +8,14 @@ import pytest
 
 from medres.config import Evaluation
 from medres.errors import ManifestError
-from medres.evaluation import metrics
-from medres.evaluation.differences import difference
-from medres.evaluation.group_table import group_table
-from medres.evaluation.resampling import patient_numbers, resamples
+from medres.evaluation.performance import summarise
 from medres.evaluation.subgroups import age_band, divided, dividing_columns, recorded_subgroups
-from medres.evaluation.summary import judged, summarise
+from medres.evaluation.table import judged_images
 from medres.records import Interval
+from medres.report.group_table import group_table
+from medres.statistics import metrics
+from medres.statistics.differences import difference
+from medres.statistics.resampling import patient_numbers, resamples
 from tests.test_summary import out_of_fold
 
 QUICK = Evaluation(replicates=100)
@@ -60,7 +61,7 @@ def test_chance_alone_rarely_makes_a_group_differ() -> None:
     for seed in range(100):
         table = out_of_fold(patients=120, seed=seed)[["PatientID", "fold", *COLUMNS_OF_EFFUSION]]
         table["ward"] = np.random.default_rng(seed).integers(0, 4, len(table)).astype(str)  # nothing that matters
-        images, evaluation = judged(table, "effusion"), Evaluation(replicates=100, subgroups=("ward",))
+        images, evaluation = judged_images(table, "effusion"), Evaluation(replicates=100, subgroups=("ward",))
         content = {"n": len(table), **divided(table, images, evaluation=evaluation, seed=0)}
         found = group_table(recorded_subgroups(content), content)
         assert found is not None

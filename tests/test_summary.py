@@ -14,11 +14,12 @@ from scipy.special import expit
 
 from medres.config import Evaluation
 from medres.errors import ManifestError
-from medres.evaluation import metrics
-from medres.evaluation.intervals import bootstrap
 from medres.evaluation.operating import points_of_rules
+from medres.evaluation.performance import METRICS, WITHIN_FOLDS, summarise
 from medres.evaluation.subgroups import COLUMNS, Subgroup, recorded_subgroups
-from medres.evaluation.summary import METRICS, WITHIN_FOLDS, read_table, summarise
+from medres.evaluation.table import read_table
+from medres.statistics import metrics
+from medres.statistics.intervals import bootstrap
 from medres.tables import write_csv, write_json
 
 QUICK = Evaluation(replicates=200)

@@ -27,13 +27,13 @@ from medres.cohort.manifest import read_manifest
 from medres.cohort.tasks import Task, read_tasks, true_answers
 from medres.config import Evaluation
 from medres.errors import ManifestError, ModelError
-from medres.evaluation.grades import summarise_task
+from medres.evaluation.tasks import summarise_task
 from medres.model.calibration import fit_temperatures, probabilities
 from medres.model.classifier import Classifier
 from medres.tables import read_csv
 from medres.training.losses import MaskedLoss, chance_loss
 from tests.conftest import TINY, Medres
-from tests.phantoms import blob, write_cohort, write_radiograph
+from tests.support.phantoms import blob, write_cohort, write_radiograph
 
 GRADE = Task("kl_grade", "ordinal", ("0", "1", "2", "3"))
 VIEW = Task("view", "multiclass", ("AP", "LL", "PA"))

@@ -20,17 +20,18 @@ from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import make_inner_split, read_splits, splits_document, write_splits
 from medres.config import Evaluation, Stage, Tracking, load_config
 from medres.errors import TrainingError
-from medres.evaluation.summary import read_table, summarise
+from medres.evaluation.performance import summarise
+from medres.evaluation.table import read_table
+from medres.runs.cohort import load_cohort
+from medres.runs.crossval import cross_validate
+from medres.training.batches import Pixels
 from medres.training.checkpoints import Checkpoints
-from medres.training.cohorts import load_cohort
-from medres.training.compute import gives_memory_back
-from medres.training.crossval import cross_validate
+from medres.training.device import gives_memory_back
 from medres.training.engine import fit
 from medres.training.handlers import BestWeights, ValidationRecord
-from medres.training.loading import Pixels
-from medres.training.optimisation import average_of, warmup_cosine
+from medres.training.optimiser import average_of, warmup_cosine
 from medres.training.tracking import Tracker
-from tests.phantoms import blob, write_cohort
+from tests.support.phantoms import blob, write_cohort
 
 CONFIG = load_config(
     "quick",

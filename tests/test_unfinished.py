@@ -24,14 +24,14 @@ from medres.config import load_config
 from medres.errors import OutputExists, UsageError
 from medres.imaging.isolation import Workers
 from medres.records import Refusal
+from medres.runs.cohort import TrainingCohort, begin_or_resume
 from medres.tables import read_csv, read_json, write_json
 from medres.training.checkpoints import Checkpoints
-from medres.training.cohorts import TrainingCohort, begin_or_resume
 from medres.training.distributed import ALONE, Processes
 from medres.training.steps import AccumulatedStep
 from medres.unfinished import IDENTITY, LOCK, lock, resumable_folder, unfinished_folder
-from tests import preloaded
 from tests.conftest import STEADY, TINY, Medres
+from tests.support import preloaded
 
 
 def interrupted(arguments: list[str], *, epochs: int, by: signal.Signals) -> int:

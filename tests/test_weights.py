@@ -32,9 +32,9 @@ from medres.model.weights import (
     load_backbone,
     named_source,
 )
-from medres.training.train import train_model
+from medres.runs.train import train_model
 from tests.conftest import TINY, Medres
-from tests.phantoms import write_cohort
+from tests.support.phantoms import write_cohort
 
 FIFTY = Network(architecture="resnet50", weights="IMAGENET1K_V2")
 MADE = {name: getattr(torchvision.models, name) for name in ("resnet50", "resnet101")}

@@ -13,6 +13,7 @@ from medres.cli.options import (
     EXIT_SOME_REFUSED,
     FILE,
     check_early,
+    is_first_process,
     out_option,
     refuse_early,
     with_burned_in,
@@ -97,7 +98,7 @@ def train(
     """Train one model on a whole cohort."""
     refuse_early(out, force)
     check_early(manifest, labels, root)
-    from medres.training.train import train_model
+    from medres.runs.train import train_model
 
     with progress_bar("decoding") as progress:
         card = train_model(
@@ -142,7 +143,8 @@ def crossval(
     """Cross-validate a recipe with patients kept apart; every figure of performance follows from oof.csv."""
     refuse_early(out, force)
     check_early(manifest, labels, root, folds_column)
-    from medres.training.crossval import cross_validate
+    from medres.report.run_page import write_report
+    from medres.runs.crossval import cross_validate
 
     with progress_bar("decoding") as progress:
         metrics = cross_validate(
@@ -159,15 +161,16 @@ def crossval(
             allow_burned_in=allow_burned_in,
             progress=progress,
         )
-    show_metrics(metrics)
-    click.echo(f"report: {out / 'report.html'}")
+    if is_first_process():
+        show_metrics(metrics)
+        click.echo(f"report: {write_report(out)}")
 
 
 @medres.command()
 @click.argument("run", type=FILE)
 def report(run: Path) -> None:
     """Rebuild report.html of a run from its tables alone."""
-    from medres.evaluation.report import write_report
+    from medres.report.run_page import write_report
 
     click.echo(f"report: {write_report(run)}")
 

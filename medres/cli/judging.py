@@ -42,16 +42,16 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
     for run in runs:
         if not (run / "oof.csv").is_file():
             raise UsageError(f"{run} is not a run of `medres crossval` (it holds no oof.csv)")
-    from medres.evaluation.comparable import read_runs
-    from medres.evaluation.comparison_page import sentences
+    from medres.report.comparison_page import sentences, write_comparison
+    from medres.runs.comparable import read_runs
 
     read_runs(runs)  # before seconds are spent on torch
-    from medres.training.compare import compare_runs
+    from medres.runs.compare import compare_runs
 
     content = compare_runs(runs, out=out, spread=seed_spread, timing=timing, force=force)
     for sentence in sentences(content):
         click.echo(sentence)
-    click.echo(f"report: {out / 'compare.html'}")
+    click.echo(f"report: {write_comparison(out)}")
 
 
 @medres.command()
@@ -71,7 +71,8 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
     """
     refuse_early(out, force)
     need_model(model)
-    from medres.training.evaluating import evaluate_model
+    from medres.report.run_page import write_report
+    from medres.runs.external import evaluate_model
 
     with progress_bar("decoding") as progress:
         found = evaluate_model(
@@ -80,5 +81,5 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
     show_metrics(found.metrics)
     for line in found.lines():
         click.echo(line)
-    click.echo(f"report: {out / 'report.html'}")
+    click.echo(f"report: {write_report(out)}")
     sys.exit(EXIT_SOME_REFUSED if found.refused else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -155,6 +156,11 @@ def with_burned_in(verb: Verb) -> Verb:
 def out_option(text: str) -> Callable[[Verb], Verb]:
     """The option that names the output."""
     return click.option("--out", type=FILE, required=True, help=text)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks and writes pages, where torchrun started several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def refuse_early(out: Path, force: bool) -> None:

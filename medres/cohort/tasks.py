@@ -151,3 +151,14 @@ def true_answers(task: Task, targets: NDArray[np.float64]) -> NDArray[np.intp]:
     known: NDArray[Any] = np.nan_to_num(targets)
     found = known.argmax(axis=1) if task.kind == "multiclass" else known.sum(axis=1).astype(np.intp)
     return np.where(unknown, -1, found)
+
+
+def answer_columns(tasks: Sequence[Task], probabilities: NDArray[np.float64]) -> dict[str, str]:
+    """`predicted_<task>` of one image for every grade and class; probabilities (labels,)."""
+    found, start = {}, 0
+    for task in tasks:
+        part = probabilities[None, start : start + len(task.labels)]
+        start += len(task.labels)
+        if task.kind != "binary":
+            found[f"predicted_{task.name}"] = task.values[int(task.answers(part)[0])]
+    return found

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from medres.evaluation.bootstrapping import Sample, bootstraps, replicate
-from medres.evaluation.bounds import (
+from medres.records import Interval
+from medres.statistics.bootstrap import Sample, bootstraps, replicate
+from medres.statistics.bounds import (
     OF_RANKS,
     ROUNDING,
     SAME_VALUE,
@@ -24,9 +25,8 @@ from medres.evaluation.bounds import (
     too_few,
     undefined_replicates,
 )
-from medres.evaluation.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.evaluation.resampling import STATISTICS, patient_numbers, resamples
-from medres.records import Interval
+from medres.statistics.metrics import NO_IMAGES, ONE_CLASS, checked
+from medres.statistics.resampling import STATISTICS, patient_numbers, resamples
 
 PRIMARY = "auroc"
 """The metric that decides. The others are shown with intervals and get no verdict: it was chosen beforehand."""

@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medres.config import Evaluation
-from medres.evaluation.bounds import percentile_interval
-from medres.evaluation.intervals import NO_IMAGES, Sample, bootstraps, replicate
-from medres.evaluation.metrics import npv_at, ppv_at
-from medres.evaluation.resampling import divide, patient_numbers
 from medres.model.calibration import Rule
 from medres.records import Interval
-
-OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv", "f1")
-"""Statistics of decisions, in the order they are shown."""
+from medres.statistics.bounds import percentile_interval
+from medres.statistics.intervals import NO_IMAGES, Sample, bootstraps, replicate
+from medres.statistics.metrics import OF_DECISIONS, npv_at, ppv_at
+from medres.statistics.resampling import divide, patient_numbers
 
 PREVALENCES = (0.01, 0.05, 0.2)
 """At which PPV and NPV are stated, besides the cohort's own."""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from medres.config import Evaluation
-from medres.evaluation.metrics import calibration_line
-from medres.evaluation.summary import Judged, pooled
+from medres.evaluation.performance import pooled
+from medres.evaluation.table import JudgedImages
 from medres.model.calibration import choose_operating_point
+from medres.statistics.metrics import calibration_line
 
 PARTS = 5
 FEWEST = 10
@@ -31,11 +32,11 @@ _NEVER_CERTAIN = 1e-15
 class Recalibrated:
     """Cross-fitted probabilities and decisions, or why there are none."""
 
-    images: Judged | None  # `folds` are the parts of the cross-fitting
+    images: JudgedImages | None  # `folds` are the parts of the cross-fitting
     reason: str = ""
 
 
-def recalibrate(images: Judged, *, evaluation: Evaluation, seed: int) -> Recalibrated:
+def recalibrate(images: JudgedImages, *, evaluation: Evaluation, seed: int) -> Recalibrated:
     """Slope and intercept on the log odds, and the threshold, fitted on four fifths of the patients for the last fifth.
 
     Source: logistic recalibration, Cox 1958; Steyerberg et al. 2004.
@@ -64,7 +65,9 @@ def recalibrate(images: Judged, *, evaluation: Evaluation, seed: int) -> Recalib
     return Recalibrated(replace(images, probabilities=probabilities, positive=positive, folds=parts))
 
 
-def recalibration_record(images: Judged, *, evaluation: Evaluation, seed: int) -> tuple[dict[str, Any], Recalibrated]:
+def recalibration_record(
+    images: JudgedImages, *, evaluation: Evaluation, seed: int
+) -> tuple[dict[str, Any], Recalibrated]:
     """What `run.json` keeps of one label's recalibration, and the probabilities it rests on."""
     found = recalibrate(images, evaluation=evaluation, seed=seed)
     if found.images is None:
@@ -73,7 +76,7 @@ def recalibration_record(images: Judged, *, evaluation: Evaluation, seed: int) -
     return {"reason": "", "metrics": {name: asdict(metrics[name]) for name in METRICS}}, found
 
 
-def _parts(images: Judged, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _parts(images: JudgedImages, seed: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(n_splits=PARTS, shuffle=True, random_state=seed)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.errors import ManifestError
-from medres.evaluation.differences import difference
-from medres.evaluation.intervals import bootstrap
 from medres.records import Interval
+from medres.statistics.differences import difference
+from medres.statistics.intervals import bootstrap
 
 if TYPE_CHECKING:
-    from medres.evaluation.summary import Judged
+    from medres.evaluation.table import JudgedImages
 
 COLUMNS = {
     "PatientSex": "Sex",
@@ -112,7 +112,7 @@ def with_others(groups: Groups) -> Groups:
     return np.array([name if name in kept else others for name in groups], dtype=object)
 
 
-def divided(table: pd.DataFrame, images: Judged, *, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """A label's figures in parts of the cohort: what `metrics.json` says of them.
 
     Args:
@@ -180,16 +180,16 @@ def _parts(groups: Groups, *, by_age: bool = False) -> Iterator[tuple[str, NDArr
         yield name, groups == name
 
 
-def _large(images: Judged, mask: NDArray[np.bool_]) -> bool:
+def _large(images: JudgedImages, mask: NDArray[np.bool_]) -> bool:
     return len(np.unique(images.patients[mask])) >= SMALLEST
 
 
-def _comparable(images: Judged, mask: NDArray[np.bool_]) -> bool:
+def _comparable(images: JudgedImages, mask: NDArray[np.bool_]) -> bool:
     return _large(images, mask) and _large(images, ~mask)
 
 
 def _subgroup(
-    images: Judged, value: str, mask: NDArray[np.bool_], evaluation: Evaluation, seed: int, compared: int
+    images: JudgedImages, value: str, mask: NDArray[np.bool_], evaluation: Evaluation, seed: int, compared: int
 ) -> Subgroup:
     """One group; with `compared` above 0, the number of all differences, also how it differs from the rest."""
     part = images.part(mask)
@@ -227,7 +227,7 @@ def _subgroup(
     return Subgroup(value, n, n_patients, n_positive, auroc, sensitivity, specificity, differences)
 
 
-def _crossed(images: Judged, one: Groups, other: Groups, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def _crossed(images: JudgedImages, one: Groups, other: Groups, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """The groups that two columns form together, those of enough patients, largest first."""
     pairs = np.empty(len(one), dtype=object)
     pairs[:] = list(zip(one, other, strict=True))

@@ -159,7 +159,7 @@ def train(card: ModelCard) -> dict[str, Any]:
             "$from pathlib import Path",
             "$from medres.config import Config",
             "$from medres.cohort.tasks import read_tasks",
-            "$from medres.training.train import train_model",
+            "$from medres.runs.train import train_model",
         ],
         "manifest": "",
         "output": "",

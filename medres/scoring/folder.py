@@ -18,18 +18,18 @@ from medres import __version__
 from medres.cohort.duplicates import Repeat, Repeats
 from medres.cohort.indexing import Progress, list_files
 from medres.cohort.pseudonyms import fingerprint, pseudonym, pseudonym_key
+from medres.cohort.tasks import answer_columns
 from medres.config import Limits
 from medres.errors import MAY_PASS, Refused, UsageError
-from medres.evaluation.grades import answer_columns
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores
+from medres.provenance import environment, git_commit, now
 from medres.records import Refusal
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
 from medres.scoring.resuming import kept_rows, same_image, with_what_they_share
 from medres.tables import inert_path, named_path, refuse_inside
-from medres.training.provenance import environment, git_commit, now
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medres.config import Limits
 from medres.errors import Refused
-from medres.evaluation.slugs import slugs
+from medres.formatting import slugs
 from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import Prepared

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medres.cohort.tasks import Task, task_columns
 from medres.config import Training
 from medres.model.calibration import fit_shifts
-from medres.training.loading import sampling_weights
+from medres.training.batches import sampling_weights
 from medres.training.losses import balancing_weights
 
 log = logging.getLogger(__name__)

@@ -15,18 +15,18 @@ from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.network import build_network
 from medres.model.weights import BackboneWeights, fill_backbone
+from medres.training.batches import Pixels
 from medres.training.checkpoints import Checkpoints
-from medres.training.compute import choose_compute, gives_memory_back
+from medres.training.device import choose_compute, gives_memory_back
 from medres.training.distributed import ALONE, Processes, synchronised
+from medres.training.epochs import run_stage
 from medres.training.fitted import Fitted
 from medres.training.handlers import (
     BestWeights,
     LearningRate,
 )
-from medres.training.loading import Pixels
 from medres.training.losses import MaskedLoss, balancing_weights
-from medres.training.optimisation import adamw, average_of, warmup_cosine
-from medres.training.stages import run_stage
+from medres.training.optimiser import adamw, average_of, warmup_cosine
 from medres.training.state import Fitting
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker

@@ -18,11 +18,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
-from medres.evaluation.metrics import auroc
 from medres.model.network import RadiographNetwork
+from medres.statistics.metrics import auroc
 from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss, chance_loss
-from medres.training.optimisation import Rate
+from medres.training.optimiser import Rate
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from torch.optim.swa_utils import AveragedModel
 from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
+from medres.training.batches import Pixels
 from medres.training.checkpoints import Checkpoints
-from medres.training.compute import Compute
+from medres.training.device import Compute
 from medres.training.distributed import Processes
 from medres.training.handlers import BestWeights, FiniteLoss
-from medres.training.loading import Pixels
 from medres.training.losses import MaskedLoss
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker

@@ -25,7 +25,7 @@ from medres import Classifier, read_radiograph
 from medres.review.cases import Case, Worklist
 from medres.review.server import app_command, default_store
 from medres.review.store import ReviewStore, Verdict
-from tests.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid, score_three_labels
+from tests.support.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid, score_three_labels
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")

@@ -32,7 +32,7 @@ from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import prepare
 from medres.records import Refusal
 from tests.benchmarks.timing import finish, interleaved, versions
-from tests.dicom_files import JPEG, RLE, compress, radiograph, write
+from tests.support.dicom_files import JPEG, RLE, compress, radiograph, write
 
 ROWS, COLUMNS = 3000, 2500
 PROMISED = {"JPEG lossless": 3.0, "JPEG-LS": 3.0, "HTJ2K": 1.8, "RLE": 1.0, "JPEG 2000": 1.0}

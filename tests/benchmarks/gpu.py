@@ -33,9 +33,9 @@ from torch.nn import functional
 from medres.config import Augmentation, Config, load_config
 from medres.errors import ModelError
 from medres.training.augmentation import BatchAugmentation
-from medres.training.compute import choose_compute
+from medres.training.batches import Pixels
+from medres.training.device import choose_compute
 from medres.training.engine import fit
-from medres.training.loading import Pixels
 from tests.benchmarks.steps import bare_step
 from tests.benchmarks.timing import finish, in_turn, medians, ratio, versions
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from medres.config import Config
 from medres.model.network import build_network
-from medres.training.compute import choose_compute
-from medres.training.optimisation import adamw
+from medres.training.device import choose_compute
+from medres.training.optimiser import adamw
 
 
 def bare_step(config: Config, *, side: int, steps: int, deterministic: bool = True) -> float:

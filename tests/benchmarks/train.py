@@ -33,12 +33,12 @@ from medres.imaging.preprocessing import as_float, prepare
 from medres.model.network import build_network
 from medres.model.weights import load_backbone
 from medres.records import Refusal
-from medres.training.crossval import cross_validate
+from medres.runs.crossval import cross_validate
 from medres.training.engine import fit
-from medres.training.probing import LinearProbe
+from medres.training.linear_probe import LinearProbe
 from tests.benchmarks.steps import bare_step
 from tests.benchmarks.timing import finish, in_turn, medians, ratio, versions
-from tests.dicom_files import JPEG, LOSSLESS, compress, picture, radiograph, write
+from tests.support.dicom_files import JPEG, LOSSLESS, compress, picture, radiograph, write
 
 FOLDS = 5
 WORKERS = 2  # of the script's DataLoader; medres decodes in as many processes as there are processors

@@ -1,0 +1,173 @@
+"""Runs that can be compared: the same patients, folds, images and labels, or a refusal that says what differs.
+
+Runs of several repeats of one split file are compared too: every recipe then needs a run of each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medres.cohort.splits import read_splits
+from medres.errors import UsageError
+from medres.formatting import network_name
+from medres.runs.run_files import read_run
+from medres.tables import sha256_file, sha256_json
+
+_NOT_THE_RECIPE = ("seed", "name", "tracking")
+"""Parts of a configuration in which two runs of one recipe may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One cross-validation run, read and found whole."""
+
+    folder: Path
+    record: Mapping[str, Any]  # run.json
+    config: Mapping[str, Any]
+    table: pd.DataFrame  # oof.csv, sorted by image
+    folds: str  # hash of who is held out, validates and trains in each fold
+    division: str  # what runs that are compared share: those folds, or the repeated split file that they are of
+    repeat: int | None  # of that file; None: it has no other
+
+    @property
+    def seed(self) -> int:
+        """The seed of its configuration."""
+        return int(self.config["seed"])
+
+    @property
+    def recipe(self) -> str:
+        """Hash of all that makes its recipe; runs that share it differ in the seed alone."""
+        own = {key: value for key, value in self.config.items() if key not in _NOT_THE_RECIPE}
+        return sha256_json([own, (self.record.get("network") or {}).get("weights_sha256")])
+
+    @property
+    def labels(self) -> list[str]:
+        """What it was asked."""
+        return list(self.record["labels"])
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read cross-validation runs that are to be compared.
+
+    Raises:
+        UsageError: a folder is no such run, a run is given twice, or runs differ in splits, images, patients or labels.
+    """
+    if len(folders) < 2:
+        raise UsageError("a comparison needs two runs or more")
+    found = [read_comparable(folder) for folder in folders]
+    refuse_different(found)
+    return found
+
+
+def read_comparable(folder: Path) -> Run:
+    """Read a cross-validation run.
+
+    Raises:
+        UsageError: it is none, or its split file or configuration is missing or altered.
+    """
+    files = read_run(folder)
+    if files.run.get("kind") is not None:
+        raise UsageError(f"{folder} is an {files.run['kind']}, not a run of `medres crossval`")
+    _, document = read_splits(folder / "splits.json")
+    config = files.run.get("config")
+    if not isinstance(config, dict) or "seed" not in config or not files.run.get("labels"):
+        raise UsageError(f"{folder / 'run.json'} does not record the configuration, seed and labels of a run")
+    missing = {"path", "PatientID", "SOPInstanceUID", "fold"} - set(files.table.columns)
+    if missing:
+        raise UsageError(f"{folder / 'oof.csv'} lacks the columns {', '.join(sorted(missing))}")
+    key = "SOPInstanceUID" if files.table["SOPInstanceUID"].astype(bool).all() else "path"
+    if files.table[key].duplicated().any():
+        raise UsageError(f"{folder / 'oof.csv'} holds an image twice (column {key})")
+    table = files.table.set_index(key, drop=False).sort_index()
+    folds, parent = sha256_json(document["folds"]), document.get("parent")
+    division, repeat = (parent["sha256"], int(parent["repeat"])) if parent else (folds, None)
+    return Run(folder, files.run, config, table, folds, division, repeat)
+
+
+def refuse_different(runs: Sequence[Run]) -> None:
+    """Make sure that runs can be compared image by image.
+
+    Raises:
+        UsageError: a run is given twice; or all that differs between the first run and each other.
+    """
+    copies = Counter(sha256_file(run.folder / "oof.csv") for run in runs)
+    if max(copies.values()) > 1:
+        same = [str(run.folder) for run in runs if copies[sha256_file(run.folder / "oof.csv")] > 1]
+        raise UsageError(f"the same run is given twice: {', '.join(same)} hold the same out-of-fold table")
+    first, found = runs[0], []
+    for other in runs[1:]:
+        reasons = _differences(first, other)
+        if reasons:
+            found.append(f"{other.folder} and {first.folder} differ in {'; '.join(reasons)}")
+    if found:
+        raise UsageError(f"not comparable: {'. '.join(found)} (crossval --splits gives runs the same folds)")
+
+
+def _differences(first: Run, other: Run) -> list[str]:
+    found = []
+    if first.labels != other.labels:
+        found.append(f"labels ({', '.join(other.labels)} and {', '.join(first.labels)})")
+    if first.division != other.division:
+        found.append("splits (the folds of splits.json)")
+    one, two = first.table, other.table
+    if list(one.index) != list(two.index):
+        alone = len(set(one.index) ^ set(two.index))
+        return [*found, f"images ({alone} are in one of them only)"]
+    if (patients := int((one["PatientID"] != two["PatientID"]).sum())) > 0:
+        found.append(f"patients ({patients} images have another PatientID)")
+    if (moved := int((one["fold"] != two["fold"]).sum())) > 0 and first.folds == other.folds:
+        found.append(f"folds ({moved} images were held out in another one)")
+    for label in [name for name in first.labels if name in other.labels]:
+        column = f"label_{label}"
+        if column not in one or column not in two:
+            found.append(f"columns ({column} is missing)")
+        elif (changed := int((~_same(one[column], two[column])).sum())) > 0:
+            found.append(f"the labels themselves ({changed} images have another {column})")
+    return found
+
+
+def _same(one: pd.Series[Any], two: pd.Series[Any]) -> pd.Series[Any]:
+    return (one == two) | (one.isna() & two.isna())
+
+
+def by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by the name of their recipe, in the order in which they were given.
+
+    Raises:
+        UsageError: recipes have runs of other repeats, or of some more often: their means would not be paired.
+    """
+    recipes: dict[str, list[Run]] = {}
+    for run in runs:
+        recipes.setdefault(run.recipe, []).append(run)
+    groups = list(recipes.values())
+    repeats = [Counter(run.repeat for run in group) for group in groups]
+    if any(set(one) != set(repeats[0]) or len(set(one.values())) > 1 for one in repeats):
+        said = "; ".join(f"{group[0].folder}: {_repeats(one)}" for group, one in zip(groups, repeats, strict=True))
+        raise UsageError(f"not comparable: every recipe needs as many runs of each repeat of the split file ({said})")
+    flat = [settings(group[0]) for group in groups]
+    differing = {key for one in flat for key in one if any(one[key] != other.get(key) for other in flat)}
+    networks = [network_name(one["network.architecture"]) for one in flat]
+    choices = [[group[0].folder.name for group in groups], [str(group[0].folder) for group in groups]]
+    if differing <= {"network.architecture", "network.weights_file"}:
+        choices.insert(0, networks)
+    names = next(choice for choice in choices if len(set(choice)) == len(groups))
+    return dict(zip(names, groups, strict=True))
+
+
+def _repeats(counted: Counter[int | None]) -> str:
+    return ", ".join(f"repeat {one} × {count}" for one, count in sorted(counted.items(), key=str))
+
+
+def settings(run: Run) -> dict[str, str]:
+    """A run's recipe as dotted keys."""
+    own = {key: value for key, value in run.config.items() if key not in _NOT_THE_RECIPE}
+    found = pd.json_normalize(own, sep=".").iloc[0].to_dict()
+    if "network.architecture" not in found:
+        raise UsageError(f"{run.folder / 'run.json'} does not record the network's architecture")
+    return {str(key): str(value) for key, value in found.items()}

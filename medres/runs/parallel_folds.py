@@ -1,0 +1,290 @@
+"""Several folds at once, in processes that share the processors or a GPU, or take a GPU each: if a trial says so."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import psutil
+import torch
+
+from medres.config import Config, Stage
+from medres.errors import MedresError, TrainingError
+from medres.imaging.isolation import unguarded_main
+from medres.model.weights import load_backbone
+from medres.records import Fold
+from medres.runs.fitting import Fitter
+from medres.runs.folds import Folds
+from medres.training.device import gives_memory_back
+from medres.training.distributed import ALONE
+from medres.training.engine import fit
+
+log = logging.getLogger(__name__)
+
+_TRIAL_BATCHES = 6  # in each of a trial's two epochs, of which the second is measured
+_GAIN = 1.1  # what several must be faster by: starting them, and their memory, cost something
+_WORTH = 120.0  # seconds of fitting below which nothing is tried
+_ON_ONE_GPU = 3
+_MEMORY_EACH = 3e9  # bytes that a process needs besides its pixels, which all of them share
+_SOON = 5.0  # seconds in which a process that closed its pipe is gone
+_TRIAL = "trial"
+_INTERRUPTED = 130
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+def fit_folds(run: Folds, folds: Sequence[Fold]) -> dict[str, Any]:
+    """Fit and save the model of every fold that is not finished, one after another or several at once.
+
+    Returns:
+        What `run.json` says of it: `count` at once, and the `images_per_second` of a trial by count where one was held.
+
+    Raises:
+        TrainingError: a fold cannot be fitted, or its process was ended; what is finished is kept.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; every process has kept its state.
+    """
+    left = run.unfinished(folds)
+    asked = run.config.crossval.folds_at_once
+    alone = run.processes.count == 1 and run.config.training.method == "fine-tune"
+    count = min(len(left), most_at_once(run.config) if asked == "auto" else asked) if alone else 1
+    speeds: dict[int, float] = {}
+    if count > 1 and asked == "auto":
+        speeds[1] = trial(run)
+        if _seconds(run, left, speeds[1]) < _WORTH:
+            count = 1
+    if count > 1:
+        with _Team(count, run) as team:
+            if asked == "auto":
+                speeds[count] = team.trial()
+                log.info("1 fold at a time: %.0f images/s, %d at once: %.0f", speeds[1], count, speeds[count])
+            if asked != "auto" or speeds[count] > _GAIN * speeds[1]:
+                team.fit(left)
+                left = []
+            else:
+                count = 1
+    for fold in left:
+        run.fit(fold)
+    return {"count": count, "images_per_second": {str(number): round(speed, 1) for number, speed in speeds.items()}}
+
+
+def most_at_once(config: Config) -> int:
+    """How many folds are worth a trial on this machine: one per GPU, a few on one GPU, else one per thread."""
+    gpus = torch.cuda.device_count() if config.training.device != "cpu" else 0
+    if gpus:
+        return gpus if gpus > 1 else _ON_ONE_GPU
+    return max(1, min(torch.get_num_threads(), int(psutil.virtual_memory().available / _MEMORY_EACH)))
+
+
+@gives_memory_back
+def trial(run: Folds) -> float:
+    """Images per second of a training like the run's, after a first epoch to warm up; 0 where it cannot run."""
+    config, cohort = run.config, run.cohort
+    largest = max(config.training.stages, key=lambda stage: stage.size or config.preprocessing.size)
+    patience = {"patience": 2, "saturation": 1.0, "frozen_epochs": 0}
+    training = config.training.model_copy(update={"stages": (Stage(epochs=2, size=largest.size),), **patience})
+    places = range(len(cohort.rows))[: _TRIAL_BATCHES * training.batch_size]
+    level = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        fitted = fit(
+            cohort.cache.pixels,
+            cohort.targets,
+            places,
+            places[: training.batch_size],
+            config.model_copy(update={"training": training}),
+            classes=cohort.classes,
+            learned=cohort.learned,
+            weights=run.weights,
+            seed=0,
+            title="trial",
+        )
+    except (TrainingError, torch.cuda.OutOfMemoryError) as error:
+        log.warning("a trial failed: %s", error)
+        return 0.0
+    finally:
+        logging.disable(level)
+    return float(fitted.history[-1]["images_per_second"])
+
+
+def _seconds(run: Folds, folds: Sequence[Fold], speed: float) -> float:
+    """How long the folds take one after another, at most."""
+    full = run.config.preprocessing.size
+    epochs = sum(stage.epochs * ((stage.size or full) / full) ** 2 for stage in run.config.training.stages)
+    images = sum(len(run.cohort.places(fold.training, learning=True)) for fold in folds)
+    return epochs * images / speed if speed else 0.0
+
+
+@dataclass(slots=True)
+class _Member:
+    process: BaseProcess
+    pipe: Connection
+    busy: bool = True  # until it has imported what it needs
+
+
+class _Team:
+    """Processes that fit folds, for the length of a `with` block; what they log, this process says."""
+
+    def __init__(self, count: int, run: Folds) -> None:
+        self.members: list[_Member] = []
+        threads = max(1, torch.get_num_threads() // count)
+        shared = (run.folder, run.count, run.cohort, run.config, run.splits_sha256)
+        for number in range(count):
+            ours, theirs = _CONTEXT.Pipe()
+            level = logging.getLogger().getEffectiveLevel()
+            process = _CONTEXT.Process(target=_serve, args=(theirs, shared, number, threads, level))
+            with unguarded_main():
+                process.start()
+            theirs.close()
+            self.members.append(_Member(process, ours))
+
+    def __enter__(self) -> _Team:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the processes: those that still fit keep their state first; a second Ctrl-C ends them at once."""
+        try:
+            for member in self.members:
+                if kind is not None:
+                    member.process.terminate()
+                else:
+                    with suppress(OSError):
+                        member.pipe.send(None)
+            while alive := [member for member in self.members if member.process.is_alive()]:
+                wait([member.process.sentinel for member in alive], timeout=0.2)
+                for member in alive:
+                    _drain(member.pipe)  # one that waits for room in its pipe would not end
+        finally:
+            for member in self.members:
+                member.process.kill()
+                member.process.join()
+                member.pipe.close()
+
+    def trial(self) -> float:
+        """Images per second of all processes together, each with a training of its own."""
+        for _ in self.members:
+            self._finished()
+        for member in self.members:
+            self._tell(member, _TRIAL)
+        speeds = [float(self._finished()) for _ in self.members]
+        return sum(speeds) if all(speeds) else 0.0
+
+    def fit(self, folds: Sequence[Fold]) -> None:
+        """Fit all folds, each process one at a time."""
+        waiting = list(folds)
+        while True:
+            for member in self.members:
+                if waiting and not member.busy:
+                    self._tell(member, waiting.pop(0))
+            if not any(member.busy for member in self.members):
+                return
+            self._finished()
+
+    def _tell(self, member: _Member, order: Fold | str) -> None:
+        member.busy = True
+        with suppress(OSError):  # it has ended: `_finished` says so
+            member.pipe.send(order)
+
+    def _finished(self) -> Any:
+        """Wait until one process has done what it was told; what it found."""
+        busy = {member.pipe: member for member in self.members if member.busy}
+        while True:
+            for pipe in wait(list(busy)):
+                assert isinstance(pipe, Connection)
+                try:
+                    message = pipe.recv()
+                except (EOFError, OSError):
+                    code = _exit_code(busy[pipe].process)
+                    raise TrainingError(f"a process that fitted a fold was ended (exit code {code})") from None
+                if isinstance(message, logging.LogRecord):
+                    _say(message)
+                elif isinstance(message, BaseException):
+                    raise message
+                else:
+                    busy[pipe].busy = False
+                    return message[0]
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    process.join(_SOON)
+    return process.exitcode
+
+
+def _drain(pipe: Connection) -> None:
+    """Say what an ending process still logs."""
+    with suppress(EOFError, OSError):
+        while pipe.poll():
+            if isinstance(message := pipe.recv(), logging.LogRecord):
+                _say(message)
+
+
+def _say(record: logging.LogRecord) -> None:
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
+        logger.handle(record)
+
+
+class _ToFirst(QueueHandler):
+    """Log lines go to the process that started this one."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__(queue.SimpleQueue())
+        self.pipe = pipe
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Send one."""
+        with suppress(OSError):
+            self.pipe.send(record)
+
+
+def _serve(pipe: Connection, shared: tuple[Any, ...], number: int, threads: int, level: int) -> None:
+    """The life of a process: it fits the folds that it is given, one after another."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process: the first one decides
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.basicConfig(level=level, handlers=[_ToFirst(pipe)], force=True)
+    try:
+        torch.set_num_threads(threads)
+        folder, count, cohort, config, splits_sha256 = shared
+        if config.training.device != "cpu" and torch.cuda.is_available():
+            torch.cuda.set_device(number % torch.cuda.device_count())
+        weights = load_backbone(config.network)
+        fitter = Fitter(cohort, config, weights, ALONE)
+        run = Folds(folder, count, cohort, config, weights, splits_sha256, fitter, ALONE)
+        pipe.send((None,))
+        while (order := pipe.recv()) is not None:
+            if order == _TRIAL:
+                pipe.send((trial(run),))
+            else:
+                run.fit(order)
+                pipe.send((None,))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except EOFError:
+        return
+    except MedresError as error:
+        pipe.send(error)
+    except Exception as error:  # noqa: BLE001  the first process says it
+        pipe.send(TrainingError(f"{type(error).__name__}: {error}"))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """Nobody waits for this process any more: its last checkpoint is what a resumed run goes on from."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(_INTERRUPTED)

@@ -1,0 +1,272 @@
+"""Intervals that resample patients: one set of resampled cohorts for whatever is to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medres.records import Interval
+from medres.statistics import metrics
+from medres.statistics.bounds import (
+    OF_RANKS,
+    ONE_PATIENT,
+    SAME_VALUE,
+    deviation_interval,
+    exact_interval,
+    fewest_patients,
+    logit_interval,
+    no_bounds,
+    percentile_interval,
+    percentiles,
+    too_few,
+    undefined_replicates,
+)
+from medres.statistics.metrics import NO_IMAGES, ONE_CLASS, checked
+from medres.statistics.resampling import (
+    STATISTICS,
+    Counts,
+    Kernel,
+    Prepare,
+    calibration_deviation,
+    patient_numbers,
+    resamples,
+)
+
+Statistic = Callable[[NDArray[np.int64], NDArray[np.float64]], float | None]
+"""Labels and scores, one of each per image, to a value; None where undefined."""
+
+_Base = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.bool_]]
+
+_BASES: Mapping[str, _Base] = {  # the images that a share is a share of
+    "sensitivity": lambda labels, _: labels == 1,
+    "specificity": lambda labels, _: labels == 0,
+    "ppv": lambda _, scores: scores > 0,
+    "npv": lambda _, scores: scores <= 0,
+}
+_NO_BASE = {
+    "sensitivity": f"{ONE_CLASS} (no positive image)",
+    "specificity": f"{ONE_CLASS} (no negative image)",
+    "f1": f"{ONE_CLASS} (no positive image)",
+    "ppv": "undefined: nothing was called positive",
+    "npv": "undefined: nothing was called negative",
+}
+_CALIBRATION_ERROR = "expected_calibration_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One statistic of one set of images."""
+
+    labels: ArrayLike  # 0 or 1 per image
+    scores: ArrayLike  # probability per image; for sensitivity, specificity, ppv, npv, f1 the decision 0 or 1
+    groups: ArrayLike  # the patient of each image
+    statistic: str | Statistic = "auroc"  # a name of `resampling.STATISTICS`, or a function of labels and scores (slow)
+
+
+def bootstrap(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    *,
+    statistic: str | Statistic = "auroc",
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """An estimate with its patient-clustered bootstrap interval.
+
+    AUROC, partial AUROC and average precision: see `bounds.logit_interval`, and none where a class has fewer than
+    `bounds.LEAST_PATIENTS` patients. All others: percentiles of the replicates. Replicates in which the statistic is
+    undefined are left out and counted in `method`. Where every replicate agrees (a perfect score) resampling shows no
+    uncertainty: shares then get the exact binomial interval of their patients, AUROC that of disjoint pairs of
+    patients, others none. The expected calibration error: see `bounds.deviation_interval`. `n` counts the images that
+    the statistic rests on: for a sensitivity, the positives.
+
+    Args:
+        labels, scores, groups, statistic: see `Sample`.
+        replicates: number of resamples.
+        confidence: for example 0.95.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: see `metrics.checked`; or an unknown statistic.
+    """
+    sample = Sample(labels, scores, groups, statistic)
+    return bootstraps([sample], replicates=replicates, confidence=confidence, seed=seed)[0]
+
+
+def bootstraps(
+    samples: Sequence[Sample], *, replicates: int = 2000, confidence: float = 0.95, seed: int = 0
+) -> list[Interval]:
+    """The interval of each sample, all from the same resampled patients: see `bootstrap`."""
+    parts = _parts(samples, deviations=True)
+    unsettled = [place for place, part in enumerate(parts) if part.settled is None]
+    drawn = dict(zip(unsettled, _draw([parts[place] for place in unsettled], replicates, seed), strict=True))
+    return [part.settled or _interval(part, drawn[place], confidence, seed) for place, part in enumerate(parts)]
+
+
+def replicate(
+    samples: Sequence[Sample], *, replicates: int = 2000, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What several statistics, models or labels give in the same resampled cohorts, so that differences are paired.
+
+    A resample draws as many patients as all samples together have; a patient without an image in a sample adds
+    nothing to it.
+
+    Returns:
+        Values (samples,) of the whole cohorts, and (samples, replicates) of the resampled; NaN where undefined.
+
+    Raises:
+        ValueError: see `bootstrap`.
+    """
+    parts = _parts(samples)
+    values = np.array([np.nan if part.value is None else part.value for part in parts], dtype=np.float64)
+    return values, _draw(parts, replicates, seed)
+
+
+def bootstrap_difference(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: ArrayLike,
+    *,
+    statistic: str = "auroc",
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The second model's statistic minus the first's on the same images, both from the same resampled patients.
+
+    Arguments as for `bootstrap`; an interval that holds 0 is a tie.
+
+    Raises:
+        ValueError: see `bootstrap`.
+    """
+    samples = [Sample(labels, scores, groups, statistic) for scores in (first, second)]
+    values, drawn = replicate(samples, replicates=replicates, seed=seed)
+    patient = patient_numbers(groups)
+    n, n_patients = len(patient), len(np.unique(patient))
+    value, changes = float(values[1] - values[0]), drawn[1] - drawn[0]
+    if np.isnan(value):
+        return Interval(None, None, None, _NO_BASE.get(statistic, ONE_CLASS) if n else NO_IMAGES, n, n_patients)
+    few = too_few(checked(labels, first)[0], patient) if statistic in OF_RANKS else ""
+    reason = few or no_bounds(changes, n_patients)
+    if reason:
+        return Interval(value, None, None, reason, n, n_patients)
+    low, high = percentiles(changes, confidence)
+    method = f"paired patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
+    return Interval(value, low, high, method + undefined_replicates(changes), n, n_patients)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A sample made ready to be resampled."""
+
+    name: str  # "" for a function
+    truth: NDArray[np.int64]
+    patient: NDArray[np.intp]  # of those of this sample
+    base: NDArray[np.bool_]  # the images that the statistic rests on
+    value: float | None
+    settled: Interval | None  # what needs no resamples
+    kernel: Kernel | None  # None for no images
+    columns: NDArray[np.intp]  # this sample's patients among those of all samples
+    of: int  # patients of all samples
+
+
+def _parts(samples: Sequence[Sample], *, deviations: bool = False) -> list[_Part]:
+    """Samples made ready; with `deviations`, a calibration error's kernel gives how far its gaps move."""
+    if not samples:
+        return []
+    groups = {id(sample.groups): sample.groups for sample in samples}  # most often the same object: sorted once
+    known = {
+        key: np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)
+        for key, names in groups.items()
+    }
+    everyone = np.unique(np.concatenate([names for names, _ in known.values()]))
+    columns = {key: np.searchsorted(everyone, names) for key, (names, _) in known.items()}
+    return [
+        _part(sample, known[id(sample.groups)][1], columns[id(sample.groups)], len(everyone), deviations)
+        for sample in samples
+    ]
+
+
+def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], of: int, deviations: bool) -> _Part:
+    statistic = sample.statistic
+    truth, values = checked(sample.labels, sample.scores)
+    if patient.shape != truth.shape:
+        raise ValueError(f"one patient per image, got {patient.shape} for {truth.shape}")
+    if isinstance(statistic, str) and statistic not in STATISTICS:
+        raise ValueError(f"no statistic {statistic!r}; known: {', '.join(STATISTICS)}")
+    name = statistic if isinstance(statistic, str) else ""
+    base = _BASES[name](truth, values) if name in _BASES else np.ones(len(truth), dtype=bool)
+    n, n_patients = int(base.sum()), len(np.unique(patient[base]))
+    value, settled, kernel = None, None, None
+    if not len(truth):
+        settled = Interval(None, None, None, NO_IMAGES, 0, 0)
+    else:
+        value = metrics.statistic(statistic, truth, values) if isinstance(statistic, str) else statistic(truth, values)
+        prepare = STATISTICS[statistic] if isinstance(statistic, str) else _slow(statistic)
+        if deviations and name == _CALIBRATION_ERROR:
+            prepare = calibration_deviation
+        kernel = prepare(truth, values, patient)
+        if value is None:
+            settled = Interval(None, None, None, _NO_BASE.get(name, ONE_CLASS), n, n_patients)
+        elif n_patients < 2:
+            settled = Interval(value, None, None, ONE_PATIENT, n, n_patients)
+        elif name in OF_RANKS and (few := too_few(truth, patient)):
+            settled = Interval(value, None, None, few, n, n_patients)
+    return _Part(name, truth, patient, base, value, settled, kernel, columns, of)
+
+
+def _draw(parts: Sequence[_Part], replicates: int, seed: int) -> NDArray[np.float64]:
+    """What each part gives in each resample of all patients, (parts, replicates)."""
+    found = np.full((len(parts), replicates), np.nan)
+    ready = [(row, part) for row, part in enumerate(parts) if part.kernel]
+    if not ready:
+        return found
+    start = 0
+    images = max(len(part.truth) for _, part in ready)
+    for counts in resamples(ready[0][1].of, images, replicates=replicates, seed=seed):
+        for row, part in ready:
+            own = counts if len(part.columns) == part.of else counts[:, part.columns]
+            assert part.kernel
+            found[row, start : start + len(counts)] = part.kernel(own)
+        start += len(counts)
+    return found
+
+
+def _interval(part: _Part, drawn: NDArray[np.float64], confidence: float, seed: int) -> Interval:
+    """A share or an AUROC that is 0 or 1 in every resample has an exact interval; all else one from the resamples."""
+    assert part.value is not None
+    n, n_patients = int(part.base.sum()), len(np.unique(part.patient[part.base]))
+    fewest = fewest_patients(part.truth, part.patient)
+    same = part.value in (0.0, 1.0) and no_bounds(drawn, n_patients) == SAME_VALUE
+    if same and part.name == "auroc":
+        trials, of = min(fewest, n_patients // 2), "disjoint pairs of patients (the classes are separated)"
+        return exact_interval(part.value, trials, of, n=n, n_patients=n_patients, confidence=confidence)
+    if same and part.name in _BASES:
+        of = "patients (every resample gives the same value)"
+        return exact_interval(part.value, n_patients, of, n=n, n_patients=n_patients, confidence=confidence)
+    if part.name in OF_RANKS:
+        return logit_interval(
+            part.value, drawn, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed
+        )
+    form = deviation_interval if part.name == _CALIBRATION_ERROR else percentile_interval
+    return form(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
+
+
+def _slow(function: Statistic) -> Prepare:
+    """Any function as a kernel: each resample's images are repeated as often as they were drawn."""
+
+    def prepare(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
+        def one(row: Counts) -> float:
+            places = np.repeat(np.arange(len(labels)), row[patient])
+            value = function(labels[places], scores[places])
+            return np.nan if value is None else value
+
+        return lambda counts: np.array([one(row) for row in counts], dtype=np.float64)
+
+    return prepare

@@ -1,0 +1,219 @@
+"""Curves with pointwise patient-clustered bands: what a report draws, as arrays.
+
+A band holds the curve's value at one place with the chosen confidence; the whole curve leaves it more often than that.
+Where every resample agrees (separated classes) a band has no width, which is not certainty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medres.statistics.bounds import ONE_PATIENT
+from medres.statistics.metrics import checked
+from medres.statistics.resampling import Counts, patient_numbers, resamples, tied_counts
+
+Kernel = Callable[[Counts], NDArray[np.float64]]
+"""Counts of patients (replicates, patients) to a curve each (replicates, points); NaN where undefined."""
+
+_RATES = np.linspace(0, 1, 101)
+_THRESHOLDS = np.linspace(0.01, 0.99, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A curve at given places, with the bounds of each of its values; NaN where undefined."""
+
+    x: NDArray[np.float64]  # (points,)
+    y: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    method: str
+    n: int  # images
+    n_patients: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionCurve:
+    """Net benefit per image over the probability from which one would act, beside acting on all and on none.
+
+    Net benefit is the share of true positives less the share of false positives weighted by the odds of the threshold.
+    """
+
+    model: Band  # x: threshold probability
+    treat_all: Band
+    treat_none: NDArray[np.float64]  # 0 throughout
+
+
+def roc_band(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    *,
+    rates: ArrayLike = _RATES,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Band | None:
+    """Sensitivity at fixed 1 − specificity, between the points of the empirical curve on its straight lines.
+
+    None where a class is missing.
+
+    Args:
+        labels: 0 or 1 per image.
+        scores: any score per image.
+        groups: the patient of each image.
+        rates: 1 − specificity, [0, 1], (points,).
+        replicates: number of resamples.
+        confidence: of each point's bounds.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: see `metrics.checked`; not one patient per image; or a rate outside [0, 1].
+    """
+    truth, values, patient = _images(labels, scores, groups)
+    places = np.asarray(rates, dtype=np.float64)
+    if not ((places >= 0) & (places <= 1)).all():
+        raise ValueError("rates lie between 0 and 1")
+    if len(np.unique(truth)) < 2:
+        return None
+    tied = tied_counts(truth, values, patient, descending=True)
+
+    def curves(counts: Counts) -> NDArray[np.float64]:
+        positives, negatives = (np.cumsum(part, axis=1).astype(np.float64) for part in tied(counts))
+        found = np.full((len(counts), len(places)), np.nan)
+        for row, (hits, alarms) in enumerate(zip(positives, negatives, strict=True)):
+            if hits[-1] and alarms[-1]:
+                wanted = _whole(places * alarms[-1])
+                found[row] = np.interp(wanted, np.append(0.0, alarms), np.append(0.0, hits)) / hits[-1]
+        return found
+
+    return _band(places, curves, truth, patient, replicates, confidence, seed)
+
+
+def precision_recall_band(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    *,
+    recalls: ArrayLike = _RATES[1:],
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Band | None:
+    """Precision at the highest threshold that reaches fixed recalls (no interpolation, which would flatter).
+
+    None where a class is missing. Arguments as for `roc_band`; recalls are above 0.
+
+    Raises:
+        ValueError: see `roc_band`; or a recall of 0.
+    """
+    truth, values, patient = _images(labels, scores, groups)
+    places = np.asarray(recalls, dtype=np.float64)
+    if not ((places > 0) & (places <= 1)).all():
+        raise ValueError("recalls are above 0 and at most 1")
+    if len(np.unique(truth)) < 2:
+        return None
+    tied = tied_counts(truth, values, patient, descending=True)
+
+    def curves(counts: Counts) -> NDArray[np.float64]:
+        positives, negatives = (np.cumsum(part, axis=1).astype(np.float64) for part in tied(counts))
+        found = np.full((len(counts), len(places)), np.nan)
+        for row, (hits, alarms) in enumerate(zip(positives, negatives, strict=True)):
+            if hits[-1] and alarms[-1]:
+                first = np.searchsorted(hits, _whole(places * hits[-1]), side="left")
+                found[row] = hits[first] / (hits[first] + alarms[first])
+        return found
+
+    return _band(places, curves, truth, patient, replicates, confidence, seed)
+
+
+def decision_curve(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    groups: ArrayLike,
+    *,
+    thresholds: ArrayLike = _THRESHOLDS,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> DecisionCurve | None:
+    """Net benefit of acting where probability ≥ threshold; at this cohort's prevalence. None for no images.
+
+    Arguments as for `roc_band`; thresholds lie within (0, 1). Model and "treat all" share their resamples.
+
+    Source: Vickers and Elkin 2006.
+
+    Raises:
+        ValueError: see `roc_band`; or a threshold of 0 or 1.
+    """
+    truth, values, patient = _images(labels, probabilities, groups)
+    places = np.asarray(thresholds, dtype=np.float64)
+    if not ((places > 0) & (places < 1)).all():
+        raise ValueError("thresholds lie between 0 and 1, both excluded")
+    if not len(truth):
+        return None
+    odds = places / (1 - places)
+    patients = int(patient.max()) + 1
+    images = np.bincount(patient).astype(np.float64)
+
+    def net_benefit(acted: Callable[[float], NDArray[np.bool_]]) -> Band:
+        gains = [
+            np.bincount(patient, weights=np.where(truth == 1, 1.0, -cost) * acted(place), minlength=patients)
+            for place, cost in zip(places, odds, strict=True)
+        ]
+        per_patient = np.stack(gains, axis=1)
+
+        def curves(counts: Counts) -> NDArray[np.float64]:
+            weights = counts.astype(np.float64)
+            return (weights @ per_patient) / (weights @ images)[:, None]  # every patient has an image
+
+        return _band(places, curves, truth, patient, replicates, confidence, seed)
+
+    return DecisionCurve(
+        model=net_benefit(lambda place: values >= place),
+        treat_all=net_benefit(lambda _: np.ones(len(truth), dtype=bool)),
+        treat_none=np.zeros(len(places)),
+    )
+
+
+def _images(
+    labels: ArrayLike, scores: ArrayLike, groups: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.intp]]:
+    truth, values = checked(labels, scores)
+    patient = patient_numbers(groups)
+    if patient.shape != truth.shape:
+        raise ValueError(f"one patient per image, got {patient.shape} for {truth.shape}")
+    return truth, values, patient
+
+
+def _whole(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A rate times a number of images, without what rounding adds to or takes from a whole number."""
+    nearest = np.round(counts)
+    return np.where(np.abs(counts - nearest) < 1e-9 * np.maximum(nearest, 1), nearest, counts)
+
+
+def _band(
+    x: NDArray[np.float64],
+    curves: Kernel,
+    truth: NDArray[np.int64],
+    patient: NDArray[np.intp],
+    replicates: int,
+    confidence: float,
+    seed: int,
+) -> Band:
+    patients, n = int(patient.max()) + 1, len(truth)
+    y = curves(np.ones((1, patients), dtype=np.int64))[0]
+    if patients < 2:
+        nothing = np.full(len(x), np.nan)
+        return Band(x, y, nothing, nothing, ONE_PATIENT, n, patients)
+    drawn = np.concatenate([curves(counts) for counts in resamples(patients, n, replicates=replicates, seed=seed)])
+    defined = ~np.isnan(drawn).any(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn[defined], [tail, 1 - tail], axis=0)
+    lost = int((~defined).sum())
+    method = f"pointwise patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
+    return Band(x, y, low, high, method + (f"; {lost} undefined and left out" if lost else ""), n, patients)
