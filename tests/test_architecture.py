@@ -16,6 +16,7 @@ ROOMS = [
     "records",
     "config",
     "tables",
+    "documents",
     "unfinished",
     "provenance",
     "formatting",
