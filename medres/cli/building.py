@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ def train(
         )
     click.echo(f"{out}: model {card.model_id}, start: {card.weights}")
     for label, values in card.metrics.items():
-        click.echo(f"{label}: AUROC {_interval(values['auroc'])} on {card.metrics_split}")
+        click.echo(f"{label}: AUROC {_interval(asdict(values['auroc']))} on {card.metrics_split}")
 
 
 @medres.command()
