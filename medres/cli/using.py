@@ -133,11 +133,15 @@ def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: boo
 def inspect(model: Path, as_json: bool) -> None:
     """Verify a saved model and show its card."""
     need_model(model)
+    from medres.model.attachments import attachments_text, read_attachments
     from medres.model.bundle import card_text
     from medres.model.classifier import Classifier
 
     card = Classifier.load(model, device="cpu").card
+    attached = read_attachments(model, card.model_id)
     click.echo(card.model_dump_json(indent=1) if as_json else card_text(card))
+    if attached and not as_json:
+        click.echo(attachments_text(attached))
 
 
 @medres.command()
