@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medres.cohort import cohort_files
+from medres.cohort import cache, cohort_files
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.manifest import read_manifest
 from medres.config import GATES, Limits, Preprocessing
