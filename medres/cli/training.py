@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medres.cli.figures import show_metrics, with_counts
+from medres.cli.figures import show_metrics
 from medres.cli.group import medres
 from medres.cli.options import (
     FILE,
@@ -47,6 +47,7 @@ def train(
     """Train one model on a whole cohort."""
     refuse_early(out, force)
     check_early(manifest, labels, root)
+    from medres.formatting import with_counts
     from medres.records import Interval
     from medres.runs.train import train_model
 

@@ -33,7 +33,6 @@ _AHEAD = 16  # results kept ready per worker, so that memory stays flat however 
 _START_SECONDS = 120.0  # a new process may import for this long on a busy machine
 _STOP_SECONDS = 2.0
 _ORPHAN_SECONDS = 20.0  # after its time limit a process whose parent was killed ends itself
-_END = object()
 log = logging.getLogger(__name__)
 
 
@@ -102,23 +101,23 @@ class Workers:
             for worker in [worker for worker in self._pool if worker.number is not None]:
                 self._remove(worker)  # what it still works on belongs to nobody
 
-    def _dispatch(self, job: Callable[[Any], Any], items: Iterator[Any], ready: queue.Queue[Any]) -> None:
+    def _dispatch(self, job: Callable[[Item], T], items: Iterator[Item], ready: queue.Queue[Any]) -> None:
         """The loop of a thread: hand out numbers, collect results, kill what is late, keep the order."""
-        names: dict[int, Any] = {}
-        results: dict[int, Any] = {}
+        names: dict[int, Item] = {}
+        results: dict[int, T | Refusal] = {}
         following, put, exhausted = 0, 0, False
         try:
             while not self._stopping.is_set():
                 while (
                     not exhausted and following - put < self.count * _AHEAD and (worker := self._idle(job)) is not None
                 ):
-                    item = next(items, _END)
-                    if item is _END:
-                        exhausted = True
-                    else:
+                    for item in items:
                         names[following] = item
                         self._give(worker, following, job, item)
                         following += 1
+                        break
+                    else:
+                        exhausted = True
                 while put in results:
                     ready.put((names.pop(put), results.pop(put)))
                     put += 1
@@ -151,7 +150,7 @@ class Workers:
         except OSError:  # it died while it waited: `_collect` finds its end of the pipe closed, and says so
             log.warning("a decoding process ended while it was idle (exit code %s)", worker.process.exitcode)
 
-    def _collect(self, names: dict[int, Any]) -> list[tuple[int, Any]]:
+    def _collect(self, names: dict[int, Item]) -> list[tuple[int, Any]]:
         """What has come back, and refusals for what has not and will not."""
         found = []
         now = time.monotonic()

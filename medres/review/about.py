@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medres.records import Interval
 from medres.review.words import NOT_DIAGNOSTIC
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         ("Accepts", f"{_gate(card)}; each image is seen at {scaled}"),
     ]
     for label in card.labels:
-        found.append((f"AUROC, {label}", _estimate(card, card.metrics.get(label, {}).get("auroc"))))
+        found.append((f"AUROC, {label}", _estimate(card, label)))
         point = card.operating_points[label]
         reached = [
             f"{name} {100 * value:.0f} %"
@@ -51,11 +52,14 @@ def _gate(card: ModelCard) -> str:
     return f"{card.gate.name}: " + ", ".join(f"{name} {' or '.join(values)}" for name, values in parts if values)
 
 
-def _estimate(card: ModelCard, item: dict[str, Any] | None) -> str:
-    if not item or item.get("value") is None:
+def _estimate(card: ModelCard, label: str) -> str:
+    """The AUROC of a label with its interval, and on whom it was measured."""
+    stated = card.metrics.get(label, {}).get("auroc")
+    found = Interval(**stated) if stated else None
+    if found is None or found.value is None:
         return f"not known ({card.metrics_split})"
     percent = 100 * card.provenance.config["evaluation"]["confidence"]
-    bounds = item["method"]
-    if item.get("low") is not None:
-        bounds = f"{percent:g} % interval {item['low']:.3f}–{item['high']:.3f}"
-    return f"{item['value']:.3f} ({bounds}), {item['n']} images of {item['n_patients']} patients: {card.metrics_split}"
+    bounds = found.method
+    if found.low is not None and found.high is not None:
+        bounds = f"{percent:g} % interval {found.low:.3f}–{found.high:.3f}"
+    return f"{found.value:.3f} ({bounds}), {found.n} images of {found.n_patients} patients: {card.metrics_split}"
