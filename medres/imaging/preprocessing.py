@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
-from medres.imaging.reading import Path, decode_radiograph, open_regular, read_dataset
 from medres.records import Radiograph
+
+if TYPE_CHECKING:
+    from medres.imaging.reading import Path
 
 ALGORITHM = 1
 """Raised whenever the same file and specification would give other pixels than before."""
@@ -207,6 +209,8 @@ def file_sha256(path: Path) -> str:
     Raises:
         Refused: UNREADABLE.
     """
+    from medres.imaging.reading import open_regular  # with pydicom, which a process that only scores does not need
+
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while chunk := file.read(_CHUNK):
@@ -235,6 +239,8 @@ def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
 
 
 def _read(path: str, spec: Preprocessing, gate: Gate, limits: Limits) -> tuple[dict[str, Any], Radiograph]:
+    from medres.imaging.reading import decode_radiograph, read_dataset
+
     reading = read_dataset(path, gate=gate, limits=limits)
     radiograph, decoded = decode_radiograph(reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     facts = {
