@@ -19,11 +19,11 @@ from medres.cohort.tasks import Task
 from medres.config import Gate, Preprocessing
 from medres.errors import ModelError, UsageError
 from medres.imaging.preprocessing import Placement, as_float, preprocess, specification_hash
-from medres.imaging.synthesis import reference_radiograph
+from medres.imaging.reference import reference_radiograph
 from medres.model.calibration import RULES, OperatingPoint, probabilities
 from medres.model.card import FORMAT, ModelCard
 from medres.model.explain import evidence
-from medres.model.network import STRIDE, RadiographNetwork, build_network, family, full_precision
+from medres.model.network import STRIDE, RadiographNetwork, family, full_precision, saved_network
 from medres.model.outliers import FeatureSpace, distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 from medres.tables import sha256_file, sha256_json
@@ -238,9 +238,9 @@ def _load_member(folder: Path) -> Member:
             raise ModelError(f"{folder / name} is missing")
         if sha256_file(folder / name) != expected:
             raise ModelError(f"{folder / name} was altered or damaged: its SHA-256 is not the one in {CARD_FILE}")
-    network = build_network(card.architecture, labels=len(card.labels), folded=card.folded)
     try:
-        network.load_state_dict(load_tensors(folder / WEIGHTS_FILE))
+        tensors = load_tensors(folder / WEIGHTS_FILE)
+        network = saved_network(card.architecture, tensors, labels=len(card.labels), folded=card.folded)
         space = FeatureSpace(**load_arrays(folder / OUTLIERS_FILE))
     except (RuntimeError, SafetensorError, TypeError) as error:
         raise ModelError(f"{folder}: the tensors do not fit the card: {str(error).splitlines()[0]}") from None
