@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
+from medres.config.versions import hashed_content
 from medres.records import Radiograph
 
 if TYPE_CHECKING:
@@ -186,8 +187,11 @@ def as_float(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def specification_hash(spec: Preprocessing) -> str:
-    """The SHA-256 of everything that decides the pixels of one file: the specification and the algorithm's version."""
-    facts = {"algorithm": ALGORITHM, "preprocessing": spec.model_dump(mode="json")}
+    """The SHA-256 of everything that decides the pixels of one file: the specification and the algorithm's version.
+
+    It leaves out fields added after format 3 while they hold what held before: see `config.versions`.
+    """
+    facts = {"algorithm": ALGORITHM, "preprocessing": hashed_content(spec)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
