@@ -17,10 +17,10 @@ from medres.config import Preprocessing
 from medres.config.versions import OLDEST_FORMAT, SavedAs
 from medres.errors import ModelError, UsageError
 from medres.imaging.preprocessing import as_float, preprocess, specification_hash
-from medres.imaging.synthesis import reference_radiograph
+from medres.imaging.reference import reference_radiograph
 from medres.model.card import CARD_FILE, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
 from medres.model.ensemble import ensemble_card
-from medres.model.network import RadiographNetwork, build_network, full_precision
+from medres.model.network import RadiographNetwork, full_precision, saved_network
 from medres.model.outliers import FeatureSpace
 from medres.model.saved_json import complaints, read_saved
 from medres.tables import sha256_file
@@ -99,9 +99,9 @@ def load_member(folder: Path) -> Member:
             raise ModelError(f"{folder / name} is missing")
         if sha256_file(folder / name) != expected:
             raise ModelError(f"{folder / name} was altered or damaged: its SHA-256 is not the one in {CARD_FILE}")
-    network = build_network(card.architecture, labels=len(card.labels), folded=card.folded)
     try:
-        network.load_state_dict(load_tensors(folder / WEIGHTS_FILE))
+        tensors = load_tensors(folder / WEIGHTS_FILE)
+        network = saved_network(card.architecture, tensors, labels=len(card.labels), folded=card.folded)
         arrays = load_arrays(folder / OUTLIERS_FILE)
     except (RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: the tensors do not fit the card: {str(error).splitlines()[0]}") from None

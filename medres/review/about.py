@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from medres.records import Interval
 from medres.review.words import NOT_DIAGNOSTIC
 
 if TYPE_CHECKING:
