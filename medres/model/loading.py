@@ -22,7 +22,7 @@ from medres.model.card import CARD_FILE, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, Mo
 from medres.model.ensemble import ensemble_card
 from medres.model.network import RadiographNetwork, full_precision, saved_network
 from medres.model.outliers import FeatureSpace
-from medres.model.saved_json import complaints, read_saved, unknown_fields
+from medres.model.saved_json import complaints, read_saved
 from medres.tables import sha256_file
 
 
@@ -74,13 +74,12 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"{path} is damaged: it holds no model_id and architecture")
     if identify(content) != content["model_id"]:
         raise ModelError(f"{path} was altered: its content no longer gives model_id {content['model_id']}")
-    other = f"{path} is as it was written, but not a card of format {written}"
     try:
         card = ModelCard.model_validate(content, context=SavedAs(written))
     except ValidationError as error:
-        raise ModelError(f"{other}: {complaints(error)}") from None
-    if unknown := unknown_fields(content, card.model_dump(mode="json")):
-        raise ModelError(f"{other}: {', '.join(unknown)}: unknown field")
+        raise ModelError(
+            f"{path} is as it was written, but not a card of format {written}: {complaints(error)}"
+        ) from None
     if specification_hash(card.preprocessing) != card.preprocessing_sha256:
         raise ModelError(
             f"{path}: this version of medres preprocesses images differently than the one that trained the model"
