@@ -28,7 +28,7 @@ from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
 from medres.tables import read_json, sha256_json, write_json
-from medres.unfinished import lock, unlock
+from medres.unfinished import lock, rename_held, unlock
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ class _Caches:
             shutil.rmtree(building, ignore_errors=True)
             return
         shutil.rmtree(home, ignore_errors=True)  # damaged
-        building.replace(home)
+        rename_held(building, home)
         unlock(home)
 
 
