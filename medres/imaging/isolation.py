@@ -32,7 +32,6 @@ _AHEAD = 16  # results kept ready per worker, so that memory stays flat however 
 _START_SECONDS = 120.0  # a new process may import for this long on a busy machine
 _STOP_SECONDS = 2.0
 _ORPHAN_SECONDS = 20.0  # after its time limit a process whose parent was killed ends itself
-_END = object()
 log = logging.getLogger(__name__)
 
 
@@ -101,21 +100,22 @@ class Workers:
             for worker in [worker for worker in self._pool if worker.number is not None]:
                 self._remove(worker)  # what it still works on belongs to nobody
 
-    def _dispatch(self, job: Callable[[Any], Any], items: Iterator[Any], ready: queue.Queue[Any]) -> None:
+    def _dispatch(self, job: Callable[[Item], T], items: Iterator[Item], ready: queue.Queue[Any]) -> None:
         """The loop of a thread: hand out numbers, collect results, kill what is late, keep the order."""
-        names: dict[int, Any] = {}
-        results: dict[int, Any] = {}
-        waiting: deque[Any] = deque()  # read, and not given yet: no more processes start than find work
+        names: dict[int, Item] = {}
+        results: dict[int, T | Refusal] = {}
+        waiting: deque[Item] = deque()  # read, and not given yet: no more processes start than find work
         following, put, exhausted = 0, 0, False
         try:
             while not self._stopping.is_set():
                 while following - put < self.count * _AHEAD:
                     starting = sum(not worker.ready for worker in self._pool)
                     while not exhausted and len(waiting) <= starting:
-                        item = next(items, _END)
-                        exhausted = item is _END
-                        if not exhausted:
+                        for item in items:
                             waiting.append(item)
+                            break
+                        else:
+                            exhausted = True
                     worker = self._idle(job, may_start=len(waiting) > starting) if waiting else None
                     if worker is None:
                         break
@@ -154,7 +154,7 @@ class Workers:
         except OSError:  # it died while it waited: `_collect` finds its end of the pipe closed, and says so
             log.warning("a decoding process ended while it was idle (exit code %s)", worker.process.exitcode)
 
-    def _collect(self, names: dict[int, Any]) -> list[tuple[int, Any]]:
+    def _collect(self, names: dict[int, Item]) -> list[tuple[int, Any]]:
         """What has come back, and refusals for what has not and will not."""
         found = []
         now = time.monotonic()

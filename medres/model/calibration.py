@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from medres.cohort.tasks import Task, task_columns
 from medres.config import Evaluation
+from medres.config.versions import Versioned
 
 Rule = Literal["sensitivity", "specificity", "youden"]
 RULES: tuple[Rule, ...] = ("sensitivity", "specificity", "youden")
@@ -24,10 +24,8 @@ _TEMPERATURES = (
 _LEAST_IMAGES = 10  # of every class: a shift fitted on fewer may be wrong by half again in the odds
 
 
-class OperatingPoint(BaseModel):
+class OperatingPoint(Versioned):
     """The threshold above which a label is called positive, and the rule that chose it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float  # calibrated probability
     rule: str
