@@ -28,7 +28,7 @@ from medres.imaging import decoders
 from medres.imaging.preprocessing import Prepared, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
 from medres.tables import sha256_json
-from medres.unfinished import lock, unlock
+from medres.unfinished import lock, rename_held, unlock
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class _Caches:
             shutil.rmtree(building, ignore_errors=True)
             return
         shutil.rmtree(home, ignore_errors=True)  # damaged
-        building.replace(home)
+        rename_held(building, home)
         unlock(home)
 
 

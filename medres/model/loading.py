@@ -16,11 +16,12 @@ from safetensors.torch import load_file as load_tensors
 from medres.config import Preprocessing
 from medres.config.versions import OLDEST_FORMAT, SavedAs
 from medres.errors import ModelError, UsageError
-from medres.imaging.preprocessing import as_float, preprocess, specification_hash
+from medres.imaging.preprocessing import preprocess, specification_hash
 from medres.imaging.reference import reference_radiograph
 from medres.model.card import CARD_FILE, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
 from medres.model.ensemble import ensemble_card
-from medres.model.network import RadiographNetwork, full_precision, saved_network
+from medres.model.forward import as_images, forward
+from medres.model.network import RadiographNetwork, saved_network
 from medres.model.outliers import FeatureSpace
 from medres.model.saved_json import complaints, read_saved
 from medres.tables import sha256_file
@@ -113,9 +114,8 @@ def load_member(folder: Path) -> Member:
 def reference_logits(network: RadiographNetwork, spec: Preprocessing, device: torch.device) -> NDArray[np.float64]:
     """Logits (labels,) of the reference radiograph: what the self-check compares."""
     pixels = preprocess(reference_radiograph(), spec).pixels
-    images = torch.from_numpy(as_float(pixels)[None, None]).to(device, memory_format=torch.channels_last)
-    with torch.inference_mode(), full_precision():
-        return network(images)[0].double().cpu().numpy()  # type: ignore[no-any-return]
+    logits: NDArray[np.float64] = forward(network, as_images(pixels[None], device)).logits[0].double().cpu().numpy()
+    return logits
 
 
 def self_check(member: Member, device: torch.device) -> None:
