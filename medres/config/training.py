@@ -9,7 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from medres.config.reading import Frozen
 
-Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121"]
+Architecture = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "densenet121",
+]
 
 
 class Augmentation(Frozen):
