@@ -48,7 +48,6 @@ def train(
     refuse_early(out, force)
     check_early(manifest, labels, root)
     from medres.formatting import with_counts
-    from medres.records import Interval
     from medres.runs.train import train_model
 
     with progress_bar("decoding") as progress:
@@ -64,7 +63,7 @@ def train(
         )
     click.echo(f"{out}: model {card.model_id}, start: {card.weights}")
     for label, values in card.metrics.items():
-        click.echo(f"{label}: AUROC {with_counts(Interval(**values['auroc']))} on {card.metrics_split}")
+        click.echo(f"{label}: AUROC {with_counts(values['auroc'])} on {card.metrics_split}")
 
 
 @medres.command()

@@ -6,14 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
-from medres.imaging.reading import Path, decode_radiograph, open_regular, read_dataset
+from medres.config.versions import hashed_content
 from medres.records import Radiograph
+
+if TYPE_CHECKING:
+    from medres.imaging.reading import Path
 
 ALGORITHM = 1
 """Raised whenever the same file and specification would give other pixels than before."""
@@ -183,8 +187,11 @@ def as_float(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def specification_hash(spec: Preprocessing) -> str:
-    """The SHA-256 of everything that decides the pixels of one file: the specification and the algorithm's version."""
-    facts = {"algorithm": ALGORITHM, "preprocessing": spec.model_dump(mode="json")}
+    """The SHA-256 of everything that decides the pixels of one file: the specification and the algorithm's version.
+
+    It leaves out fields added after format 3 while they hold what held before: see `config.versions`.
+    """
+    facts = {"algorithm": ALGORITHM, "preprocessing": hashed_content(spec)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -194,6 +201,8 @@ def file_sha256(path: Path) -> str:
     Raises:
         Refused: UNREADABLE.
     """
+    from medres.imaging.reading import open_regular  # with pydicom, which a process that only scores does not need
+
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while chunk := file.read(_CHUNK):
@@ -223,6 +232,8 @@ def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
 
 
 def _read(path: str, spec: Preprocessing, gate: Gate, limits: Limits) -> tuple[Inspected, Radiograph]:
+    from medres.imaging.reading import decode_radiograph, read_dataset
+
     reading = read_dataset(path, gate=gate, limits=limits)
     radiograph, decoded = decode_radiograph(reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     found = Inspected(

@@ -9,6 +9,7 @@ from medres.review.words import NOT_DIAGNOSTIC
 
 if TYPE_CHECKING:
     from medres.model.card import ModelCard
+    from medres.records import Interval
 
 
 def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
@@ -30,7 +31,7 @@ def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
         ("Accepts", f"{_gate(card)}; each image is seen at {scaled}"),
     ]
     for label in card.labels:
-        found.append((f"AUROC, {label}", _estimate(card, label)))
+        found.append((f"AUROC, {label}", _estimate(card, card.metrics.get(label, {}).get("auroc"))))
         point = card.operating_points[label]
         reached = [
             f"{name} {100 * value:.0f} %"
@@ -52,14 +53,11 @@ def _gate(card: ModelCard) -> str:
     return f"{card.gate.name}: " + ", ".join(f"{name} {' or '.join(values)}" for name, values in parts if values)
 
 
-def _estimate(card: ModelCard, label: str) -> str:
-    """The AUROC of a label with its interval, and on whom it was measured."""
-    stated = card.metrics.get(label, {}).get("auroc")
-    found = Interval(**stated) if stated else None
-    if found is None or found.value is None:
+def _estimate(card: ModelCard, item: Interval | None) -> str:
+    if item is None or item.value is None:
         return f"not known ({card.metrics_split})"
     percent = 100 * card.provenance.config["evaluation"]["confidence"]
-    bounds = found.method
-    if found.low is not None and found.high is not None:
-        bounds = f"{percent:g} % interval {found.low:.3f}–{found.high:.3f}"
-    return f"{found.value:.3f} ({bounds}), {found.n} images of {found.n_patients} patients: {card.metrics_split}"
+    bounds = item.method
+    if item.low is not None and item.high is not None:
+        bounds = f"{percent:g} % interval {item.low:.3f}–{item.high:.3f}"
+    return f"{item.value:.3f} ({bounds}), {item.n} images of {item.n_patients} patients: {card.metrics_split}"
