@@ -108,7 +108,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
 
 
 def _hits(folder: Path) -> str:
-    """How often the heatmap of a lesion that was called points at it."""
+    """How often the heatmap of a correctly called lesion peaks on it."""
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier
     from medres.model.network import STRIDE

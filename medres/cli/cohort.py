@@ -87,7 +87,7 @@ def index(
 @with_burned_in
 @with_force
 def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_burned_in: bool, force: bool) -> None:
-    """Name every problem of a manifest: form, files, and one patient or image under two names. Exit 3 if any."""
+    """Name every problem of a manifest: its form, its files, one patient or image under two names. Exit 3 if any."""
     from medres.cohort.checking import check_manifest
     from medres.cohort.leak_report import write_leaks
     from medres.config import Limits, load_gate

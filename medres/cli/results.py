@@ -63,8 +63,8 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
 @out_option("The new folder for compare.html, comparison.json, comparison.csv, costs.csv and run.json.")
 @click.option(
     "--seed-spread", type=click.FloatRange(0, 1), metavar="AUROC",
-    help="What another seed is taken to change where no recipe was run with two; where few were (fewer than three "
-    "seeds of two recipes), it counts beside what they say. 0.017, the upper end of what is usual, by default.",
+    help="The change of AUROC that another seed is assumed to make, where no recipe was run with two seeds. With fewer "
+    "than three seeds of two recipes it is combined with what they show. Default: 0.017, the upper end of the usual.",
 )  # fmt: skip
 @click.option("--timing/--no-timing", default=True, help="Measure the speed of scoring on this machine.")
 @with_force

@@ -21,7 +21,7 @@ from medres.imaging.preprocessing import prepare
 from medres.records import Refusal
 from medres.tables import MARKER, inert_path, output_folder, write_csv, write_json, write_text
 
-COLUMNS = ("level", "kind", "path", "other_path", "correlation", "detail")
+LEAK_COLUMNS = ("level", "kind", "path", "other_path", "correlation", "detail")
 _SIDE = 320  # pixels of a picture
 _MOST_PICTURES = 100  # leaks shown with pictures; the table has them all
 _MOST_IMAGES = 4  # of one leak
@@ -63,7 +63,7 @@ def write_leaks(
 
     with output_folder(out, force=force) as folder:
         rows = [record for leak in checked.leaks for record in _records(checked, leak)]
-        write_csv(folder / "leaks.csv", pd.DataFrame(rows, columns=list(COLUMNS)))
+        write_csv(folder / "leaks.csv", pd.DataFrame(rows, columns=list(LEAK_COLUMNS)))
         shown = checked.leaks[:_MOST_PICTURES]
         pictures = _pictures(checked, shown, gate, limits, allow_burned_in)
         environment = Environment(loader=PackageLoader("medres.cohort"), autoescape=True, undefined=StrictUndefined)
