@@ -31,14 +31,16 @@ if TYPE_CHECKING:
 @click.argument("manifest", type=FILE)
 @out_option("The new folder for table, metrics and report.")
 @click.option(
-    "--allow-overlap", is_flag=True, help="Go on although patients or images of the training cohort are here."
+    "--allow-overlap",
+    is_flag=True,
+    help="Go on although patients or images of the training cohort are in this one; the report says so.",
 )
 @with_root
 @with_force
 def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, force: bool) -> None:
-    """Validate a saved model (or a run as an ensemble) on another labelled cohort, everything it learned frozen.
+    """Validate a saved model (or a run as an ensemble) on another labelled cohort, with all it learned frozen.
 
-    Also says how that cohort differs from the training cohort, and, apart, what recalibration there would give.
+    Also says how that cohort differs from the training cohort, and separately what recalibration there would give.
     Exit 3 if any row was not judged.
     """
     refuse_early(out, force)

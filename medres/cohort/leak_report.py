@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,11 +16,12 @@ import numpy as np
 from medres.cohort.checking import Checked
 from medres.cohort.leakage import Leak
 from medres.config import Gate, Limits, Preprocessing
+from medres.documents import Document, write_document
 from medres.imaging.isolation import Workers
 from medres.imaging.pictures import may_be_exported
 from medres.imaging.preprocessing import prepare
 from medres.records import Refusal
-from medres.tables import MARKER, inert_path, output_folder, write_csv, write_json, write_text
+from medres.tables import MARKER, inert_path, output_folder, write_csv, write_text
 
 LEAK_COLUMNS = ("level", "kind", "path", "other_path", "correlation", "detail")
 _SIDE = 320  # pixels of a picture
@@ -32,6 +34,13 @@ class _Shown:
     path: str
     picture: str  # a data URI, or "" where it is withheld
     withheld: str  # why, or ""
+
+
+class CheckRecord(Document):
+    """The content of `run.json` in the folder of a check: it marks the folder as one that medres wrote."""
+
+    kind: Literal["check"]
+    leaks: int
 
 
 def write_leaks(
@@ -77,7 +86,7 @@ def write_leaks(
             form=checked.problems,
         )
         write_text(folder / "leaks.html", page)
-        write_json(folder / MARKER, {"kind": "check", "leaks": len(checked.leaks)})
+        write_document(folder / MARKER, CheckRecord(kind="check", leaks=len(checked.leaks)))
 
 
 def _path(checked: Checked, row: int) -> str:

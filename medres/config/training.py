@@ -185,8 +185,9 @@ class Training(Settings):
         default=1.0,
         gt=0,
         le=1,
-        description="Each block of layers learns this much slower than the one after it; 1: all at the same rate. Early "
-        "layers of a pretrained network fit radiographs already. (1: one setting less until a comparison shows a gain.)",
+        description="Each block of layers learns this much slower than the one after it; 1: all at one rate. "
+        "Early layers of a pretrained network fit radiographs already. "
+        "(1: one setting less until a comparison shows a gain.)",
     )
     frozen_epochs: int = Field(
         default=0,
