@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from medres.cohort.indexing import Progress
 from medres.config import load_config
+from medres.records import Interval
 from medres.tables import named_path, output_folder, read_csv, write_json
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     with progress("decoding") as bar:
         metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
     write_report(folder / "run")
-    pooled = metrics["labels"][LABEL]["pooled"]
+    pooled = metrics[LABEL].pooled
     yield f"cross-validation, patients kept apart: AUROC {_shown(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
         yield f"  {name} at the operating point, frozen on inner validation patients: {_shown(pooled[name])}"
@@ -106,11 +106,11 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
         yield f"{text}: {final / name}"
 
 
-def _shown(item: dict[str, Any]) -> str:
-    if item["value"] is None:
+def _shown(item: Interval) -> str:
+    if item.value is None:
         return "undefined"
-    bounds = "" if item["low"] is None else f" ({item['low']:.3f}–{item['high']:.3f})"
-    return f"{item['value']:.3f}{bounds}, {item['n']} images of {item['n_patients']} patients"
+    bounds = "" if item.low is None else f" ({item.low:.3f}–{item.high:.3f})"
+    return f"{item.value:.3f}{bounds}, {item.n} images of {item.n_patients} patients"
 
 
 def _hits(folder: Path) -> str:

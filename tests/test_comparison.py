@@ -21,7 +21,7 @@ from medres.evaluation.comparison import Candidate, Drawn, SeedSpread, draw, jud
 from medres.report.comparison_page import Point, front, sentences, write_comparison
 from medres.runs.comparable import read_runs
 from medres.runs.compare import compare_runs
-from medres.statistics.intervals import bootstrap_difference
+from medres.statistics.bootstrap import bootstrap_difference
 from medres.tables import read_json, sha256_json, write_csv, write_json
 from tests.conftest import TINY, Medres
 from tests.test_cli import refusal

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
+from medres.statistics.bootstrap import bootstrap
 from medres.statistics.curves import decision_curve, precision_recall_band, roc_band
-from medres.statistics.intervals import bootstrap
 from tests.test_intervals import cohort
 from tests.test_metrics import Cohort, cohorts
 

@@ -18,13 +18,14 @@ from medres.config import Evaluation, load_config
 from medres.errors import ManifestError
 from medres.evaluation.shortcuts import verdicts
 from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE_ONLY, CORNERS_ONLY, WITHOUT_CENTRE, altered
-from medres.evaluation.shortcuts.probes import auroc_within, metadata_scores, read_from_features
+from medres.evaluation.shortcuts.probes import metadata_scores, read_from_features
 from medres.evaluation.shortcuts.summary import probability_column, read_probed, summarise_shortcuts
 from medres.evaluation.table import read_table
 from medres.records import Interval
 from medres.report.run_page import write_report
 from medres.runs.cohort import load_cohort
-from medres.statistics.metrics import auroc
+from medres.statistics.kernels import auroc_within
+from medres.statistics.metric import metric
 from medres.tables import read_json
 from tests.conftest import TINY, Medres
 from tests.support.phantoms import write_radiograph
@@ -80,7 +81,7 @@ def test_the_auroc_within_strata_counts_only_pairs_of_the_same_stratum(seed: int
                 right += row[i] * row[j] * ((scores[i] > scores[j]) + (scores[i] == scores[j]) / 2)
         assert value == pytest.approx(right / pairs) if pairs else np.isnan(value)
     plain = auroc_within(truth, scores, np.arange(n), np.zeros(n))(np.ones((1, n), dtype=np.int64))[0]
-    expected = auroc(truth, scores)
+    expected = metric("auroc").value(truth, scores)
     assert np.isnan(plain) if expected is None else plain == expected
 
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 
 from medres.records import Interval
+from medres.statistics.arrays import checked, patient_numbers
 from medres.statistics.bootstrap import Sample, bootstraps, replicate
-from medres.statistics.bounds import (
-    OF_RANKS,
+from medres.statistics.intervals import (
+    NO_IMAGES,
+    ONE_CLASS,
     ROUNDING,
     SAME_VALUE,
     fewest_patients,
@@ -25,13 +26,11 @@ from medres.statistics.bounds import (
     too_few,
     undefined_replicates,
 )
-from medres.statistics.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.statistics.resampling import STATISTICS, patient_numbers, resamples
+from medres.statistics.metric import METRICS
+from medres.statistics.resampling import resamples
 
 PRIMARY = "auroc"
 """The metric that decides. The others are shown with intervals and get no verdict: it was chosen beforehand."""
-
-METRICS = (PRIMARY, "average_precision", "brier")
 
 USUAL_SPREAD = (0.004, 0.017)
 """AUROC by which two runs that differ in the seed alone usually differ, as published."""
@@ -73,6 +72,8 @@ class SeedSpread:
         that happen to agree, or not to, decides nothing. Where nothing was measured, single runs must differ by more
         than `usual`.
         """
+        from scipy.stats import t as student
+
         tail = (1 - confidence) / 2
         weight = 0 if self.degrees >= ENOUGH else PRIOR_DEGREES
         prior = self.usual / float(student.isf(tail, PRIOR_DEGREES) * np.sqrt(2))
@@ -161,22 +162,24 @@ def draw(
         candidate: what is compared.
         patients: the patient of each image.
         label: what the result is called.
-        metric: a name of `resampling.STATISTICS`.
+        metric: a name of `metric.METRICS` that follows from labels and scores.
         replicates: number of resamples.
         seed: of the resamples.
 
     Raises:
-        ValueError: see `metrics.checked`.
+        ValueError: see `arrays.checked`.
     """
     runs = [*reference.scores, *candidate.scores]
     pairs = [checked(labels, scores) for scores in runs]
     truth, patient = pairs[0][0], patient_numbers(patients)
     n, n_patients, split = len(truth), len(np.unique(patient)), len(reference.scores)
     names = (label, metric, reference.name, candidate.name)
+    prepare = METRICS[metric].prepare
+    assert prepare
     nothing: NDArray[np.float64] = np.empty(0)
     if not n:
         return Drawn(*names, (None,) * split, (None,) * len(candidate.scores), None, nothing, 0, 0)
-    kernels = [STATISTICS[metric](truth, scores, patient) for _, scores in pairs]
+    kernels = [prepare(truth, scores, patient) for _, scores in pairs]
     plain = [float(kernel(np.ones((1, n_patients), dtype=np.int64))[0]) for kernel in kernels]
     values = tuple(None if np.isnan(value) else value for value in plain)
     if np.isnan(plain).any():
@@ -187,7 +190,7 @@ def draw(
         for counts in resamples(n_patients, n, replicates=replicates, seed=seed)
     ]
     difference = float(np.mean(plain[split:]) - np.mean(plain[:split]))
-    few = too_few(truth, patient) if metric in OF_RANKS else ""
+    few = too_few(truth, patient) if METRICS[metric].interval == "logit" else ""
     return Drawn(*names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients, few)
 
 
@@ -207,7 +210,7 @@ def mean_of_runs(
     interval does not shrink with their number.
 
     Raises:
-        ValueError: see `metrics.checked`.
+        ValueError: see `arrays.checked`.
     """
     samples = [Sample(labels, scores, patients, metric) for scores in candidate.scores]
     alone = bootstraps(samples, replicates=replicates, confidence=confidence, seed=seed)
@@ -217,7 +220,7 @@ def mean_of_runs(
     value, patient = float(values.mean()), patient_numbers(patients)
     n, n_patients, how = alone[0].n, alone[0].n_patients, f"; mean of {len(alone)} runs"
     facts: dict[str, Any] = {"n": n, "n_patients": n_patients, "confidence": confidence, "seed": seed, "how": how}
-    if metric not in OF_RANKS:
+    if METRICS[metric].interval != "logit":
         return percentile_interval(value, drawn.mean(axis=0), **facts)
     truth = checked(labels, candidate.scores[0])[0]
     if reason := too_few(truth, patient):

@@ -18,7 +18,6 @@ from medres.config import Architecture, Evaluation
 from medres.errors import MedresError, UsageError
 from medres.evaluation.comparison import (
     DEFAULT_SPREAD,
-    METRICS,
     PRIMARY,
     USUAL_SPREAD,
     Candidate,
@@ -36,6 +35,7 @@ from medres.model.classifier import read_card
 from medres.model.cost import Design, Speed, compare_speed, cost, device_name
 from medres.provenance import environment, git_commit, now
 from medres.runs.comparable import Run, by_recipe, read_runs, settings
+from medres.statistics.metric import shown_in
 from medres.tables import output_folder, refuse_inside, sha256_file, write_csv, write_json
 
 COSTS = "costs.csv"
@@ -103,8 +103,8 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     for label in first.labels:
         images = judged_images(first.table, label)
         found_of = {name: [judged_images(run.table, label) for run in runs] for name, runs in groups.items()}
-        candidates = [Candidate(name, [one.probabilities for one in found]) for name, found in found_of.items()]
-        for metric in METRICS:
+        for metric in [one.name for one in shown_in("comparison")]:
+            candidates = [Candidate(name, [one.scores(metric) for one in found]) for name, found in found_of.items()]
             pairs = [
                 draw(
                     images.truth, candidates[0], candidate, images.patients, label=label, metric=metric,

@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.records import Interval
-from medres.statistics.bounds import LEAST_PATIENTS, exact_interval, logit_interval, no_bounds, percentile_interval
-from medres.statistics.intervals import bootstrap
+from medres.statistics.bootstrap import bootstrap
+from medres.statistics.intervals import (
+    LEAST_PATIENTS,
+    exact_interval,
+    logit_interval,
+    no_bounds,
+    percentile_interval,
+)
 from medres.statistics.resampling import Kernel, resamples
 
 NO_PAIRS = "undefined: no positive and negative image to compare"

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from medres.config import Evaluation
 from medres.errors import UsageError
 from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE, CORNER, WITHOUT_CENTRE, Alteration
-from medres.evaluation.shortcuts.probes import auroc_within, metadata_scores
+from medres.evaluation.shortcuts.probes import metadata_scores
 from medres.evaluation.shortcuts.verdicts import THRESHOLDS, verdict
 from medres.evaluation.subgroups import SMALLEST, UNKNOWN, Groups, dividing_columns, grouped, with_others
 from medres.evaluation.table import JudgedImages, judged_images
 from medres.records import Interval
+from medres.statistics.arrays import patient_numbers
+from medres.statistics.kernels import auroc_within
 from medres.statistics.paired import PairedFigures, disjoint_pairs
-from medres.statistics.resampling import patient_numbers
 from medres.tables import read_csv
 
 FORMAT = 1

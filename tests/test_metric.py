@@ -12,23 +12,17 @@ from scipy.special import expit, logit
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from medres.statistics.metrics import (
-    auroc,
-    average_precision,
-    brier,
-    calibration_curve,
-    calibration_line,
-    expected_calibration_error,
-    f1,
-    npv,
-    npv_at,
-    partial_auroc,
-    ppv,
-    ppv_at,
-    precision_recall_curve,
-    roc_curve,
-    sensitivity,
-    specificity,
+from medres.evaluation.operating import npv_at, ppv_at
+from medres.statistics.calibration import calibration_curve, calibration_line
+from medres.statistics.curves import precision_recall_curve, roc_curve
+from medres.statistics.metric import metric
+
+auroc, average_precision, partial_auroc = (
+    metric(name).value for name in ("auroc", "average_precision", "partial_auroc")
+)
+brier, expected_calibration_error = (metric(name).value for name in ("brier", "expected_calibration_error"))
+sensitivity, specificity, ppv, npv, f1 = (
+    metric(name).value for name in ("sensitivity", "specificity", "ppv", "npv", "f1")
 )
 
 Cohort = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -112,8 +106,8 @@ def test_with_one_class_a_metric_is_undefined_not_a_half(only: int) -> None:
 
 
 def test_without_images_every_metric_is_undefined() -> None:
-    for metric in (auroc, average_precision, brier, sensitivity, specificity, ppv, npv, f1, expected_calibration_error):
-        assert metric([], []) is None
+    for value in (auroc, average_precision, brier, sensitivity, specificity, ppv, npv, f1, expected_calibration_error):
+        assert value([], []) is None
     assert calibration_curve([], []) is None
     assert calibration_line([], []) is None
 
