@@ -68,7 +68,7 @@ def test_every_replicate_equals_scikit_learn_with_weights(statistic: str) -> Non
 def test_the_fast_bootstrap_equals_a_loop_that_repeats_images(statistic: str) -> None:
     labels, probabilities, groups = cohort(n=90, patients=30)
     scores = scores_for(statistic, probabilities)
-    samples = [Sample(labels, scores, groups, one) for one in (statistic, getattr(metrics, statistic))]
+    samples = [Sample(labels, scores, groups, one) for one in (statistic, metric(statistic).value)]
     values, drawn = replicate(samples, replicates=200, seed=4)
     assert values[0] == pytest.approx(values[1], abs=1e-12)
     np.testing.assert_allclose(drawn[0], drawn[1], rtol=0, atol=1e-12)

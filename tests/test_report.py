@@ -214,7 +214,7 @@ def test_figures_of_grades_and_of_shortcut_probes_stand_with_their_interval_or_t
     config = load_config("quick", ["evaluation.replicates=100"])
     read = read_table(copy / "oof.csv")
     probed = test_shortcuts.probed(read, survives=0.3)
-    write_json(
+    write_document(
         copy / "shortcuts.json",
         summarise_shortcuts(read, probed, labels=["effusion"], evaluation=config.evaluation, seed=0),
     )

@@ -45,7 +45,7 @@ def test_the_closed_form_of_a_difference_agrees_with_a_bootstrap_of_patients(nam
     scores = table["prob_effusion" if name == "auroc" else "positive_effusion"].to_numpy(dtype=float)
     inside = (table["PatientSex"] == "F").to_numpy() ^ (np.arange(len(table)) % 7 == 0)  # patients on both sides
     found = difference(name, truth, scores, table["PatientID"], inside)
-    function = getattr(metrics, name)
+    function = metric(name).value
     assert found.value == function(truth[inside], scores[inside]) - function(truth[~inside], scores[~inside])
     patient = patient_numbers(table["PatientID"])
     drawn = []

@@ -74,7 +74,7 @@ def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -
 
 
 def pooled(images: JudgedImages, evaluation: Evaluation, seed: int, *, place: Place = "pooled") -> dict[str, Interval]:
-    """Every metric of a place over all images; those that compare images of one fold come last, where there are folds."""
+    """Every metric of a place over all images; those within folds come last, and only where there are folds."""
     shown = shown_in(place)
     resampled = [one.name for one in shown if one.prepare and one.interval != "sandwich"]
     samples = [Sample(images.truth, images.scores(name), images.patients, name) for name in resampled]

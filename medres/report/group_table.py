@@ -44,6 +44,11 @@ class GroupTable:
     suppressed_groups: int
     suppressed_images: int
 
+    @property
+    def titles(self) -> list[str]:
+        """What the figures of a group are called."""
+        return [one.title for one in shown_in("subgroups")]
+
     def divisions(self) -> dict[str, list[GroupRow]]:
         """The rows by what divides them."""
         found: dict[str, list[GroupRow]] = {}
