@@ -11,7 +11,6 @@ from pathlib import Path
 
 from medres.cohort.indexing import Progress
 from medres.config import load_config
-from medres.records import Interval
 from medres.tables import named_path, output_folder, read_csv, write_json
 
 log = logging.getLogger(__name__)
@@ -49,6 +48,7 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
 
 def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
+    from medres.formatting import with_counts
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
@@ -77,9 +77,9 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
         metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
     write_report(folder / "run")
     pooled = metrics[LABEL].pooled
-    yield f"cross-validation, patients kept apart: AUROC {_shown(pooled['auroc'])}"
+    yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
-        yield f"  {name} at the operating point, frozen on inner validation patients: {_shown(pooled[name])}"
+        yield f"  {name} at the operating point, frozen on inner validation patients: {with_counts(pooled[name])}"
 
     log.info("4/5 training the final model on the whole cohort")
     with progress("decoding") as bar:
@@ -104,13 +104,6 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
         ("scored/heatmaps", "heatmaps"),
     ):
         yield f"{text}: {final / name}"
-
-
-def _shown(item: Interval) -> str:
-    if item.value is None:
-        return "undefined"
-    bounds = "" if item.low is None else f" ({item.low:.3f}–{item.high:.3f})"
-    return f"{item.value:.3f}{bounds}, {item.n} images of {item.n_patients} patients"
 
 
 def _hits(folder: Path) -> str:
