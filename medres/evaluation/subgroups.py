@@ -24,7 +24,7 @@ from medres.statistics.metric import shown_in
 if TYPE_CHECKING:
     from medres.evaluation.table import JudgedImages
 
-COLUMNS = {
+DIVIDING_COLUMNS = {
     "PatientSex": "Sex",
     "PatientAge": "Age",
     "ViewPosition": "View",
@@ -64,7 +64,7 @@ def age_band(age: str) -> str:
 
 
 def dividing_columns(table: pd.DataFrame, asked: Sequence[str] = ()) -> dict[str, str]:
-    """The columns of a table that divide it, with their titles: COLUMNS that are not blank, and those asked for.
+    """The columns of a table that divide it, with their titles: the usual ones that are not blank, and those asked for.
 
     Raises:
         ManifestError: a column that was asked for is not there.
@@ -72,7 +72,11 @@ def dividing_columns(table: pd.DataFrame, asked: Sequence[str] = ()) -> dict[str
     absent = [name for name in asked if name not in table.columns]
     if absent:
         raise ManifestError(f"evaluation.subgroups: the out-of-fold table has no column {' or '.join(absent)}")
-    known = {name: title for name, title in COLUMNS.items() if name in table.columns and _recorded(table[name]).any()}
+    known = {
+        name: title
+        for name, title in DIVIDING_COLUMNS.items()
+        if name in table.columns and _recorded(table[name]).any()
+    }
     return known | {name: name for name in asked if name not in known}
 
 
