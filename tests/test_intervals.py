@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import beta, binomtest, norm
 from sklearn import metrics as sklearn_metrics
 
 from medres.statistics import resampling
@@ -391,6 +391,12 @@ def test_wilson_and_exact_bounds_hold_the_share_and_mirror(case: tuple[int, int]
     assert found.low == pytest.approx(1 - (mirrored.high or 0), abs=1e-12)
     low, high = exact_bounds(hits, n)
     assert low <= hits / n <= high
+    peer = binomtest(hits, n).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((peer.low, peer.high), abs=1e-12)
+    tails = beta.ppf(
+        [0.025, 0.975], [hits, hits + 1], [n - hits + 1, n - hits]
+    )  # Clopper and Pearson, by their formula
+    assert (low, high) == pytest.approx((tails[0] if hits else 0.0, tails[1] if hits < n else 1.0), abs=1e-12)
 
 
 def test_a_peak_is_the_centre_of_its_plateau() -> None:

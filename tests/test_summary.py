@@ -18,7 +18,7 @@ from medres.errors import ManifestError
 from medres.evaluation.operating import npv_at, points_of_rules, ppv_at
 from medres.evaluation.performance import summarise
 from medres.evaluation.results import Metrics, SubgroupResults
-from medres.evaluation.subgroups import DIVIDING_COLUMNS, recorded_subgroups
+from medres.evaluation.subgroups import DIVIDING_COLUMNS
 from medres.evaluation.table import read_table
 from medres.statistics.bootstrap import bootstrap
 from medres.statistics.calibration import calibration_line
@@ -292,7 +292,8 @@ def test_a_cell_that_is_not_a_number_is_named(tmp_path: Path) -> None:
 
 
 def by_column(table: pd.DataFrame, column: str) -> Sequence[SubgroupResults]:
-    return dict(recorded_subgroups(summary(table)))[DIVIDING_COLUMNS[column]]
+    columns = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"].subgroups
+    return {one.title: one.groups for one in columns}[DIVIDING_COLUMNS[column]]
 
 
 def test_subgroups_divide_the_known_images_and_small_ones_have_no_figure() -> None:

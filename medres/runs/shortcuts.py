@@ -89,7 +89,7 @@ def write_shortcuts(
 
     Args:
         folder: of the run.
-        table: `oof.csv` as `summary.read_table` gives it, the folds' images one fold after the other.
+        table: `oof.csv` as `table.read_table` gives it, the folds' images one fold after the other.
         folds: in the same order.
         labels: which labels.
         evaluation: columns asked for, replicates and confidence of the intervals.

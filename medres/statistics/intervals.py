@@ -157,17 +157,15 @@ def undefined_replicates(drawn: NDArray[np.float64]) -> str:
 
 
 def exact_bounds(hits: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's bounds of a share.
+    """Clopper and Pearson's bounds of a share of n, which is above 0.
 
     >>> [round(bound, 4) for bound in exact_bounds(10, 10)]
     [0.6915, 1.0]
     """
-    from scipy.stats import beta
+    from scipy.stats import binomtest
 
-    tail = (1 - confidence) / 2
-    low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, n - hits + 1))
-    high = 1.0 if hits == n else float(beta.ppf(1 - tail, hits + 1, n - hits))
-    return low, high
+    found = binomtest(hits, n).proportion_ci(confidence_level=confidence, method="exact")
+    return float(found.low), float(found.high)
 
 
 def wilson(hits: int, n: int, *, confidence: float = 0.95) -> Interval:
