@@ -12,18 +12,20 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.documents import read_document, write_document
 from medres.errors import ManifestError
 from medres.evaluation.operating import npv_at, points_of_rules, ppv_at
 from medres.evaluation.performance import summarise
 from medres.evaluation.results import Metrics, SubgroupResults
+from medres.evaluation.shortcuts.summary import read_probed, summarise_shortcuts
 from medres.evaluation.subgroups import DIVIDING_COLUMNS
 from medres.evaluation.table import read_table
 from medres.statistics.bootstrap import bootstrap
 from medres.statistics.calibration import calibration_line
 from medres.statistics.metric import metric, shown_in
-from medres.tables import write_csv
+from medres.tables import read_json, write_csv
 from tests.support.documents import written
 
 QUICK = Evaluation(replicates=200)
@@ -330,3 +332,30 @@ def test_many_small_groups_are_shown_together() -> None:
     groups = by_column(table, "InstitutionName")
     assert len(groups) == 12
     assert "29 others" in {group.value for group in groups}
+
+
+FIXTURE = Path(__file__).parent / "fixtures" / "format3" / "run"
+"""A run made before there were typed results."""
+
+
+def same(found: object, recorded: object) -> bool:
+    """Equal but for what the arithmetic of another processor changes in a number."""
+    if isinstance(recorded, dict) and isinstance(found, dict):
+        return list(found) == list(recorded) and all(same(found[key], recorded[key]) for key in recorded)
+    if isinstance(recorded, list) and isinstance(found, list):
+        return len(found) == len(recorded) and all(map(same, found, recorded))
+    if isinstance(recorded, float) and isinstance(found, float):
+        return found == pytest.approx(recorded, rel=1e-9, abs=1e-9)
+    return found == recorded
+
+
+def test_the_figures_of_an_earlier_version_are_recomputed_from_its_tables() -> None:
+    record = read_json(FIXTURE / "run.json")
+    evaluation, seed = Evaluation.model_validate(record["config"]["evaluation"]), record["seed"]
+    table, labels = read_table(FIXTURE / "oof.csv"), record["labels"]
+    tasks = [Task(one["name"], one["kind"], tuple(one["values"])) for one in record["tasks"]]
+    found = summarise(table, labels=tasks, evaluation=evaluation, seed=seed)
+    assert same(written(found), read_json(FIXTURE / "metrics.json"))
+    probed = read_probed(FIXTURE / "shortcuts.csv")
+    probes = summarise_shortcuts(table, probed, labels=labels, evaluation=evaluation, seed=seed)
+    assert same(written(probes), read_json(FIXTURE / "shortcuts.json"))

@@ -4,7 +4,7 @@
 
 The bootstrap's peer is a loop over scikit-learn's `roc_auc_score`, one call per resample of patients. It draws the same
 patients and repeats their images by one `numpy.repeat`, which is faster than joining lists of images; the number of
-resamples is the same on both sides, and medres's side is the whole of `intervals.bootstrap`, checks included. DeLong's
+resamples is the same on both sides, and medres's side is the whole of `bootstrap.bootstrap`, checks included. DeLong's
 peer compares every positive with every negative in numpy, in blocks of 256 rows: faster than the matrix as a whole, and
 far faster than a loop over pairs. Before anything is timed, both sides must return the same
 values. JSON goes to standard output; the exit code is 1 where a ratio that the project promises is not reached.
