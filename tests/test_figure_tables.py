@@ -8,6 +8,7 @@ import pytest
 
 from medres.config import Evaluation
 from medres.evaluation.performance import summarise
+from medres.evaluation.results import LabelResults
 from medres.evaluation.table import JudgedImages, judged_images
 from medres.report import figure_tables
 from medres.report.forest import fold_rows, forest, forest_table
@@ -131,7 +132,7 @@ def test_a_forest_plot_holds_all_its_bounds_and_its_table_says_them() -> None:
     table = prepared(out_of_fold())
     table.loc[table["fold"] == 1, "label_effusion"] = 0.0  # one class: undefined there
     content = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["labels"]["effusion"]
-    rows = fold_rows(content, {})
+    rows = fold_rows(LabelResults.model_validate(content), {})
     plot = forest(rows)
     assert plot is not None
     bounds = [bound for row in rows if row.auroc for bound in (row.auroc.low, row.auroc.value, row.auroc.high)]
