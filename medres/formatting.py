@@ -62,17 +62,17 @@ def signed(value: float | None, digits: int = 3) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def bounds(result: Bounded, *, between: str = TO, digits: int = 3, scale: float = 1) -> str:
-    """Lower and upper bound of an interval; "" where it has none.
+def bounds(result: Bounded, *, between: str = TO, digits: int = 3, scale: float = 1, unit: str = "") -> str:
+    """Lower and upper bound of an interval, each times `scale` and with its unit; "" where it has none.
 
     >>> bounds(Interval(0.5, 0.4, 0.6, "", 9, 9)), bounds(Interval(0.5, None, None, "", 9, 9))
     ('0.400 to 0.600', '')
-    >>> bounds(Interval(0.5, 0.4, 0.6, "", 9, 9), between=DASH, digits=0, scale=100)
-    '40–60'
+    >>> bounds(Interval(0.5, 0.4, 0.6, "", 9, 9), between=DASH, digits=0, scale=100, unit="%")
+    '40%–60%'
     """
     if result.low is None or result.high is None:
         return ""
-    return between.join(figure(scale * bound, digits) for bound in (result.low, result.high))
+    return between.join(f"{figure(scale * bound, digits)}{unit}" for bound in (result.low, result.high))
 
 
 def estimate(result: Interval, *, between: str = TO, digits: int = 3, without: str = "") -> str:
@@ -113,6 +113,17 @@ def share_of(value: float | None, n: int) -> str:
     ('0.750 (6 of 8)', 'undefined')
     """
     return figure(None) if value is None else f"{figure(value)} ({round(value * n)} of {n})"
+
+
+def with_counts(found: Interval) -> str:
+    """A value with its interval and the images and patients behind it, as a terminal shows it.
+
+    >>> with_counts(Interval(0.979, 0.94, 0.993, "", 278, 90)), with_counts(Interval(None, None, None, "", 3, 2))
+    ('0.979 (0.940–0.993), n = 278 images of 90 patients', 'undefined (n = 3)')
+    """
+    if found.value is None:
+        return f"{figure(None)} (n = {found.n})"
+    return f"{estimate(found, between=DASH)}, n = {sample(found)}"
 
 
 def percent(value: float) -> str:

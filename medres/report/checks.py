@@ -137,7 +137,7 @@ def _splits(folder: Path, run: RunRecord, table: pd.DataFrame) -> list[Check]:
             Check(names[1], None, "see above"),
         ]
     recorded = run.splits.sha256 if run.splits else None
-    same = recorded == document["sha256"]
+    same = recorded == document.sha256
     first = Check(
         names[0],
         None if recorded is None else same,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
+from medres.cohort.splits import SplitsParent
 from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.documents import Document, fault, read_document, write_document
@@ -30,13 +31,6 @@ class ManifestRecord(Document):
     sha256: str
     rows: int
     patients: int
-
-
-class SplitsParent(Document):
-    """The repeated split file that a run goes through one repeat of."""
-
-    sha256: str
-    repeat: int
 
 
 class SplitsRecord(Document):
