@@ -56,7 +56,6 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
 
 def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
-    from medres.evaluation.results import Metrics
     from medres.formatting import with_counts
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
     from medres.report.run_page import write_report
@@ -85,7 +84,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     with progress("decoding") as bar:
         metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
     write_report(folder / "run")
-    pooled = Metrics.model_validate(metrics)[LABEL].pooled
+    pooled = metrics[LABEL].pooled
     yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
         yield f"  {name} at the operating point, frozen on inner validation patients: {with_counts(pooled[name])}"

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from jinja2 import DictLoader, UndefinedError, meta, nodes
 
-from medres.evaluation.results import FeatureResults, TaskResults
-from medres.evaluation.shift import Shift
+from medres.evaluation.results import CohortSize, FeatureResults, Shift, ShiftRecord, TaskResults
 from medres.records import Interval
 from medres.report import comparison_sections, sections
 from medres.report.comparison_sections.verdicts import verdicts
@@ -30,7 +29,6 @@ from medres.report.sections.recalibration import RecalibratedLabel, Recalibrated
 from medres.report.sections.shift import ShiftSection
 from medres.report.sections.shortcuts import AlteredRow, LabelProbes, MetadataRow, ShortcutsSection
 from medres.report.sections.tasks import TaskSection
-from medres.runs.records import CohortSize, ShiftRecord
 from medres.runs.run_files import read_run
 from tests.support.runs import write_gallery_files, write_run
 
@@ -184,7 +182,22 @@ def interval(value: float) -> Interval:
 
 def shift_line(unit: str) -> Shift:
     """A line of a shift, of shares or of means."""
-    return Shift("tags", "Manufacturer", "A", 0.2, 0.5, 0.3, 0.1, 0.5, unit, True, 100, 90, 50, 40)
+    return Shift(
+        group="tags",
+        name="Manufacturer",
+        value="A",
+        training=0.2,
+        here=0.5,
+        difference=0.3,
+        low=0.1,
+        high=0.5,
+        unit=unit,
+        differs=True,
+        training_images=100,
+        training_patients=90,
+        here_images=50,
+        here_patients=40,
+    )
 
 
 MADE: dict[str, Content] = {

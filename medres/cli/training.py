@@ -93,7 +93,6 @@ def crossval(
     """Cross-validate a recipe with patients kept apart; every figure of performance follows from oof.csv."""
     refuse_early(out, force)
     check_early(manifest, labels, root, folds_column)
-    from medres.evaluation.results import Metrics
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
 
@@ -113,5 +112,5 @@ def crossval(
             progress=progress,
         )
     if is_first_process():
-        show_metrics(Metrics.model_validate(metrics))
+        show_metrics(metrics)
         click.echo(f"report: {write_report(out)}")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from medres.evaluation.results import IntersectionResults, LabelResults, SubgroupResults
-from medres.evaluation.subgroups import METRICS
 from medres.records import Interval
+from medres.statistics.metric import shown_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class GroupRow:
     n: int  # images
     n_patients: int
     n_positive: int
-    figures: Mapping[str, Interval]  # of subgroups.METRICS
+    figures: Mapping[str, Interval]  # by metric
     differences: Mapping[str, Interval]  # from all other images; {} for an intersection
 
     @property
@@ -43,6 +43,11 @@ class GroupTable:
     suppressed_groups: int
     suppressed_images: int
 
+    @property
+    def titles(self) -> list[str]:
+        """What the figures of a group are called."""
+        return [one.title for one in shown_in("subgroups")]
+
     def divisions(self) -> dict[str, list[GroupRow]]:
         """The rows by what divides them."""
         found: dict[str, list[GroupRow]] = {}
@@ -57,7 +62,7 @@ class GroupTable:
             record = {name: value for name, value in asdict(row).items() if name not in ("figures", "differences")}
             parts = [("", row.figures), ("_difference", row.differences)]
             for suffix, figures in parts:
-                for name in METRICS:
+                for name in [one.name for one in shown_in("subgroups")]:
                     one = figures.get(name)
                     bounds = (one.value, one.low, one.high) if one else (None, None, None)
                     for end, value in zip(("", "_low", "_high"), bounds, strict=True):
@@ -72,7 +77,7 @@ def group_table(results: LabelResults) -> GroupTable | None:
     for division in results.subgroups:
         for group in division.groups:
             figures = _figures(group)
-            if len(figures) == len(METRICS) and group.n < results.n:
+            if figures and group.n < results.n:
                 rows.append(_row(division.title, group.value, group, figures, group.difference))
     for crossed in results.intersections:
         title = " and ".join(crossed.titles)
@@ -87,8 +92,7 @@ def group_table(results: LabelResults) -> GroupTable | None:
 
 
 def _figures(group: SubgroupResults | IntersectionResults) -> dict[str, Interval]:
-    figures = {"auroc": group.auroc, "sensitivity": group.sensitivity, "specificity": group.specificity}
-    return {name: one for name in METRICS if (one := figures[name]) is not None}
+    return {name: one for name, one in group.figures.items() if one is not None}
 
 
 def _row(

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medres.evaluation.performance import WITHIN_FOLDS
 from medres.evaluation.results import TaskResults
 from medres.evaluation.table import JudgedImages
 from medres.records import Interval
-
-MEANINGS = {
-    "auroc": ("AUROC", "chance that a positive image scores above a negative one"),
-    WITHIN_FOLDS: ("AUROC within folds", "the same over pairs that one network scored; chance is 0.5, perfect is 1"),
-    "average_precision": ("Average precision", "precision averaged over recall; chance is the prevalence"),
-    "partial_auroc": ("Partial AUROC", "AUROC where at most 10 % of negatives are called; chance is 0.5, perfect 1"),
-    "sensitivity": ("Sensitivity", "share of positives that were called, at the frozen thresholds"),
-    "specificity": ("Specificity", "share of negatives that were not called"),
-    "ppv": ("PPV", "share of positive calls that are right, at this prevalence"),
-    "npv": ("NPV", "share of negative calls that are right, at this prevalence"),
-    "f1": ("F1", "harmonic mean of sensitivity and PPV, at this prevalence"),
-    "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
-    "expected_calibration_error": ("Calibration error", "mean gap of probability and truth in ten bins; 0 is perfect"),
-    "calibration_slope": ("Calibration slope", "1 is perfect; below 1 too extreme, above 1 too timid"),
-    "calibration_intercept": ("Calibration intercept", "0 is perfect; below 0 too high where one half is predicted"),
-}
-_TASK_MEANINGS = {
-    "quadratic_weighted_kappa": (
-        "Quadratic weighted kappa",
-        "agreement beyond chance; an error weighs by the square of its grades; 1 is perfect",
-    ),
-    "accuracy": ("Accuracy", "share of images whose answer is exactly right"),
-    "mean_absolute_error": ("Mean absolute error", "mean distance from the true grade, in grades"),
-    "macro_auroc": ("Macro AUROC", "mean AUROC of the labels that answer it"),
-    "balanced_accuracy": ("Balanced accuracy", "share that is right within each class, averaged over classes"),
-}
+from medres.statistics.metric import METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +43,7 @@ def confusion_of(images: JudgedImages) -> Confusion:
 
 def metric_title(name: str) -> str:
     """What a metric is called; its bare name where the list of metrics does not know it."""
-    return MEANINGS[name][0] if name in MEANINGS else name
+    return METRICS[name].title if name in METRICS else name
 
 
 def label_rows(pooled: Mapping[str, Interval], confusion: Confusion) -> list[MetricRow]:
@@ -87,22 +61,16 @@ def label_rows(pooled: Mapping[str, Interval], confusion: Confusion) -> list[Met
         "ppv": f"{hits} of {hits + alarms}",
         "npv": f"{rejections} of {rejections + misses}",
     }
-    return _rows(pooled, MEANINGS, shares)
+    known = [name for name in METRICS if name in pooled]
+    return _rows([*known, *(name for name in pooled if name not in METRICS)], pooled, shares)
 
 
 def task_rows(results: TaskResults) -> list[MetricRow]:
     """Every metric of a grade or a class, in the order in which they were written."""
     right = sum(counts[place] for place, counts in enumerate(results.confusion))
-    shares = {"accuracy": f"{right} of {results.n}"}
-    titled = {name: _TASK_MEANINGS.get(name, (name, "")) for name in results.metrics}
-    return _rows(results.metrics, titled, shares)
+    return _rows(list(results.metrics), results.metrics, {"accuracy": f"{right} of {results.n}"})
 
 
-def _rows(
-    found: Mapping[str, Interval], titled: Mapping[str, tuple[str, str]], shares: Mapping[str, str]
-) -> list[MetricRow]:
-    known = [name for name in titled if name in found]
-    unknown = [name for name in found if name not in titled]
-    return [
-        MetricRow(name, *titled.get(name, (name, "")), found[name], shares.get(name, "")) for name in (*known, *unknown)
-    ]
+def _rows(names: Sequence[str], found: Mapping[str, Interval], shares: Mapping[str, str]) -> list[MetricRow]:
+    meanings = {name: METRICS[name].meaning if name in METRICS else "" for name in names}
+    return [MetricRow(name, metric_title(name), meanings[name], found[name], shares.get(name, "")) for name in names]

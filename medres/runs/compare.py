@@ -18,16 +18,15 @@ from medres.config import Architecture, Evaluation
 from medres.errors import MedresError, UsageError
 from medres.evaluation.comparison import (
     DEFAULT_SPREAD,
-    METRICS,
     PRIMARY,
     USUAL_SPREAD,
     Candidate,
-    Drawn,
-    Judged,
+    JudgedDifference,
+    ResampledDifference,
     SeedSpread,
-    draw,
-    judge,
+    decide,
     mean_of_runs,
+    resample_difference,
     seed_spread,
 )
 from medres.evaluation.performance import interval
@@ -36,6 +35,8 @@ from medres.model.classifier import read_card
 from medres.model.cost import Design, Speed, compare_speed, cost, device_name
 from medres.provenance import environment, git_commit, now
 from medres.runs.comparable import Run, by_recipe, read_runs, settings
+from medres.statistics.metric import shown_in
+from medres.statistics.resampling import Resampling
 from medres.tables import output_folder, refuse_inside, sha256_file, write_csv, write_json
 
 COSTS = "costs.csv"
@@ -95,7 +96,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     first = groups[reference][0]
     evaluation = _evaluation(first)
     family = max(1, (len(groups) - 1) * len(first.labels))
-    drawn: list[Drawn] = []
+    drawn: list[ResampledDifference] = []
     alone: dict[str, dict[str, Any]] = {}  # per metric and label: figures of every run
     own: dict[str, dict[str, Any]] = {}  # the same with their intervals
     means: dict[str, dict[str, Any]] = {}  # per metric and label: of every recipe, over its runs
@@ -103,12 +104,12 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     for label in first.labels:
         images = judged_images(first.table, label)
         found_of = {name: [judged_images(run.table, label) for run in runs] for name, runs in groups.items()}
-        candidates = [Candidate(name, [one.probabilities for one in found]) for name, found in found_of.items()]
-        for metric in METRICS:
+        for metric in [one.name for one in shown_in("comparison")]:
+            candidates = [Candidate(name, [one.scores(metric) for one in found]) for name, found in found_of.items()]
             pairs = [
-                draw(
+                resample_difference(
                     images.truth, candidates[0], candidate, images.patients, label=label, metric=metric,
-                    replicates=evaluation.replicates * family, seed=first.seed,
+                    resampling=Resampling(evaluation.replicates * family, evaluation.confidence, first.seed),
                 )
                 for candidate in candidates[1:] or candidates
             ]  # fmt: skip
@@ -118,20 +119,16 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
                 name: [asdict(interval(one, metric, evaluation, first.seed)) for one in found]
                 for name, found in found_of.items()
             }
-            how: dict[str, Any] = {
-                "replicates": evaluation.replicates,
-                "confidence": evaluation.confidence,
-                "seed": first.seed,
-            }
+            resampling = Resampling(evaluation.replicates, evaluation.confidence, first.seed)
             means.setdefault(label, {})[metric] = {
-                one.name: asdict(mean_of_runs(images.truth, one, images.patients, metric=metric, **how))
+                one.name: asdict(mean_of_runs(images.truth, one, images.patients, metric=metric, resampling=resampling))
                 for one in candidates
             }
             if metric == PRIMARY:
                 spreads[label] = seed_spread(list(values.values()), usual=spread)
             drawn += pairs if len(groups) > 1 else []
     deciding = [item for item in drawn if item.metric == PRIMARY]
-    found = judge(deciding, spreads, confidence=evaluation.confidence)
+    found = decide(deciding, spreads, confidence=evaluation.confidence)
     tested = sum(item.p is not None for item in found)
     others = [_undecided(item, evaluation) for item in drawn if item.metric != PRIMARY]
     return {
@@ -162,12 +159,12 @@ def _evaluation(run: Run) -> Evaluation:
         raise UsageError(f"{run.folder / 'run.json'}: config.evaluation: {error.errors()[0]['msg']}") from None
 
 
-def _entry(item: Judged) -> dict[str, Any]:
+def _entry(item: JudgedDifference) -> dict[str, Any]:
     return {
-        "label": item.drawn.label,
-        "metric": item.drawn.metric,
-        "reference": item.drawn.reference,
-        "candidate": item.drawn.candidate,
+        "label": item.difference.label,
+        "metric": item.difference.metric,
+        "reference": item.difference.reference,
+        "candidate": item.difference.candidate,
         "difference": asdict(item.interval),
         "level": round(item.level, 6),
         "p": item.p,
@@ -178,10 +175,10 @@ def _entry(item: Judged) -> dict[str, Any]:
     }
 
 
-def _undecided(item: Drawn, evaluation: Evaluation) -> dict[str, Any]:
+def _undecided(item: ResampledDifference, evaluation: Evaluation) -> dict[str, Any]:
     """A difference that is shown, and on which nothing is decided."""
     interval = item.interval(evaluation.confidence)
-    shown = Judged(item, interval, evaluation.confidence, item.p, None, None, False, "undefined")
+    shown = JudgedDifference(item, interval, evaluation.confidence, item.p, None, None, False, "undefined")
     return {**_entry(shown), "excludes_zero": None, "verdict": None}
 
 

@@ -26,8 +26,10 @@ from medres.cohort.splits import (
 )
 from medres.cohort.tasks import Task
 from medres.config import Config
+from medres.documents import write_document
 from medres.errors import ManifestError, UsageError
 from medres.evaluation.performance import summarise
+from medres.evaluation.results import Metrics
 from medres.evaluation.table import read_table
 from medres.model.bundle import CARD_TEXT, card_text
 from medres.model.weights import BackboneWeights
@@ -60,7 +62,7 @@ def cross_validate(
     force: bool = False,
     allow_burned_in: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Metrics:
     """Cross-validate a recipe on a cohort.
 
     Writes `splits.json`, `oof.csv`, `metrics.json`, `shortcuts.csv`, `shortcuts.json`, `run.json`, `refused.csv`,
@@ -82,7 +84,7 @@ def cross_validate(
         progress: told (done, total) while images are decoded.
 
     Returns:
-        The content of `metrics.json`.
+        What is written as `metrics.json`.
 
     Raises:
         UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
@@ -114,7 +116,7 @@ def cross_validate(
         fitter = Fitter(cohort, config, weights, processes)
         fitting = Folds(folder, len(folds), cohort, config, weights, document.sha256, fitter, processes)
         at_once = fit_folds(fitting, folds)
-        metrics: dict[str, Any] = {}
+        metrics = Metrics(labels={})
         if processes.first:
             results = [fitting.judge(fold) for fold in folds]
             seconds = time.monotonic() - started
@@ -141,12 +143,12 @@ def _conclude(
     *,
     seconds: float,
     at_once: dict[str, Any],
-) -> dict[str, Any]:
+) -> Metrics:
     """Tables and figures of all folds; returns the content of `metrics.json`."""
     write_csv(folder / "oof.csv", pd.DataFrame([row for result in results for row in result.rows]))
     table = read_table(folder / "oof.csv")
     metrics = summarise(table, labels=cohort.manifest.tasks, evaluation=config.evaluation, seed=config.seed)
-    write_json(folder / "metrics.json", metrics)
+    write_document(folder / "metrics.json", metrics)
     if probed := [result.probed for result in results if result.probed]:
         labels = cohort.manifest.labels
         write_shortcuts(folder, table, probed, labels=labels, evaluation=config.evaluation, seed=config.seed)
@@ -194,11 +196,15 @@ def _given_folds(
     )
 
 
-def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> None:
+def _write_card(folder: Path, result: FoldResult, metrics: Metrics) -> None:
     """Write a fold's model card again, now that its held-out patients were scored."""
     number = result.entry["fold"]
-    labels = metrics["labels"].items()
-    found = {label: fold for label, content in labels for fold in content["folds"] if fold["fold"] == number}
+    found = {
+        label: fold.model_dump()
+        for label, results in metrics.labels.items()
+        for fold in results.folds
+        if fold.fold == number
+    }
     write_text(folder / "models" / f"fold-{number}" / CARD_TEXT, card_text(result.card, held_out=found))
 
 

@@ -19,9 +19,11 @@ from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
 from medres.config import Config
 from medres.config.versions import SavedAs
+from medres.documents import write_document
 from medres.errors import ConfigError, ManifestError
 from medres.evaluation.performance import summarise
 from medres.evaluation.recalibration import recalibration_record
+from medres.evaluation.results import Metrics, ShiftRecord
 from medres.evaluation.shift import merged_profile, outlier_shift, shift_record
 from medres.evaluation.table import judged_images, read_table
 from medres.model.classifier import Classifier, Scores
@@ -39,7 +41,7 @@ KIND = "external validation"
 class External:
     """What an external validation found."""
 
-    metrics: dict[str, Any]  # content of metrics.json
+    metrics: Metrics
     refused: int  # rows of the manifest that were not judged
     shift: str  # one sentence
     overlap: Overlap
@@ -119,20 +121,20 @@ def evaluate_model(
         table = read_table(folder / "oof.csv")
         evaluation = config.evaluation.model_copy(update={"subgroups": cohort.asked})
         metrics = summarise(table, labels=classifier.tasks, evaluation=evaluation, seed=config.seed)
-        write_json(folder / "metrics.json", metrics)
+        write_document(folder / "metrics.json", metrics)
         shift = _shift(classifier, cohort, places, scores, config)
-        write_csv(folder / "shift.csv", pd.DataFrame(shift["lines"]))
+        write_csv(folder / "shift.csv", pd.DataFrame([asdict(line) for line in shift.lines]))
         record = {
             **_record(classifier, checked, config),
             "flow": _flow(refused, judged=len(places)),
             "leaks": dict(cohort.leaks),
             "overlap": {**asdict(overlap), "found": overlap.found, "detail": str(overlap)},
-            "shift": shift,
+            "shift": shift.model_dump(mode="json", exclude_unset=True),
             "recalibration": _recalibration(folder, table, classifier.labels, config),
             "seconds": round(time.monotonic() - started, 1),
         }
         write_json(folder / "run.json", record)
-    return External(metrics, len(refused), shift["sentence"], overlap)
+    return External(metrics, len(refused), shift.sentence, overlap)
 
 
 def _own_config(classifier: Classifier) -> Config:
@@ -179,7 +181,7 @@ def _flow(refused: pd.DataFrame, *, judged: int) -> dict[str, Any]:
 
 def _shift(
     classifier: Classifier, cohort: TrainingCohort, places: Sequence[int], scores: Scores, config: Config
-) -> dict[str, Any]:
+) -> ShiftRecord:
     profile, cards = cohort.profile(places), [member.card for member in classifier.members]
     outliers = outlier_shift(
         expected=1 - cards[0].outliers.quantile,
@@ -200,9 +202,10 @@ def _recalibration(folder: Path, table: pd.DataFrame, labels: Sequence[str], con
     content: dict[str, Any] = {}
     columns = table[["path", "PatientID", "SOPInstanceUID"]].copy()
     for label in labels:
-        content[label], found = recalibration_record(
+        recorded, found = recalibration_record(
             judged_images(table, label), evaluation=config.evaluation, seed=config.seed
         )
+        content[label] = recorded.model_dump(mode="json", exclude_unset=True)
         if found.images is not None:
             places = found.images.rows
             for name, values in (

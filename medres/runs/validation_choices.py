@@ -20,7 +20,7 @@ from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
 from medres.provenance import environment, git_commit, now
 from medres.runs.cohort import TrainingCohort
-from medres.statistics.intervals import bootstrap
+from medres.statistics.bootstrap import bootstrap
 from medres.training.base_rates import restored
 from medres.training.fitted import Fitted
 

@@ -12,6 +12,10 @@ from medres.report.metric_rows import Confusion
 from medres.report.natural_frequencies import Calls
 from medres.report.page import Content
 from medres.report.run_context import RunContext
+from medres.statistics.metric import shown_in
+
+_SHARES = [metric for metric in shown_in("rules") if metric.share_of]
+"""What is shown of a rule: the shares of its calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class RuleRow:
 
     title: str
     decides: bool  # whether the model decides by it
-    figures: Sequence[Interval]  # sensitivity, specificity, PPV, NPV
+    figures: Sequence[Interval]  # of _SHARES
     n_called: int
     thresholds: Sequence[float]  # of the folds; none where they are not recorded
 
@@ -49,6 +53,11 @@ class Decisions(Content):
     external: bool
     level_words: str
 
+    @property
+    def rule_titles(self) -> list[str]:
+        """What the figures of a rule are called."""
+        return [metric.title for metric in _SHARES]
+
 
 def decisions(context: RunContext, label: str, confusion: Confusion) -> Decisions:
     """The calls of one label."""
@@ -75,7 +84,7 @@ def _rules(context: RunContext, label: str, results: LabelResults) -> list[RuleR
         RuleRow(
             words.get(rule, rule),
             rule == context.evaluation.operating_point,
-            (point.sensitivity, point.specificity, point.ppv, point.npv),
+            [point.figures[metric.name] for metric in _SHARES],
             point.n_called,
             thresholds.get(rule, ()),
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medres.evaluation.results import ShiftRecord
 from medres.report.page import Content
 from medres.report.run_context import RunContext
-from medres.runs.records import ShiftRecord
 
 
 @dataclass(frozen=True, slots=True)
