@@ -116,6 +116,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
 
 def _hits(folder: Path) -> str:
     """How often the heatmap of a correctly called lesion peaks on it."""
+    from medres.formatting import DASH, bounds
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier
     from medres.model.network import STRIDE
@@ -143,7 +144,8 @@ def _hits(folder: Path) -> str:
     rate = found.interval
     return (
         f"heatmaps: the peak lies within half a feature cell of the lesion in {rate.value:.0%} "
-        f"({rate.low:.0%}–{rate.high:.0%}) of {rate.n} called lesion images; by chance {found.chance:.0%}"
+        f"({bounds(rate, between=DASH, digits=0, scale=100, unit='%')}) of {rate.n} called lesion images; "
+        f"by chance {found.chance:.0%}"
     )
 
 

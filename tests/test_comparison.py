@@ -26,7 +26,10 @@ from medres.evaluation.comparison import (
     resample_difference,
     seed_spread,
 )
-from medres.report.comparison_page import Point, front, sentences, write_comparison
+from medres.evaluation.comparison_results import Comparison
+from medres.report.comparison_page import write_comparison
+from medres.report.comparison_sections.cost import GainPoint, front
+from medres.report.comparison_sentences import sentences
 from medres.runs.comparable import read_runs
 from medres.runs.compare import compare_runs
 from medres.statistics.bootstrap import bootstrap_difference
@@ -267,7 +270,7 @@ def test_nothing_is_said_of_a_difference_that_rests_on_a_handful_of_patients(pos
 
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(-0.1, 0.1)), min_size=1, max_size=8))
 def test_nothing_off_the_front_is_better_than_all_of_it(values: list[tuple[float, float]]) -> None:
-    points = [Point(str(place), cost, gain, None, None) for place, (cost, gain) in enumerate(values)]
+    points = [GainPoint(str(place), cost, gain, None, None) for place, (cost, gain) in enumerate(values)]
     best = front(points)
     assert best
     for point in points:
@@ -516,7 +519,7 @@ def test_more_than_two_recipes_are_corrected_and_named_by_their_folders(runs: Pa
     assert content["candidates"][2]["peculiar"]["training.learning_rate"] == "7e-05"
     words = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
     assert "widened by Holm's procedure because 2 differences are tested" in words.replace("&#39;", "'")
-    assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(content))
+    assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(Comparison.model_validate(content)))
 
 
 def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> None:

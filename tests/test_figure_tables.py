@@ -13,7 +13,6 @@ from medres.report import figure_tables
 from medres.report.forest import fold_rows, forest, forest_table
 from medres.statistics.bootstrap import bootstrap
 from medres.statistics.metric import metric
-from tests.support.documents import written as as_written
 from tests.test_summary import out_of_fold
 
 QUICK = Evaluation(replicates=200)
@@ -131,8 +130,7 @@ def test_copies_of_an_image_do_not_narrow_the_bars_of_calibration(images: Judged
 def test_a_forest_plot_holds_all_its_bounds_and_its_table_says_them() -> None:
     table = prepared(out_of_fold())
     table.loc[table["fold"] == 1, "label_effusion"] = 0.0  # one class: undefined there
-    content = as_written(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"])
-    rows = fold_rows(content, {})
+    rows = fold_rows(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"], {})
     plot = forest(rows)
     assert plot is not None
     bounds = [bound for row in rows if row.auroc for bound in (row.auroc.low, row.auroc.value, row.auroc.high)]

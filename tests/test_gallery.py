@@ -19,8 +19,8 @@ from medres.errors import UsageError
 from medres.evaluation.mistakes import FALSE_ALARM, MISSED, worst_mistakes
 from medres.evaluation.table import judged_images, read_table
 from medres.model.classifier import read_card
-from medres.report.exhibits import exhibit
 from medres.report.run_page import write_report
+from medres.report.sections.gallery import exhibit
 from medres.runs.cohort import TrainingCohort, load_cohort
 from medres.runs.crossval import cross_validate
 from medres.runs.gallery import read_gallery

@@ -22,6 +22,8 @@ from medres.errors import OutputExists, UsageError
 from medres.evaluation.performance import summarise
 from medres.evaluation.shortcuts.summary import summarise_shortcuts
 from medres.evaluation.table import read_table
+from medres.report import run_page
+from medres.report.run_context import RunContext
 from medres.report.run_page import write_report
 from medres.tables import read_csv, read_json, write_csv, write_json
 from tests import test_shortcuts
@@ -515,18 +517,84 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
     write_json(tmp_path / "run.json", {})
     write_json(tmp_path / "metrics.json", [])
+    with pytest.raises(UsageError, match=r"metrics\.json: the file: input should be a valid dictionary"):
+        write_report(tmp_path)
+    write_json(tmp_path / "run.json", {"kind": "comparison"})
     with pytest.raises(UsageError, match="is not a run"):
         write_report(tmp_path)
 
 
-@pytest.mark.parametrize("content", [{"labels": {"effusion": {}}}, {"labels": {"effusion": {"pooled": None}}}])
-def test_figures_of_another_shape_are_refused(copy: Path, content: dict[str, Any]) -> None:
-    write_document(copy / "metrics.json", content)
-    with pytest.raises(UsageError, match="not as medres writes them"):
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda content: content["labels"].update(effusion={}), "labels.effusion.pooled is missing; the file is damag"),
+        (lambda content: content["labels"]["effusion"].update(pooled=None), "labels.effusion.pooled: input should be"),
+        (lambda content: content["labels"]["effusion"].update(roses=1), "roses is not known to medres .* newer"),
+        (lambda content: content["labels"]["effusion"]["pooled"].pop("auroc"), "labels.effusion.pooled has no auroc"),
+        (lambda content: content["labels"].update(absent=content["labels"]["effusion"]), "lacks the columns label_abs"),
+    ],
+)
+def test_figures_of_another_shape_are_refused_by_name(copy: Path, edit: Edit, said: str) -> None:
+    content = read_json(copy / "metrics.json")
+    edit(content)
+    write_json(copy / "metrics.json", content)
+    with pytest.raises(UsageError, match=said):
         write_report(copy)
-    write_json(copy / "metrics.json", {"labels": {"absent": {}}})
-    with pytest.raises(UsageError, match="lacks the columns label_absent"):
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda record: record.update(roses=1), r"run\.json: roses is not known to medres .* newer version"),
+        (lambda record: record["manifest"].pop("rows"), r"run\.json: manifest\.rows is missing; the file is damaged"),
+        (lambda record: record.update(seed="many"), r"run\.json: seed: input should be a valid integer"),
+        (lambda record: record["config"].update(evaluation={"replicates": -1}), r"run\.json: config\.evaluation: "),
+        (lambda record: record.update(recalibration={"mass": {"reason": "", "metrics": {}}}), None),
+    ],
+)
+def test_a_record_of_another_shape_is_refused_by_name(
+    changed: Callable[..., Path], edit: Edit, said: str | None
+) -> None:
+    folder = changed(edit)
+    if said is None:
+        write_report(folder)
+    else:
+        with pytest.raises(UsageError, match=said):
+            write_report(folder)
+
+
+def test_our_own_bug_is_not_called_a_damaged_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(context: RunContext) -> list[str]:
+        raise KeyError("a bug of ours")
+
+    monkeypatch.setattr(run_page, "first_screen", stumble)
+    with pytest.raises(KeyError, match="a bug of ours"):
+        write_report(run)
+
+
+def test_what_one_file_has_and_another_needs_is_named(copy: Path) -> None:
+    record = read_json(copy / "run.json")
+    interval = read_json(copy / "metrics.json")["labels"]["effusion"]["pooled"]["brier"]
+    record["recalibration"] = {"mass": {"reason": "", "metrics": {"brier": interval}}}
+    write_json(copy / "run.json", record)
+    with pytest.raises(UsageError, match=r"labels\.mass has no brier, of which run\.json has the recalib"):
         write_report(copy)
+    table = read_table(copy / "oof.csv").drop(columns="path")
+    write_json(copy / "run.json", record | {"recalibration": {}})
+    write_csv(copy / "oof.csv", table)
+    with pytest.raises(UsageError, match="lacks the column path"):
+        write_report(copy)
+
+
+def test_a_metric_that_the_list_does_not_know_is_shown_by_its_name(copy: Path) -> None:
+    content = read_json(copy / "metrics.json")
+    pooled = content["labels"]["effusion"]["pooled"]
+    pooled["sharpness"] = pooled["brier"] | {"value": 0.4321}
+    write_json(copy / "metrics.json", content)
+    assert "sharpness 0.432" in visible(page_of(copy))
 
 
 def test_a_split_file_that_cannot_be_read_is_announced(copy: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from medres.config import Evaluation
 from medres.errors import ManifestError
 from medres.evaluation.performance import summarise
-from medres.evaluation.subgroups import age_band, divided, dividing_columns, recorded_subgroups
+from medres.evaluation.results import LabelResults
+from medres.evaluation.subgroups import age_band, divided, dividing_columns
 from medres.evaluation.table import judged_images
 from medres.records import Interval
 from medres.report.group_table import group_table
@@ -27,6 +30,12 @@ COLUMNS_OF_EFFUSION = ("label_effusion", "prob_effusion", "positive_effusion")
 def part(table: pd.DataFrame, evaluation: Evaluation = QUICK) -> dict[str, list[dict[str, object]]]:
     content = written(summarise(table, labels=["effusion"], evaluation=evaluation, seed=0)["effusion"])
     return {name: content[name] for name in ("subgroups", "intersections")}
+
+
+def bare(n: int, **parts: Any) -> LabelResults:
+    """The results of a label of which nothing but its subgroups is known."""
+    known = {"pooled": {}, "folds": (), "n": n, "n_patients": n, "n_positive": 0, "prevalence": None}
+    return LabelResults.model_validate(known | parts)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +73,7 @@ def test_chance_alone_rarely_makes_a_group_differ() -> None:
         table = out_of_fold(patients=120, seed=seed)[["PatientID", "fold", *COLUMNS_OF_EFFUSION]]
         table["ward"] = np.random.default_rng(seed).integers(0, 4, len(table)).astype(str)  # nothing that matters
         images, evaluation = judged_images(table, "effusion"), Evaluation(replicates=100, subgroups=("ward",))
-        columns = divided(table, images, evaluation=evaluation, seed=0).subgroups
-        found = group_table([(one.title, one.groups) for one in columns], {"n": len(table)})
+        found = group_table(bare(len(table), subgroups=divided(table, images, evaluation=evaluation, seed=0).subgroups))
         assert found is not None
         assert [len(row.differences) for row in found.rows] == [3] * 4
         called += any(row.differing for row in found.rows)
@@ -82,8 +90,9 @@ def test_a_group_that_is_really_worse_differs_and_the_others_are_not_blamed() ->
     assert worse["M"]["high"] < 0 < worse["F"]["low"]
     compared = sum(bool(group["difference"]) for groups in by_column.values() for group in groups)
     assert worse["M"]["method"].endswith(f"simultaneous for {3 * compared} differences (Bonferroni)")
-    content = written(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"])
-    rows = {row.name: row for row in group_table(recorded_subgroups(content), content).divisions()["Sex"]}  # type: ignore[union-attr]
+    found = group_table(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"])
+    assert found is not None
+    rows = {row.name: row for row in found.divisions()["Sex"]}
     assert rows["M"].differing["auroc"] == Interval(**worse["M"])
     for group in by_column["Manufacturer"]:
         if group["difference"]:
@@ -135,8 +144,8 @@ def test_any_column_divides_the_cohort_on_request() -> None:
 
 def test_the_table_of_groups_holds_every_group_of_enough_patients_with_its_figures_at_the_frozen_thresholds() -> None:
     table = out_of_fold(patients=150)
-    content = written(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"])
-    found = group_table(recorded_subgroups(content), content)
+    results = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"]
+    content, found = written(results), group_table(results)
     assert found is not None
     assert found.suppressed_groups == sum(one["suppressed_groups"] for one in content["intersections"])
     frame = found.frame().set_index(["division", "name"])
@@ -151,4 +160,4 @@ def test_the_table_of_groups_holds_every_group_of_enough_patients_with_its_figur
     crossed = frame.loc[[division == "Sex and Manufacturer" for division, _ in frame.index]]
     assert crossed["n"].sum() <= len(table)
     assert crossed["auroc_difference"].isna().all()
-    assert group_table([], {"n": 10, "intersections": []}) is None
+    assert group_table(bare(10)) is None

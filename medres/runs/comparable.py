@@ -16,6 +16,7 @@ import pandas as pd
 from medres.cohort.splits import read_splits
 from medres.errors import UsageError
 from medres.formatting import network_name
+from medres.runs.records import RunRecord
 from medres.runs.run_files import read_run
 from medres.tables import sha256_file, sha256_json
 
@@ -28,7 +29,7 @@ class Run:
     """One cross-validation run, read and found whole."""
 
     folder: Path
-    record: Mapping[str, Any]  # run.json
+    record: RunRecord
     config: Mapping[str, Any]
     table: pd.DataFrame  # oof.csv, sorted by image
     folds: str  # hash of who is held out, validates and trains in each fold
@@ -44,12 +45,12 @@ class Run:
     def recipe(self) -> str:
         """Hash of all that makes its recipe; runs that share it differ in the seed alone."""
         own = {key: value for key, value in self.config.items() if key not in _NOT_THE_RECIPE}
-        return sha256_json([own, (self.record.get("network") or {}).get("weights_sha256")])
+        return sha256_json([own, self.record.network and self.record.network.weights_sha256])
 
     @property
     def labels(self) -> list[str]:
         """What it was asked."""
-        return list(self.record["labels"])
+        return list(self.record.labels)
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -72,11 +73,11 @@ def read_comparable(folder: Path) -> Run:
         UsageError: it is none, or its split file or configuration is missing or altered.
     """
     files = read_run(folder)
-    if files.run.get("kind") is not None:
-        raise UsageError(f"{folder} is an {files.run['kind']}, not a run of `medres crossval`")
+    if files.run.kind is not None:
+        raise UsageError(f"{folder} is an {files.run.kind}, not a run of `medres crossval`")
     _, document = read_splits(folder / "splits.json")
-    config = files.run.get("config")
-    if not isinstance(config, dict) or "seed" not in config or not files.run.get("labels"):
+    config = files.run.config
+    if "seed" not in config or not files.run.labels:
         raise UsageError(f"{folder / 'run.json'} does not record the configuration, seed and labels of a run")
     missing = {"path", "PatientID", "SOPInstanceUID", "fold"} - set(files.table.columns)
     if missing:

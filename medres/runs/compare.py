@@ -134,7 +134,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     return {
         "reference": reference,
         "labels": first.labels,
-        "splits_sha256": (first.record.get("splits") or {}).get("sha256"),
+        "splits_sha256": first.record.splits and first.record.splits.sha256,
         "images": len(first.table),
         "patients": int(first.table["PatientID"].nunique()),
         "folds": int(first.table["fold"].nunique()),
@@ -195,12 +195,12 @@ def _described(
     found = []
     for name, runs in groups.items():
         counted, speed = cost(designs[name]), speeds.get(name)
-        seconds = [float(run.record["seconds"]) for run in runs if run.record.get("seconds") is not None]
+        seconds = [run.record.seconds for run in runs if run.record.seconds is not None]
         found.append(
             {
                 "name": name,
                 "architecture": designs[name].architecture,
-                "weights": (runs[0].record.get("network") or {}).get("weights"),
+                "weights": runs[0].record.network and runs[0].record.network.weights,
                 "side": designs[name].side,
                 "recipe": runs[0].config.get("name"),
                 "peculiar": {key: flat[name].get(key, "absent") for key in differing},
@@ -221,7 +221,7 @@ def _described(
                     "relative_time": speed and speed.relative_time,
                     "machine": device_name(where) if speed else None,
                     "training_seconds": float(np.mean(seconds)) if seconds else None,
-                    "training_device": sorted({str(run.record.get("device")) for run in runs}),
+                    "training_device": sorted({run.record.device for run in runs}),
                 },
             }
         )

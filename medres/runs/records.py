@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from medres.cohort.splits import SplitsParent
 from medres.cohort.tasks import Task
@@ -146,6 +146,24 @@ class RunRecord(Document):
     shift: ShiftRecord | None = None
     recalibration: Mapping[str, RecalibrationRecord] = {}  # by label
     folds: tuple[FoldRecord, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_is_not_recorded(cls, content: Any) -> Any:
+        """Parts that stand there as null or {} are as if absent; a fold without a number has that of its place."""
+        if not isinstance(content, dict):
+            return content
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        found = {
+            name: value
+            for name, value in content.items()
+            if not (value is None and name not in optional) and not (value == {} and name in optional)
+        }
+        if isinstance(folds := found.get("folds"), list):
+            found["folds"] = [
+                {"fold": place, **fold} if isinstance(fold, dict) else fold for place, fold in enumerate(folds)
+            ]
+        return found
 
     @property
     def external(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from medres.evaluation.results import AlterationResults, ColumnResults, ShortcutVerdict, VerdictThresholds
 from medres.evaluation.shortcuts.alterations import CORNERS_ONLY, WITHOUT_CENTRE
+from medres.formatting import NO_INTERVAL, estimate
 from medres.records import Interval
 
 Anatomy = Literal["much", "part", "little", "open", "undefined"]
@@ -118,13 +119,6 @@ def _of_column(name: str, figures: ColumnResults, *, survives: bool) -> str:
     return f"{alone}; {within}{hidden}."
 
 
-def _shown(figure: Interval) -> str:
-    """A figure with its interval, as a sentence has it.
-
-    >>> _shown(Interval(0.93, 0.88, 0.961, "", 9, 9)), _shown(Interval(0.5, None, None, "", 9, 9))
-    ('0.930 (0.880 to 0.961)', '0.500 (no interval)')
-    """
-    if figure.value is None:
-        return "undefined"
-    bounds = "no interval" if figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"
-    return f"{figure.value:.3f} ({bounds})"
+def _shown(found: Interval) -> str:
+    """A figure with its interval, as a sentence has it."""
+    return estimate(found, without=NO_INTERVAL)
