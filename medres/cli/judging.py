@@ -45,10 +45,10 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
     from medres.report.comparison_page import sentences, write_comparison
     from medres.runs.comparable import read_runs
 
-    read_runs(runs)  # before seconds are spent on torch
+    found = read_runs(runs)  # before seconds are spent on torch
     from medres.runs.compare import compare_runs
 
-    content = compare_runs(runs, out=out, spread=seed_spread, timing=timing, force=force)
+    content = compare_runs(found, out=out, spread=seed_spread, timing=timing, force=force)
     for sentence in sentences(content):
         click.echo(sentence)
     click.echo(f"report: {write_comparison(out)}")

@@ -35,6 +35,7 @@ class Manifest:
     tasks: tuple[Task, ...]
     rows: tuple[ManifestRow, ...]
     table: pd.DataFrame  # all columns as text, same order as `rows`
+    excluded: tuple[tuple[str, str], ...] = ()  # path and status of rows whose status leaves them out
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -70,8 +71,11 @@ def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path |
     found += _problems(table, [task.name for task in tasks if task.kind == "binary"])
     if found:
         raise ManifestError(f"{path}: " + "; ".join(found))
+    excluded: tuple[tuple[str, str], ...] = ()
     if "status" in table:
         said = table["status"]
+        left_out = table[~said.isin(_USED)]
+        excluded = tuple(zip(map(str, left_out["path"]), map(str, left_out["status"]), strict=True))
         table = table[said.isin(_USED)].reset_index(drop=True)
         if table.empty:
             raise ManifestError(
@@ -83,7 +87,7 @@ def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path |
     missing = [str(row.path) for row in rows if not os.path.isfile(row.path)]  # noqa: PTH113  (it never raises)
     if len(missing) == len(rows):
         raise ManifestError(f"{path}: none of its {len(rows)} files exists, for example {missing[0]}; give --root")
-    return Manifest(path=path, sha256=sha256_file(path), tasks=tasks, rows=rows, table=table)
+    return Manifest(path=path, sha256=sha256_file(path), tasks=tasks, rows=rows, table=table, excluded=excluded)
 
 
 def _problems(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:

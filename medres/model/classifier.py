@@ -22,8 +22,8 @@ from medres.imaging.preprocessing import Placement, as_float, preprocess, specif
 from medres.imaging.synthesis import reference_radiograph
 from medres.model.calibration import RULES, OperatingPoint, probabilities
 from medres.model.card import FORMAT, ModelCard
-from medres.model.explain import evidence
-from medres.model.network import STRIDE, RadiographNetwork, build_network, family, full_precision
+from medres.model.explain import evidence, native_heatmap
+from medres.model.network import RadiographNetwork, build_network, full_precision
 from medres.model.outliers import FeatureSpace, distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 from medres.tables import sha256_file, sha256_json
@@ -164,6 +164,8 @@ class Classifier:
         `status` is `review` where the radiograph asks for it or is unlike the training images, and `refused`
         with NOT_FINITE where the network's output is not a number.
         """
+        if not isinstance(radiograph, Radiograph):
+            raise TypeError(f"predict wants a Radiograph, not a {type(radiograph).__name__}: read_radiograph(path)")
         scores = self.score(preprocess(radiograph, self.preprocessing).pixels[None])
         return self.prediction(radiograph.sop_instance_uid, scores, 0, review=radiograph.review)
 
@@ -198,7 +200,7 @@ class Classifier:
 
     def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-        return placement.restore(cells, first_center=family(self.card.architecture).first_cell, step=STRIDE)
+        return native_heatmap(self.card.architecture, placement, cells)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:

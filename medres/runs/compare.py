@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,6 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
-from medres import __version__
 from medres.config import Architecture, Evaluation
 from medres.errors import MedresError, UsageError
 from medres.evaluation.comparison import (
@@ -34,15 +32,16 @@ from medres.evaluation.performance import interval
 from medres.evaluation.table import judged_images
 from medres.model.classifier import read_card
 from medres.model.cost import Design, Speed, compare_speed, cost, device_name
-from medres.provenance import environment, git_commit, now
-from medres.runs.comparable import Run, by_recipe, read_runs, settings
-from medres.tables import output_folder, refuse_inside, sha256_file, write_csv, write_json
+from medres.runs.comparable import ComparableRun, by_recipe, settings
+from medres.runs.recording import comparison_record
+from medres.runs.records import write_run_record
+from medres.tables import output_folder, refuse_inside, write_csv, write_json
 
 COSTS = "costs.csv"
 
 
 def compare_runs(
-    runs: Sequence[Path],
+    runs: Sequence[ComparableRun],
     *,
     out: Path,
     spread: float | None = None,
@@ -52,10 +51,10 @@ def compare_runs(
 ) -> dict[str, Any]:
     """Compare cross-validation runs on the same splits, paired by patient; the first run's recipe is the reference.
 
-    Writes `comparison.json`, `comparison.csv`, `costs.csv`, `compare.html` and `run.json` into `out`.
+    Writes `comparison.json`, `comparison.csv`, `costs.csv` and `run.json` into `out`.
 
     Args:
-        runs: folders of `medres crossval`; those that differ in the seed or the repeat alone count as one recipe.
+        runs: what `comparable.read_runs` gave; those that differ in the seed or the repeat alone count as one recipe.
         out: the new folder.
         spread: the AUROC by which runs that differ in the seed alone are taken to differ where that was not measured;
             `comparison.DEFAULT_SPREAD` without.
@@ -67,29 +66,21 @@ def compare_runs(
         The content of `comparison.json`.
 
     Raises:
-        UsageError: see `comparable.read_runs`.
+        UsageError: recipes have runs of other repeats; or `out` lies in a run, or is there already.
     """
-    refuse_inside(out, runs)
-    groups = by_recipe(read_runs(runs))
+    refuse_inside(out, [run.folder for run in runs])
+    groups = by_recipe(runs)
     with output_folder(out, force=force) as folder:
         content = _compared(groups, spread=DEFAULT_SPREAD if spread is None else spread)
         content["candidates"] = _described(groups, content, timing=timing, device=device)
         write_json(folder / "comparison.json", content)
         write_csv(folder / "comparison.csv", pd.DataFrame(_rows(content)))
         write_csv(folder / COSTS, pd.DataFrame(_costs(content)))
-        record = {
-            "kind": "comparison",
-            "medres": __version__,
-            "created": now(),
-            "command": " ".join(["medres", *sys.argv[1:]]),
-            "environment": environment(),
-            "git_commit": git_commit(),
-        }
-        write_json(folder / "run.json", record)
+        write_run_record(folder, comparison_record())
     return content
 
 
-def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str, Any]:
+def _compared(groups: Mapping[str, Sequence[ComparableRun]], *, spread: float) -> dict[str, Any]:
     """Everything of `comparison.json` but the cost."""
     reference = next(iter(groups))
     first = groups[reference][0]
@@ -137,7 +128,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     return {
         "reference": reference,
         "labels": first.labels,
-        "splits_sha256": (first.record.get("splits") or {}).get("sha256"),
+        "splits_sha256": first.record.splits and first.record.splits.sha256,
         "images": len(first.table),
         "patients": int(first.table["PatientID"].nunique()),
         "folds": int(first.table["fold"].nunique()),
@@ -155,7 +146,7 @@ def _compared(groups: Mapping[str, Sequence[Run]], *, spread: float) -> dict[str
     }
 
 
-def _evaluation(run: Run) -> Evaluation:
+def _evaluation(run: ComparableRun) -> Evaluation:
     try:
         return Evaluation.model_validate(run.config.get("evaluation") or {})
     except ValidationError as error:
@@ -186,7 +177,11 @@ def _undecided(item: Drawn, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _described(
-    groups: Mapping[str, Sequence[Run]], content: Mapping[str, Any], *, timing: bool, device: Literal["auto", "cpu"]
+    groups: Mapping[str, Sequence[ComparableRun]],
+    content: Mapping[str, Any],
+    *,
+    timing: bool,
+    device: Literal["auto", "cpu"],
 ) -> list[dict[str, Any]]:
     """Every candidate with its runs, what is peculiar to it, and its cost."""
     flat = {name: settings(runs[0]) for name, runs in groups.items()}
@@ -198,12 +193,12 @@ def _described(
     found = []
     for name, runs in groups.items():
         counted, speed = cost(designs[name]), speeds.get(name)
-        seconds = [float(run.record["seconds"]) for run in runs if run.record.get("seconds") is not None]
+        seconds = [run.record.seconds for run in runs if run.record.seconds is not None]
         found.append(
             {
                 "name": name,
                 "architecture": designs[name].architecture,
-                "weights": (runs[0].record.get("network") or {}).get("weights"),
+                "weights": runs[0].record.network and runs[0].record.network.weights,
                 "side": designs[name].side,
                 "recipe": runs[0].config.get("name"),
                 "peculiar": {key: flat[name].get(key, "absent") for key in differing},
@@ -212,7 +207,7 @@ def _described(
                         "folder": str(run.folder),
                         "seed": run.seed,
                         "repeat": run.repeat,
-                        "oof_sha256": sha256_file(run.folder / "oof.csv"),
+                        "oof_sha256": run.oof_sha256,
                     }
                     for run in runs
                 ],
@@ -224,14 +219,14 @@ def _described(
                     "relative_time": speed and speed.relative_time,
                     "machine": device_name(where) if speed else None,
                     "training_seconds": float(np.mean(seconds)) if seconds else None,
-                    "training_device": sorted({str(run.record.get("device")) for run in runs}),
+                    "training_device": sorted({str(run.record.device or None) for run in runs}),
                 },
             }
         )
     return found
 
 
-def _design(run: Run) -> Design:
+def _design(run: ComparableRun) -> Design:
     """The shape of a run's networks: from a fold's card, else from what the run records."""
     architecture = run.config["network"]["architecture"]
     if architecture not in get_args(Architecture):

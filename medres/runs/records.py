@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
@@ -17,8 +17,11 @@ from medres.model.calibration import Rule
 from medres.records import Interval
 from medres.tables import MARKER
 
-EXTERNAL = "external validation"
-COMPARISON = "comparison"
+EXTERNAL: Final = "external validation"
+COMPARISON: Final = "comparison"
+FOLD = "fold.json"
+"""What a finished fold of a cross-validation says of itself, beside its model."""
+
 RANDOM_START = "none: a random start, no pretraining"
 """What `weights` says of a network that started without pretraining."""
 
@@ -47,6 +50,12 @@ class SplitsRecord(Document):
     parent: SplitsParent | None = None
     folds: int = 0
 
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> SplitsRecord:
+        """What `run.json` keeps of the content of `splits.json`."""
+        facts = {name: document[name] for name in ("sha256", "method", "parent") if name in document}
+        return cls(**facts, folds=len(document["folds"]))
+
 
 class FlowRecord(Document):
     """Where images went: `rows` of the manifest are the `used` ones and those of `refused`."""
@@ -68,7 +77,7 @@ class NetworkRecord(Document):
     @property
     def random_start(self) -> bool:
         """Whether it started without pretraining."""
-        return self.weights_sha256 is None and self.weights.startswith("none")
+        return self.weights_sha256 is None
 
 
 class FoldsAtOnce(Document):
@@ -209,6 +218,20 @@ class RunRecord(Document):
             for rule, value in source.get(label, {}).items():
                 found.setdefault(rule, []).append(value)
         return found
+
+
+def write_fold_record(home: Path, record: FoldRecord) -> None:
+    """Write `fold.json` into the folder of a fold's model: the fold is finished."""
+    write_document(home / FOLD, record)
+
+
+def read_fold_record(home: Path) -> FoldRecord:
+    """Read `fold.json` of a finished fold.
+
+    Raises:
+        UsageError: it is missing, damaged, or of a newer version.
+    """
+    return read_document(home / FOLD, FoldRecord)
 
 
 def write_run_record(folder: Path, record: RunRecord) -> None:

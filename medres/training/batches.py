@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,21 @@ from medres.training.distributed import ALONE, Processes
 log = logging.getLogger(__name__)
 
 _GPU_SHARE = 0.5  # of the free memory of a GPU that pixels may take: the network needs the rest
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The images and targets of a whole cohort; a fit takes its parts of them by their places."""
+
+    pixels: NDArray[np.uint16]  # the cache, (images, size, size)
+    targets: NDArray[np.float32]  # (images, labels): 1, 0, or NaN where unknown: what validation judges by
+    learned: NDArray[np.float32]  # the same as training sees them: see `losses.training_targets`
+    classes: tuple[slice, ...] = ()  # columns of labels of which exactly one is true; all others stand alone
+
+    @property
+    def labels(self) -> int:
+        """How many labels a network answers."""
+        return int(self.targets.shape[1])
 
 
 class Pixels:
