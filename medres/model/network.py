@@ -1,4 +1,4 @@
-"""The network: a torchvision ResNet or DenseNet, one-channel input, one linear layer, normalisation inside."""
+"""The network: a ResNet or DenseNet with torchvision's names, one-channel input, one linear layer, normalisation inside."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from medres.config import Architecture
+from medres.model.backbones import build_backbone
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -67,7 +67,7 @@ class RadiographNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(RADIOGRAPH_MEAN))
         self.register_buffer("std", torch.tensor(RADIOGRAPH_STD))
         self.folded = folded
-        backbone: Any = torchvision.models.get_model(architecture, weights=None)
+        backbone: Any = build_backbone(architecture)
         self.family = family(architecture)
         features = backbone.get_submodule(self.family.head).in_features
         backbone.set_submodule(self.family.head, nn.Identity())
