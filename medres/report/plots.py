@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
 from medres.records import Interval
@@ -221,7 +222,7 @@ def draw_scores(axes: Axes, table: pd.DataFrame, *, thresholds: Sequence[float],
     return axes
 
 
-def _band(axes: Axes, column: str, table: pd.DataFrame, colour: str) -> None:
+def _band(axes: Axes, column: str, table: pd.DataFrame, colour: ColorType) -> None:
     known = table[table["low"].notna()]
     x, low, high = (finite(known[name]) for name in (column, "low", "high"))
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)

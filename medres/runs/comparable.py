@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from medres.cohort.splits import read_splits
+from medres.config import Evaluation
 from medres.errors import UsageError
 from medres.formatting import network_name
 from medres.runs.records import RunRecord
@@ -44,6 +45,15 @@ class ComparableRun:
     def config(self) -> Settings:
         """Its configuration."""
         return self.record.config
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How its results were judged; as by default where that is not recorded.
+
+        Raises:
+            UsageError: what is recorded is not that.
+        """
+        return self.record.evaluation or Evaluation()
 
     @property
     def seed(self) -> int:
