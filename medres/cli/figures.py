@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medres.formatting import with_counts
+
 if TYPE_CHECKING:
     from medres.evaluation.results import Metrics
-    from medres.records import Interval
-
-
-def with_counts(found: Interval) -> str:
-    """A value with its interval and the images and patients behind it: `0.979 (0.940–0.993), n = 278 images …`."""
-    if found.value is None:
-        return f"undefined (n = {found.n})"
-    bounds = "" if found.low is None or found.high is None else f" ({found.low:.3f}–{found.high:.3f})"
-    return f"{found.value:.3f}{bounds}, n = {found.n} images of {found.n_patients} patients"
 
 
 def show_metrics(metrics: Metrics) -> None:

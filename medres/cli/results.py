@@ -85,7 +85,7 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
     from medres.runs.compare import compare_runs
 
     content = compare_runs(found, out=out, spread=seed_spread, timing=timing, force=force)
-    for sentence in sentences(content):
+    for sentence in sentences(content.model_dump(mode="json")):
         click.echo(sentence)
     click.echo(f"report: {write_comparison(out)}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medres.cli.figures import show_metrics, with_counts
+from medres.cli.figures import show_metrics
 from medres.cli.group import medres
 from medres.cli.options import (
     FILE,
@@ -47,7 +47,7 @@ def train(
     """Train one model on a whole cohort."""
     refuse_early(out, force)
     checked = check_early(manifest, labels, root)
-    from medres.records import Interval
+    from medres.formatting import with_counts
     from medres.runs.options import RunOptions
     from medres.runs.train import train_model
 
@@ -56,7 +56,7 @@ def train(
         card = train_model(checked, config=config, out=out, options=options)
     click.echo(f"{out}: model {card.model_id}, start: {card.weights}")
     for label, values in card.metrics.items():
-        click.echo(f"{label}: AUROC {with_counts(Interval(**values['auroc']))} on {card.metrics_split}")
+        click.echo(f"{label}: AUROC {with_counts(values['auroc'])} on {card.metrics_split}")
 
 
 @medres.command()

@@ -1,10 +1,12 @@
 """ResNets and DenseNet-121 with torchvision's names and starting weights, without importing torchvision.
 
 `import torchvision` loads torch's compilers and sympy, which costs more than torch itself; a process that scores needs
-none of them. A test compares every network here with torchvision's: names, shapes, starting weights, outputs to the bit.
+none of them. A test compares these networks with torchvision's: names, shapes, starting weights, outputs to the bit.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,16 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.
     return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
 
 
+def _draw(network: nn.Module, *, mode: Literal["fan_in", "fan_out"]) -> None:
+    """Draw the weights of every convolution (He et al. 2015); on the meta device, where there are none, draw nothing.
+
+    There torch would load its compilers to find that out.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+
+
 class ResNet(nn.Module):
     """A residual network; a block that halves the image does so in its first 3 × 3 convolution.
 
@@ -68,9 +80,7 @@ class ResNet(nn.Module):
             self.add_module(f"layer{number}", layer)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, IMAGENET_CLASSES)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _draw(self, mode="fan_out")
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits (N, 1000) of images (N, 3, S, S)."""
@@ -155,9 +165,7 @@ class DenseNet(nn.Module):
                 channels //= 2
         self.features.add_module("norm5", nn.BatchNorm2d(channels))
         self.classifier = nn.Linear(channels, IMAGENET_CLASSES)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+        _draw(self, mode="fan_in")
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, images: Tensor) -> Tensor:

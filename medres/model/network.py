@@ -1,8 +1,8 @@
-"""The network: a ResNet or DenseNet with torchvision's names, one-channel input, one linear layer, normalisation inside."""
+"""The network: a ResNet or DenseNet, one-channel input, one linear layer, normalisation inside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +126,20 @@ def build_network(
     2
     """
     return RadiographNetwork(architecture, labels=labels, folded=folded, dropout=dropout)
+
+
+def saved_network(
+    architecture: Architecture, tensors: Mapping[str, Tensor], *, labels: int, folded: bool
+) -> RadiographNetwork:
+    """A network that holds given tensors, by the names of `state_dict()`; no random weights are drawn for it.
+
+    Raises:
+        RuntimeError: a tensor is missing, of another shape, or none of the network's.
+    """
+    with torch.device("meta"):
+        network = RadiographNetwork(architecture, labels=labels, folded=folded)
+    network.load_state_dict(tensors, assign=True)
+    return network
 
 
 @contextmanager

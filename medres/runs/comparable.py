@@ -104,8 +104,8 @@ def read_comparable(folder: Path) -> ComparableRun:
     if run.predictions[key].duplicated().any():
         raise UsageError(f"{folder / 'oof.csv'} holds an image twice (column {key})")
     table = run.predictions.set_index(key, drop=False).sort_index()
-    folds, parent = sha256_json(document["folds"]), document.get("parent")
-    division, repeat = (parent["sha256"], int(parent["repeat"])) if parent else (folds, None)
+    folds, parent = document.folds_sha256(), document.parent
+    division, repeat = (parent.sha256, parent.repeat) if parent else (folds, None)
     return ComparableRun(folder, run.record, table, sha256_file(folder / "oof.csv"), folds, division, repeat)
 
 

@@ -12,13 +12,13 @@ import pandas as pd
 
 from medres.cohort.manifest import Manifest
 from medres.cohort.pseudonyms import pseudonym_key
-from medres.cohort.splits import write_splits
+from medres.cohort.splits import SplitFile, write_splits
 from medres.config import Config
 from medres.evaluation.performance import summarise
 from medres.evaluation.table import as_read
 from medres.model.bundle import CARD_TEXT, card_text
 from medres.runs.cohort import begin_or_resume
-from medres.runs.division import NO_DIVISION, Division, SplitsDocument, divide
+from medres.runs.division import NO_DIVISION, Division, divide
 from medres.runs.fitting import NetworkFitter, RunSetup
 from medres.runs.folds import FoldResult, Folds
 from medres.runs.mistakes import write_gallery
@@ -69,7 +69,7 @@ def cross_validate(
     weights = announced_weights(config)
     identity = {
         **run_identity("crossval", manifest, config, weights),
-        "splits": given[1]["sha256"] if given else None,
+        "splits": given[1].sha256 if given else None,
     }
     output = resumable_folder(out, identity=identity, resume=options.resume, force=options.force)
     with joined(config.training.device) as processes, processes.folder(output) as folder:
@@ -77,7 +77,7 @@ def cross_validate(
         folds, document = divide(cohort, config, given)
         write_splits(folder / "splits.json", document)
         setup = RunSetup(cohort, config, weights, processes)
-        run = Folds(folder, len(folds), document["sha256"], NetworkFitter(setup))
+        run = Folds(folder, len(folds), document.sha256, NetworkFitter(setup))
         at_once = fit_folds(run, folds)
         metrics: dict[str, Any] = {}
         if processes.first:
@@ -90,7 +90,7 @@ def cross_validate(
 def _record(
     setup: RunSetup,
     results: Sequence[FoldResult],
-    document: SplitsDocument,
+    document: SplitFile,
     at_once: FoldsAtOnce,
     *,
     seconds: float,

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medres.cohort.given_folds import folds_from_column
 from medres.cohort.manifest import Manifest
-from medres.cohort.splits import choose_repeat, known_rows, make_folds, read_splits, splits_document
+from medres.cohort.splits import (
+    SplitFile,
+    SplitsParent,
+    choose_repeat,
+    known_rows,
+    make_folds,
+    read_splits,
+    splits_document,
+)
 from medres.config import Config
 from medres.errors import ManifestError, UsageError
 from medres.records import Fold
@@ -20,10 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SplitsDocument = Mapping[str, Any]
-"""The content of `splits.json`, as `cohort.splits` writes it."""
-
-DividedPatients = tuple[tuple[Fold, ...], SplitsDocument]
+DividedPatients = tuple[tuple[Fold, ...], SplitFile]
+"""The folds of a run, and the content of its `splits.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +72,13 @@ class Division:
         folds = choose_repeat(whole, self.repeat)
         if len(folds) == len(whole):
             return folds, document
-        parent = {"sha256": document["sha256"], "repeat": folds[0].repeat}
         return folds, splits_document(
             folds,
-            labels=document["labels"],
-            seed=document["seed"],
-            manifest_sha256=document["manifest_sha256"],
-            method=f"{document['method']}; repeat {folds[0].repeat} of split file {document['sha256'][:12]}",
-            parent=parent,
+            labels=document.labels,
+            seed=document.seed,
+            manifest_sha256=document.manifest_sha256,
+            method=f"{document.method}; repeat {folds[0].repeat} of split file {document.sha256[:12]}",
+            parent=SplitsParent(sha256=document.sha256, repeat=folds[0].repeat),
         )
 
 

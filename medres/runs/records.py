@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import ValidationError
 
+from medres.cohort.splits import SplitFile, SplitsParent
 from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.documents import Document, fault, read_document, write_document
@@ -35,13 +36,6 @@ class ManifestRecord(Document):
     patients: int
 
 
-class SplitsParent(Document):
-    """The repeated split file that a run goes through one repeat of."""
-
-    sha256: str
-    repeat: int
-
-
 class SplitsRecord(Document):
     """How the patients were divided."""
 
@@ -51,10 +45,10 @@ class SplitsRecord(Document):
     folds: int = 0
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> SplitsRecord:
-        """What `run.json` keeps of the content of `splits.json`."""
-        facts = {name: document[name] for name in ("sha256", "method", "parent") if name in document}
-        return cls(**facts, folds=len(document["folds"]))
+    def of(cls, document: SplitFile) -> SplitsRecord:
+        """What `run.json` keeps of a split file."""
+        record = cls(sha256=document.sha256, method=document.method, folds=len(document.folds))
+        return record.model_copy(update={"parent": document.parent}) if document.parent else record
 
 
 class FlowRecord(Document):

@@ -63,7 +63,7 @@ def train_model(manifest: Manifest, *, config: Config, out: Path, options: RunOp
         fitted = fitter.fit(folder, plan)
         card: ModelCard | None = None
         if processes.first:
-            card = finish_model(folder, fitted, plan, setup, splits_sha256=document["sha256"])
+            card = finish_model(folder, fitted, plan, setup, splits_sha256=document.sha256)
             write_splits(folder / "splits.json", document)
             record = cohort_record(
                 cohort,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from medres.config import Config
 from medres.imaging.preprocessing import as_float
 from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
-from medres.model.card import ModelCard, Provenance, chosen_besides
+from medres.model.card import ModelCard, Provenance, TrainedFacts, chosen_besides
 from medres.model.explain import evidence
 from medres.model.network import RadiographNetwork, full_precision
 from medres.model.outliers import distances, fit_feature_space
@@ -109,7 +109,7 @@ def finish_model(
             confidence=config.evaluation.confidence,
             seed=seed,
         )
-        metrics[label] = {"auroc": asdict(interval)}
+        metrics[label] = {"auroc": interval}
         scale[label] = max(float(np.percentile(chosen.map_maxima[:, place], _SCALE_PERCENTILE)), 1e-6)
     return save_model(
         folder,
@@ -117,18 +117,18 @@ def finish_model(
         space=space,
         outlier_cut=cut,
         outlier_quantile=quantile,
-        card={
-            "architecture": config.network.architecture,
-            "folded": weights is not None and weights.folded,
-            "tasks": tasks,
-            "labels": labels,
-            "preprocessing": config.preprocessing,
-            "gate": config.gate,
-            "temperatures": temperatures,
-            "operating_points": {label: found[config.evaluation.operating_point] for label, found in by_rule.items()},
-            "points_by_rule": by_rule,
-            "heatmap_scale": scale,
-            "provenance": Provenance(
+        facts=TrainedFacts(
+            architecture=config.network.architecture,
+            folded=weights is not None and weights.folded,
+            tasks=tasks,
+            labels=labels,
+            preprocessing=config.preprocessing,
+            gate=config.gate,
+            temperatures=temperatures,
+            operating_points={label: found[config.evaluation.operating_point] for label, found in by_rule.items()},
+            points_by_rule=by_rule,
+            heatmap_scale=scale,
+            provenance=Provenance(
                 created=now(),
                 recipe=config.name,
                 config=config.model_dump(mode="json"),
@@ -147,12 +147,12 @@ def finish_model(
                 packages=environment(),
                 git_commit=git_commit(),
             ),
-            "metrics": metrics,
-            "metrics_split": f"inner validation patients, who also chose {chosen_besides(config.training)}temperature "
+            metrics=metrics,
+            metrics_split=f"inner validation patients, who also chose {chosen_besides(config.training)}temperature "
             "and thresholds: optimistic",
-            "limits": _limits(config, weights),
-            "cohort_profile": cohort.profile([*training, *validation]),
-        },
+            limits=_limits(config, weights),
+            cohort_profile=cohort.profile([*training, *validation]),
+        ),
     )
 
 
