@@ -74,8 +74,15 @@ class Run(OpenRun):
         specificity, sensitivity = pooled["specificity"].value, pooled["sensitivity"].value
         point = None if specificity is None or sensitivity is None else (1 - specificity, sensitivity)
         ax = draw_roc(_axes(ax), table, point=point, name=name)
-        columns = _columns(table, "false_positive_rate", "sensitivity", "low", "high")
-        return RocDisplay(*columns, auroc=pooled["auroc"], operating_point=point, ax=ax)
+        return RocDisplay(
+            false_positive_rate=_column(table, "false_positive_rate"),
+            sensitivity=_column(table, "sensitivity"),
+            low=_column(table, "low"),
+            high=_column(table, "high"),
+            auroc=pooled["auroc"],
+            operating_point=point,
+            ax=ax,
+        )
 
     def plot_precision_recall(self, label: str, ax: Axes | None = None, *, name: str = "") -> PrecisionRecallDisplay:
         """Draw a label's precision-recall curve. Arguments and errors as for `plot_roc`."""
@@ -87,10 +94,15 @@ class Run(OpenRun):
         point = None if recall is None or precision is None else (recall, precision)
         prevalence = float(self.images(label).truth.mean())
         ax = draw_precision_recall(_axes(ax), table, point=point, prevalence=prevalence, name=name)
-        columns = _columns(table, "recall", "precision", "low", "high")
-        figure = pooled["average_precision"]
         return PrecisionRecallDisplay(
-            *columns, average_precision=figure, operating_point=point, prevalence=prevalence, ax=ax
+            recall=_column(table, "recall"),
+            precision=_column(table, "precision"),
+            low=_column(table, "low"),
+            high=_column(table, "high"),
+            average_precision=pooled["average_precision"],
+            operating_point=point,
+            prevalence=prevalence,
+            ax=ax,
         )
 
     def plot_calibration(self, label: str, ax: Axes | None = None, *, name: str = "") -> CalibrationDisplay:
@@ -101,7 +113,10 @@ class Run(OpenRun):
         table = self._table(label, calibration_table)
         ax = draw_calibration(_axes(ax), table, name=name)
         return CalibrationDisplay(
-            *_columns(table, "predicted", "observed", "low", "high"),
+            predicted=_column(table, "predicted"),
+            observed=_column(table, "observed"),
+            low=_column(table, "low"),
+            high=_column(table, "high"),
             images=table["images"].to_numpy(),
             calibration_error=self.metrics[label].pooled["expected_calibration_error"],
             ax=ax,
@@ -114,7 +129,14 @@ class Run(OpenRun):
 
         table = self._table(label, decision_table)
         ax = draw_decision_curve(_axes(ax), table, name=name)
-        return DecisionCurveDisplay(*_columns(table, "threshold", "net_benefit", "low", "high", "treat_all"), ax=ax)
+        return DecisionCurveDisplay(
+            threshold=_column(table, "threshold"),
+            net_benefit=_column(table, "net_benefit"),
+            low=_column(table, "low"),
+            high=_column(table, "high"),
+            treat_all=_column(table, "treat_all"),
+            ax=ax,
+        )
 
     def plot_scores(self, label: str, ax: Axes | None = None) -> ScoreDisplay:
         """Draw a histogram of a label's scores, positives upwards, negatives downwards. Arguments as for `plot_roc`."""
@@ -123,7 +145,7 @@ class Run(OpenRun):
 
         table, thresholds = score_table(self.images(label)), self.record.thresholds(label)
         ax = draw_scores(_axes(ax), table, thresholds=thresholds)
-        edges = np.append(table["from"], table["to"].iloc[-1])
+        edges = np.append(_column(table, "from"), _column(table, "to")[-1])
         return ScoreDisplay(edges, table["negative"].to_numpy(), table["positive"].to_numpy(), tuple(thresholds), ax)
 
     def _table(self, label: str, make: Callable[[JudgedImages, Evaluation, int], pd.DataFrame | None]) -> pd.DataFrame:
@@ -148,8 +170,8 @@ def train(
 
     ::
 
-        card = train("manifest.csv", labels=["osteoarthritis"], config="quick", out="models/knee")
-        model = Classifier.load("models/knee")
+        card = train("manifest.csv", labels=["osteoarthritis"], config="quick", out="models/new")
+        model = Classifier.load("models/new")
 
     Args:
         manifest: the cohort: a CSV of `medres index`, or what `read_manifest` gave.
@@ -356,5 +378,5 @@ def _axes(ax: Axes | None) -> Axes:
     return pyplot.subplots()[1]
 
 
-def _columns(table: pd.DataFrame, *names: str) -> list[NDArray[np.float64]]:
-    return [table[name].to_numpy(dtype=np.float64) for name in names]
+def _column(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    return table[name].to_numpy(dtype=np.float64)

@@ -44,7 +44,7 @@ NARROW = {
 }
 """Rooms that import less than all that lies below them, beside the foundation and themselves."""
 
-ABOVE = {"cli", "demo", "doctor", "__init__"}
+ABOVE = {"api", "cli", "demo", "doctor", "__init__"}
 DOORS = {
     "click": {"cli"},
     "streamlit": set(),  # only app/

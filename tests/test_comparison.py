@@ -21,6 +21,7 @@ from medres.errors import UsageError
 from medres.evaluation.comparison import Candidate, Drawn, SeedSpread, draw, judge, mean_of_runs, seed_spread
 from medres.report.comparison_page import Point, front, sentences, write_comparison
 from medres.runs.comparable import read_runs
+from medres.runs.compare import compare_runs
 from medres.statistics.intervals import bootstrap_difference
 from medres.tables import read_json, sha256_json, write_csv, write_json
 from tests.conftest import TINY, Medres
@@ -317,19 +318,19 @@ def test_every_figure_of_the_page_has_interval_or_n_and_every_picture_its_table(
     bare, seen = bare_figures(page)
     assert bare == []
     assert seen == 3 * 3 + 1 + 3  # of three metrics two values and their difference; one p; three runs
-    for name, values in content["values"]["effusion"]["auroc"].items():
-        own = content["intervals"]["effusion"]["auroc"][name]
-        assert [one["value"] for one in own] == pytest.approx(values)
-        assert all(one["low"] < one["value"] < one["high"] and one["n"] == content["images"] for one in own)
+    for name, values in content.values["effusion"]["auroc"].items():
+        own = content.intervals["effusion"]["auroc"][name]
+        assert [one.value for one in own] == pytest.approx(values)
+        assert all(one.low < one.value < one.high and one.n == content.images for one in own)
     costs = pd.read_csv(out / "costs.csv")
     assert '<a href="costs.csv">' in page
     assert costs["candidate"].tolist() == ["ResNet-18", "ResNet-50"]
-    for row, item in zip(costs.to_dict("records"), content["candidates"], strict=True):
+    for row, item in zip(costs.to_dict("records"), content.candidates, strict=True):
         for key in ("parameters", "gflop", "relative_gflop", "training_seconds"):
-            assert row[key] == pytest.approx(item["cost"][key])
-    (decided,) = [item for item in content["comparisons"] if item["metric"] == "auroc"]
-    assert costs["auroc_gain"].tolist() == [0, pytest.approx(decided["difference"]["value"])]
-    assert costs["low"][1] == pytest.approx(decided["difference"]["low"])
+            assert row[key] == pytest.approx(getattr(item.cost, key))
+    (decided,) = content.deciding()
+    assert costs["auroc_gain"].tolist() == [0, pytest.approx(decided.difference.value)]
+    assert costs["low"][1] == pytest.approx(decided.difference.low)
 
 
 def test_a_planted_difference_is_said_in_one_sentence_and_a_second_look_says_the_same(
@@ -355,16 +356,16 @@ def test_runs_of_crossval_on_the_same_splits_compare_as_they_are(
         "--set=training.stages=[{epochs: 1}]",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    content = compare([small_run, short], out=tmp_path / "out", device="cpu")
-    assert [item["name"] for item in content["candidates"]] == [small_run.name, "short"]
-    assert list(content["candidates"][1]["peculiar"]) == ["training.stages"]
+    content = compare_runs(read_runs([small_run, short]), out=tmp_path / "out", device="cpu")
+    assert [item.name for item in content.candidates] == [small_run.name, "short"]
+    assert list(content.candidates[1].peculiar) == ["training.stages"]
     recorded = read_json(small_run / "metrics.json")["labels"]["disc"]["pooled"]
     for metric in ("auroc", "average_precision", "brier"):
-        assert content["values"]["disc"][metric][small_run.name] == [pytest.approx(recorded[metric]["value"])]
-    cost = content["candidates"][0]["cost"]
-    assert cost["parameters"] == read_json(small_run / "run.json")["network"]["parameters"]
-    assert cost["training_seconds"] == read_json(small_run / "run.json")["seconds"]
-    assert cost["relative_time"] == 1
+        assert content.values["disc"][metric][small_run.name] == (pytest.approx(recorded[metric]["value"]),)
+    cost = content.candidates[0].cost
+    assert cost.parameters == read_json(small_run / "run.json")["network"]["parameters"]
+    assert cost.training_seconds == read_json(small_run / "run.json")["seconds"]
+    assert cost.relative_time == 1
 
 
 def test_two_seeds_of_one_recipe_are_one_candidate_and_a_tie(medres: Medres, runs: Path, tmp_path: Path) -> None:
@@ -481,12 +482,12 @@ def test_more_than_two_recipes_are_corrected_and_named_by_their_folders(runs: Pa
     record["config"]["training"]["learning_rate"] = 7e-5
     write_json(third / "run.json", record)
     content = compare([runs / "good", runs / "bad", third], out=tmp_path / "out", timing=False)
-    assert [item["name"] for item in content["candidates"]] == ["good", "bad", "slow"]
-    assert content["correction"] == "Holm 1979"
-    assert content["candidates"][2]["peculiar"]["training.learning_rate"] == "7e-05"
+    assert [item.name for item in content.candidates] == ["good", "bad", "slow"]
+    assert content.correction == "Holm 1979"
+    assert content.candidates[2].peculiar["training.learning_rate"] == "7e-05"
     words = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
     assert "widened by Holm's procedure because 2 differences are tested" in words.replace("&#39;", "'")
-    assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(content))
+    assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(content.model_dump(mode="json")))
 
 
 def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> None:
@@ -502,7 +503,7 @@ def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> No
 
 def test_a_table_that_is_sorted_otherwise_compares_alike(runs: Path, tmp_path: Path) -> None:
     plain = run_of(tmp_path / "plain", tables(1)[1], architecture="resnet34")
-    expected = compare([runs / "good", plain], out=tmp_path / "one", timing=False)["comparisons"]
+    expected = compare([runs / "good", plain], out=tmp_path / "one", timing=False).comparisons
     write_csv(plain / "oof.csv", tables(1)[1].sample(frac=1, random_state=1))
-    found = compare([runs / "good", plain], out=tmp_path / "two", timing=False)["comparisons"]
+    found = compare([runs / "good", plain], out=tmp_path / "two", timing=False).comparisons
     assert found == expected

@@ -124,7 +124,7 @@ def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMIT
 
 
 def read_radiograph(
-    path: Path,
+    path: str | Path,
     *,
     gate: Gate = ANY,
     voi: Voi = "header",
@@ -133,6 +133,11 @@ def read_radiograph(
     sha256: str = "",
 ) -> Radiograph:
     """Read, decode and render one file in this process.
+
+    ::
+
+        radiograph = read_radiograph("0001.dcm")
+        radiograph.pixels.shape, radiograph.view_position, radiograph.warnings
 
     A hostile file can hang or end the process it is read in; `isolation.read_isolated` is the door for files that you
     do not trust.
@@ -148,6 +153,7 @@ def read_radiograph(
     Raises:
         Refused: with a code of errors.REASONS.
     """
+    path = Path(path)
     reading = read_dataset(path, gate=gate, limits=limits)
     if sha256 not in {"", reading.sha256}:
         raise Refused("CHANGED", "the file has changed since it was scored", path=path)

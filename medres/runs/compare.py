@@ -285,10 +285,10 @@ def _costs(content: Comparison) -> list[Row]:
                     "training_seconds": costs.training_seconds,
                     "training_device": "; ".join(costs.training_device),
                     "label": label,
-                    "auroc_gain": 0.0 if candidate.name == content.reference else gain and gain.value,
-                    "low": gain and gain.low,
-                    "high": gain and gain.high,
-                    "seed_bar": item and item.seed_bar,
+                    "auroc_gain": 0.0 if candidate.name == content.reference else gain.value if gain else None,
+                    "low": gain.low if gain else None,
+                    "high": gain.high if gain else None,
+                    "seed_bar": item.seed_bar if item else None,
                 }
             )
     return rows

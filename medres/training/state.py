@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
 from medres.training.batches import Pixels, TrainingData
-from medres.training.checkpoints import Checkpoints
+from medres.training.checkpoints import Checkpoints, TrainingCheckpoint
 from medres.training.device import Compute
 from medres.training.distributed import Processes
 from medres.training.handlers import BestWeights, FiniteLoss
@@ -66,7 +65,7 @@ class TrainingState:
     step: AccumulatedStep
     processes: Processes
     history: list[Epoch] = field(default_factory=list)
-    resumed: dict[str, Any] | None = None  # the checkpoint of the stage in which training goes on
+    resumed: TrainingCheckpoint | None = None  # the checkpoint of the stage in which training goes on
     kept: int = 0  # epochs of the newest checkpoint
     devices: list[str] = field(default_factory=list)  # what it ran on before the last interruption, in words
 
