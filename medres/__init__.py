@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medres.api import Run, compare, cross_validate, evaluate, score_folder, train, write_report
+    from medres.api.run import Run
+    from medres.api.verbs import compare, cross_validate, evaluate, score_folder, train, write_report
     from medres.cohort.manifest import read_manifest
     from medres.config import load_config
     from medres.imaging.reading import read_radiograph
@@ -33,17 +34,18 @@ __all__ = [
 _HOMES = {
     "Classifier": "medres.model.classifier",
     "Division": "medres.runs.division",
+    "Run": "medres.api.run",
     "load_config": "medres.config",
     "read_manifest": "medres.cohort.manifest",
     "read_radiograph": "medres.imaging.reading",
 }
-_API = "medres.api"
+_VERBS = "medres.api.verbs"
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `medres --help` stays instant."""
     if name in __all__:
-        return getattr(import_module(_HOMES.get(name, _API)), name)
+        return getattr(import_module(_HOMES.get(name, _VERBS)), name)
     raise AttributeError(f"module 'medres' has no attribute {name!r}")
 
 

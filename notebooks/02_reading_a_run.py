@@ -100,7 +100,7 @@ roc.operating_point, calibration.images
 # %%
 figure, axes = plt.subplots(figsize=(4.6, 4.4))
 first.plot_roc("nodule", ax=axes, name="one epoch")
-second.plot_roc("nodule", ax=axes, name="two epochs")
+second.plot_roc("nodule", ax=axes, name="two epochs", color="tab:green")
 axes.legend(loc="lower right")
 figure.tight_layout()
 

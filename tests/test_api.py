@@ -191,12 +191,13 @@ def test_what_was_drawn_can_be_read_and_is_what_the_run_recorded(run: Run) -> No
     assert scores.negative.sum() + scores.positive.sum() == figures["auroc"].n
 
 
-def test_two_curves_on_one_axes_have_two_colours(run: Run) -> None:
+def test_two_curves_on_one_axes_have_names_and_colours(run: Run) -> None:
     axes = Figure().subplots()
     run.plot_roc("effusion", ax=axes, name="one")
-    run.plot_roc("effusion", ax=axes, name="two")
-    colours = {line.get_label(): line.get_color() for line in axes.get_lines()}
-    assert colours["one"] != colours["two"]
+    run.plot_roc("effusion", ax=axes, name="two", color="C1")
+    curves = {line.get_label(): line for line in axes.get_lines() if len(line.get_xydata()) > 2}
+    assert set(curves) == {"one", "two"}
+    assert curves["two"].get_color() == "C1" != curves["one"].get_color()
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMIT
 
 
 def read_radiograph(
-    path: str | Path,
+    path: Path,
     *,
     gate: Gate = ANY,
     voi: Voi = "header",
@@ -153,7 +153,6 @@ def read_radiograph(
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    path = Path(path)
     reading = read_dataset(path, gate=gate, limits=limits)
     if sha256 not in {"", reading.sha256}:
         raise Refused("CHANGED", "the file has changed since it was scored", path=path)

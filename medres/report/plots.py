@@ -1,139 +1,74 @@
-"""The curves of a label, drawn on anybody's axes: matplotlib Axes in, Axes out.
+"""Curves drawn on matplotlib's Axes: Axes in, Axes out, from the tables that `figure_tables` makes.
 
-A line takes the next colour of the axes' cycle unless a Palette says another one, and its band takes the same.
+A figure of a page and a plot of a notebook are drawn by the same function. Nothing but numbers and words of ours is
+drawn: names from files stand in the page, where they are escaped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from matplotlib.typing import ColorType
 from numpy.typing import NDArray
-
-from medres.records import Interval
-from medres.report.drawing import DASHED, DOTTED, UNIT_TICKS, finite, unit_square
-
-Numbers = NDArray[np.float64]
-Point = tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours of a plot, in any way that matplotlib takes them; None: the next of the axes' cycle."""
+    """The colours of a plot, as matplotlib takes them."""
 
-    first: str | None = None
-    second: str | None = None
-    ink: str = "black"
-    muted: str = "grey"
-    paper: str = "white"
-
-
-PLAIN = Palette()
+    ink: str = "#1a1d21"
+    muted: str = "#62686f"
+    rule: str = "#dcdcd4"
+    first: str = "#0a4d8c"
+    second: str = "#bb5217"
+    paper: str = "#ffffff"
 
 
-@dataclass(frozen=True, slots=True)
-class RocDisplay:
-    """A ROC curve as it was drawn; bounds are NaN where there are none."""
+PAPER_PALETTE = Palette()
+"""For a plot outside of a page: the colours that a page has on paper. A page has variables instead: see `svg`."""
 
-    false_positive_rate: Numbers  # (points,)
-    sensitivity: Numbers
-    low: Numbers  # of the sensitivity's pointwise interval
-    high: Numbers
-    auroc: Interval
-    operating_point: Point  # false positive rate and sensitivity of the frozen decisions
-    ax: Axes
+Point = tuple[float, float] | None
+"""x and y of an operating point; None where it is undefined."""
+
+UNIT_TICKS = (0, 0.2, 0.4, 0.6, 0.8, 1)
+DASHED, DOTTED = (0, (4, 3)), (0, (1, 2))
 
 
-@dataclass(frozen=True, slots=True)
-class PrecisionRecallDisplay:
-    """A precision-recall curve as it was drawn; bounds are NaN where there are none."""
-
-    recall: Numbers  # (points,)
-    precision: Numbers
-    low: Numbers  # of the precision's pointwise interval
-    high: Numbers
-    average_precision: Interval
-    operating_point: Point  # recall and precision of the frozen decisions
-    prevalence: float
-    ax: Axes
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationDisplay:
-    """A calibration curve as it was drawn, one value per bin of equal mass; bounds are NaN where there are none."""
-
-    predicted: Numbers  # mean probability (bins,)
-    observed: Numbers  # share of positives
-    low: Numbers  # of the observed share's interval
-    high: Numbers
-    images: NDArray[np.int64]
-    calibration_error: Interval
-    ax: Axes
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionCurveDisplay:
-    """A decision curve as it was drawn; net benefit is a share of all images. Acting on nobody has 0."""
-
-    threshold: Numbers  # probability from which one would act (points,)
-    net_benefit: Numbers  # of acting on the model
-    low: Numbers
-    high: Numbers
-    treat_all: Numbers  # net benefit of acting on everybody
-    ax: Axes
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreDisplay:
-    """A histogram of the scores of either class as it was drawn."""
-
-    edges: Numbers  # of the bins (bins + 1,)
-    negative: NDArray[np.int64]  # images (bins,)
-    positive: NDArray[np.int64]
-    thresholds: tuple[float, ...]  # the frozen ones
-    ax: Axes
-
-
-def draw_roc(axes: Axes, table: pd.DataFrame, *, point: Point, name: str = "", palette: Palette = PLAIN) -> Axes:
+def draw_roc(axes: Axes, table: pd.DataFrame, *, point: Point = None, palette: Palette = PAPER_PALETTE) -> Axes:
     """The ROC curve with its pointwise band.
 
     Args:
-        axes: where.
+        axes: drawn on, and returned.
         table: of `figure_tables.roc_table`.
         point: 1 − specificity and sensitivity at the frozen operating point.
-        name: what a legend calls it.
-        palette: its colours.
+        palette: colours.
     """
     axes.plot([0, 1], [0, 1], color=palette.muted, linewidth=0.8, linestyle=DASHED)
-    x, y = finite(table["false_positive_rate"]), finite(table["sensitivity"])
-    (line,) = axes.plot(x, y, color=palette.first, linewidth=1.8, label=name or None)
-    _band(axes, "false_positive_rate", table, line.get_color())
+    _band(axes, "false_positive_rate", table, palette)
+    axes.plot(finite(table["false_positive_rate"]), finite(table["sensitivity"]), color=palette.first, linewidth=1.8)
     if point:
-        colour = palette.second or line.get_color()
-        axes.plot(*point, "o", color=colour, markersize=6, markeredgecolor=palette.paper, clip_on=False)
-        if palette.second:  # one curve has these axes to itself
-            axes.annotate("operating point", point, (9, -11), textcoords="offset points", color=colour)
-    unit_square(axes, "1 − specificity", "Sensitivity")
+        axes.plot(*point, "o", color=palette.second, markersize=6, markeredgecolor=palette.paper, clip_on=False)
+        axes.annotate("operating point", point, (9, -11), textcoords="offset points", color=palette.second)
+    _unit_square(axes, "1 − specificity", "Sensitivity")
     return axes
 
 
 def draw_precision_recall(
-    axes: Axes, table: pd.DataFrame, *, point: Point, prevalence: float, name: str = "", palette: Palette = PLAIN
+    axes: Axes, table: pd.DataFrame, *, prevalence: float, point: Point = None, palette: Palette = PAPER_PALETTE
 ) -> Axes:
     """The precision-recall curve with its pointwise band.
 
     Args:
-        axes: where.
+        axes: drawn on, and returned.
         table: of `figure_tables.precision_recall_table`.
+        prevalence: share of positive images: the precision of chance.
         point: sensitivity and PPV at the frozen operating point.
-        prevalence: share of positives: the precision of chance.
-        name: what a legend calls it.
-        palette: its colours.
+        palette: colours.
     """
     axes.axhline(prevalence, color=palette.muted, linewidth=0.8, linestyle=DASHED)
     below = prevalence > 0.9
@@ -141,50 +76,45 @@ def draw_precision_recall(
         "prevalence", (0.02, prevalence), (0, -3 if below else 3), textcoords="offset points", color=palette.muted,
         va="top" if below else "bottom",
     )  # fmt: skip
-    x, y = finite(table["recall"]), finite(table["precision"])
-    (line,) = axes.step(x, y, where="pre", color=palette.first, linewidth=1.8, label=name or None)
-    _band(axes, "recall", table, line.get_color())
+    _band(axes, "recall", table, palette)
+    axes.step(finite(table["recall"]), finite(table["precision"]), where="pre", color=palette.first, linewidth=1.8)
     if point:
-        colour = palette.second or line.get_color()
-        axes.plot(*point, "o", color=colour, markersize=6, markeredgecolor=palette.paper, clip_on=False)
-    unit_square(axes, "Recall (sensitivity)", "Precision (PPV)")
+        axes.plot(*point, "o", color=palette.second, markersize=6, markeredgecolor=palette.paper, clip_on=False)
+    _unit_square(axes, "Recall (sensitivity)", "Precision (PPV)")
     return axes
 
 
-def draw_calibration(axes: Axes, table: pd.DataFrame, *, name: str = "", palette: Palette = PLAIN) -> Axes:
+def draw_calibration(axes: Axes, table: pd.DataFrame, *, palette: Palette = PAPER_PALETTE) -> Axes:
     """Observed share of positives against mean probability, bin by bin, with intervals and counts.
 
     Args:
-        axes: where.
+        axes: drawn on, and returned.
         table: of `figure_tables.calibration_table`.
-        name: what a legend calls it.
-        palette: its colours.
+        palette: colours.
     """
     axes.plot([0, 1], [0, 1], color=palette.muted, linewidth=0.8, linestyle=DASHED)
-    x, y = finite(table["predicted"]), finite(table["observed"])
-    (line,) = axes.plot(x, y, "o-", color=palette.first, linewidth=1.2, markersize=4, label=name or None)
-    axes.vlines(x, finite(table["low"]), finite(table["high"]), color=line.get_color(), linewidth=1.1, alpha=0.6)
+    predicted, observed = finite(table["predicted"]), finite(table["observed"])
+    axes.vlines(predicted, finite(table["low"]), finite(table["high"]), color=palette.first, linewidth=1.1, alpha=0.6)
+    axes.plot(predicted, observed, "o-", color=palette.first, linewidth=1.2, markersize=4)
     few, many = int(table["images"].min()), int(table["images"].max())
     sizes = f"{few}" if few == many else f"{few} to {many}"
-    if not name:  # one curve has these axes to itself
-        words = f"{len(table)} bins of\n{sizes} images"
-        axes.annotate(words, (0.03, 0.97), xycoords="axes fraction", va="top", color=palette.muted)
-    unit_square(axes, "Predicted probability (mean of bin)", "Observed share of positives")
+    words = f"{len(table)} bins of\n{sizes} images"
+    axes.annotate(words, (0.03, 0.97), xycoords="axes fraction", va="top", color=palette.muted)
+    _unit_square(axes, "Predicted probability (mean of bin)", "Observed share of positives")
     return axes
 
 
-def draw_decision_curve(axes: Axes, table: pd.DataFrame, *, name: str = "model", palette: Palette = PLAIN) -> Axes:
+def draw_decision_curve(axes: Axes, table: pd.DataFrame, *, palette: Palette = PAPER_PALETTE) -> Axes:
     """Net benefit of acting on the model, on everybody and on nobody, over threshold probabilities.
 
     Args:
-        axes: where.
+        axes: drawn on, and returned.
         table: of `figure_tables.decision_table`.
-        name: what the legend calls the model.
-        palette: its colours.
+        palette: colours.
     """
     x, model, everybody = (finite(table[column]) for column in ("threshold", "net_benefit", "treat_all"))
-    (line,) = axes.plot(x, model, color=palette.first, linewidth=1.8, label=name)
-    _band(axes, "threshold", table, line.get_color())
+    _band(axes, "threshold", table, palette)
+    axes.plot(x, model, color=palette.first, linewidth=1.8, label="model")
     axes.plot(x, everybody, color=palette.second, linewidth=1.2, linestyle=DASHED, label="act on all")
     axes.axhline(0, color=palette.ink, linewidth=1.2, linestyle=DOTTED, label="act on none")
     top = float(np.nanmax([*finite(table["high"]), *model, *everybody, 0.01]))
@@ -195,18 +125,19 @@ def draw_decision_curve(axes: Axes, table: pd.DataFrame, *, name: str = "model",
     return axes
 
 
-def draw_scores(axes: Axes, table: pd.DataFrame, *, thresholds: Sequence[float], palette: Palette = PLAIN) -> Axes:
-    """Histogram of the scores, positives upwards and negatives downwards, with the folds' frozen thresholds.
+def draw_scores(
+    axes: Axes, table: pd.DataFrame, *, thresholds: Sequence[float] = (), palette: Palette = PAPER_PALETTE
+) -> Axes:
+    """Histogram of the scores of each class, positives upwards and negatives downwards.
 
     Args:
-        axes: where.
+        axes: drawn on, and returned.
         table: of `figure_tables.score_table`.
-        thresholds: the frozen ones.
-        palette: its colours.
+        thresholds: the frozen thresholds of the folds, drawn as lines.
+        palette: colours.
     """
     edges = [*table["from"], table["to"].iloc[-1]]
-    colours = (("negative", palette.first or "C0", -1), ("positive", palette.second or "C1", 1))
-    for column, colour, sign in colours:
+    for column, colour, sign in (("negative", palette.first, -1), ("positive", palette.second, 1)):
         axes.stairs(sign * finite(table[column]), edges, fill=True, color=colour, alpha=0.75)
         axes.annotate(
             f"{column}, n = {int(table[column].sum())}", (0.98, 0.97 if sign > 0 else 0.03),
@@ -222,7 +153,62 @@ def draw_scores(axes: Axes, table: pd.DataFrame, *, thresholds: Sequence[float],
     return axes
 
 
-def _band(axes: Axes, column: str, table: pd.DataFrame, colour: ColorType) -> None:
+def draw_loss(axes: Axes, table: pd.DataFrame, *, steps: str = "Epoch", palette: Palette = PAPER_PALETTE) -> Axes:
+    """Training and validation loss over epochs, one line per fold.
+
+    Args:
+        axes: drawn on, and returned.
+        table: of `figure_tables.learning_table`.
+        steps: what is counted, e.g. epochs.
+        palette: colours.
+    """
+    _lines(axes, table, "loss", palette.muted, dashed=True)
+    _lines(axes, table, "validation_loss", palette.first)
+    axes.plot([], [], color=palette.muted, linewidth=1.2, linestyle=DASHED, label="training")
+    axes.plot([], [], color=palette.first, linewidth=1.2, label="validation")
+    axes.legend(loc="upper right", handlelength=2.2)
+    axes.set(ylabel="Log loss")
+    _steps(axes, steps)
+    return axes
+
+
+def draw_validation_auroc(
+    axes: Axes, table: pd.DataFrame, *, steps: str = "Epoch", palette: Palette = PAPER_PALETTE
+) -> Axes:
+    """AUROC of the inner validation patients over epochs, one line per fold; arguments as of `draw_loss`."""
+    _lines(axes, table, "validation_auroc", palette.first)
+    axes.set(ylabel="Validation AUROC")
+    _steps(axes, steps)
+    return axes
+
+
+def finite(values: Any) -> NDArray[np.float64]:
+    """A column of a figure's table as numbers, NaN where a cell is blank."""
+    return np.asarray(values, dtype=np.float64)
+
+
+def _unit_square(axes: Axes, x: str, y: str) -> None:
+    """Both axes from 0 to 1, of the same scale."""
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xticks=UNIT_TICKS, yticks=UNIT_TICKS, xlabel=x, ylabel=y)
+    axes.set_aspect("equal")
+
+
+def _band(axes: Axes, column: str, table: pd.DataFrame, palette: Palette) -> None:
     known = table[table["low"].notna()]
     x, low, high = (finite(known[name]) for name in (column, "low", "high"))
-    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.fill_between(x, low, high, color=palette.first, alpha=0.18, linewidth=0)
+
+
+def _steps(axes: Axes, label: str) -> None:
+    axes.set(xlabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+
+
+def _lines(axes: Axes, table: pd.DataFrame, column: str, colour: str, *, dashed: bool = False) -> None:
+    for _, part in table.groupby("fold"):
+        drawn = part[["epoch", column]].astype(float).dropna()
+        axes.plot(
+            drawn["epoch"], drawn[column], color=colour, linewidth=1.2, alpha=0.8,
+            linestyle=DASHED if dashed else "-", marker="." if len(drawn) == 1 else "",
+        )  # fmt: skip

@@ -1,160 +1,24 @@
-"""What `import medres` offers to notebooks and scripts: the verbs as functions, and a finished run as an object."""
+"""The verbs of the command line as functions: paths or what was read of them in, typed results out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
+from medres.api.run import Run
 from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.tasks import Task
-from medres.config import Config, Evaluation, load_config
+from medres.config import Config, load_config
 from medres.errors import UsageError
-from medres.evaluation.table import JudgedImages
 from medres.runs.division import NO_DIVISION, Division
 from medres.runs.options import RunOptions
 from medres.runs.run import OpenRun
 
-if TYPE_CHECKING:  # torch, MONAI and matplotlib are imported when they are needed
-    from matplotlib.axes import Axes
-
+if TYPE_CHECKING:  # torch and MONAI are imported when they are needed
     from medres.evaluation.comparison_results import Comparison
     from medres.model.card import ModelCard
-    from medres.report.plots import (
-        CalibrationDisplay,
-        DecisionCurveDisplay,
-        PrecisionRecallDisplay,
-        RocDisplay,
-        ScoreDisplay,
-    )
     from medres.scoring.folder import Summary
-
-
-class Run(OpenRun):
-    """A finished cross-validation, or a model that was judged on another cohort.
-
-    ::
-
-        run = Run.open("runs/knee")
-        run.metrics["osteoarthritis"].auroc  # Interval(value, low, high, method, n, n_patients)
-        run.predictions["prob_osteoarthritis"].hist()  # oof.csv as a DataFrame
-        run.images("osteoarthritis").truth.mean()
-
-    Plots are drawn as scikit-learn draws its displays: on the axes that are given, or on a new figure. What was drawn
-    can be read from the object that comes back.
-
-    ::
-
-        run = Run.open("runs/knee")
-        figure, (left, right) = plt.subplots(1, 2)
-        display = run.plot_roc("osteoarthritis", ax=left)
-        display.sensitivity.max(), display.auroc
-        run.plot_calibration("osteoarthritis", ax=right)
-    """
-
-    def plot_roc(self, label: str, ax: Axes | None = None, *, name: str = "") -> RocDisplay:
-        """Draw a label's ROC curve, with the interval of the sensitivity at each rate and the operating point.
-
-        Args:
-            label: which.
-            ax: where; a new figure without.
-            name: what a legend calls the curve.
-
-        Raises:
-            UsageError: the run has no such label, or a class is missing.
-        """
-        from medres.report.figure_tables import roc_table
-        from medres.report.plots import RocDisplay, draw_roc
-
-        table, pooled = self._table(label, roc_table), self.metrics[label].pooled
-        specificity, sensitivity = pooled["specificity"].value, pooled["sensitivity"].value
-        point = None if specificity is None or sensitivity is None else (1 - specificity, sensitivity)
-        ax = draw_roc(_axes(ax), table, point=point, name=name)
-        return RocDisplay(
-            false_positive_rate=_column(table, "false_positive_rate"),
-            sensitivity=_column(table, "sensitivity"),
-            low=_column(table, "low"),
-            high=_column(table, "high"),
-            auroc=pooled["auroc"],
-            operating_point=point,
-            ax=ax,
-        )
-
-    def plot_precision_recall(self, label: str, ax: Axes | None = None, *, name: str = "") -> PrecisionRecallDisplay:
-        """Draw a label's precision-recall curve. Arguments and errors as for `plot_roc`."""
-        from medres.report.figure_tables import precision_recall_table
-        from medres.report.plots import PrecisionRecallDisplay, draw_precision_recall
-
-        table, pooled = self._table(label, precision_recall_table), self.metrics[label].pooled
-        recall, precision = pooled["sensitivity"].value, pooled["ppv"].value
-        point = None if recall is None or precision is None else (recall, precision)
-        prevalence = float(self.images(label).truth.mean())
-        ax = draw_precision_recall(_axes(ax), table, point=point, prevalence=prevalence, name=name)
-        return PrecisionRecallDisplay(
-            recall=_column(table, "recall"),
-            precision=_column(table, "precision"),
-            low=_column(table, "low"),
-            high=_column(table, "high"),
-            average_precision=pooled["average_precision"],
-            operating_point=point,
-            prevalence=prevalence,
-            ax=ax,
-        )
-
-    def plot_calibration(self, label: str, ax: Axes | None = None, *, name: str = "") -> CalibrationDisplay:
-        """Draw the observed share of positives against the predicted probability. Arguments as for `plot_roc`."""
-        from medres.report.figure_tables import calibration_table
-        from medres.report.plots import CalibrationDisplay, draw_calibration
-
-        table = self._table(label, calibration_table)
-        ax = draw_calibration(_axes(ax), table, name=name)
-        return CalibrationDisplay(
-            predicted=_column(table, "predicted"),
-            observed=_column(table, "observed"),
-            low=_column(table, "low"),
-            high=_column(table, "high"),
-            images=table["images"].to_numpy(),
-            calibration_error=self.metrics[label].pooled["expected_calibration_error"],
-            ax=ax,
-        )
-
-    def plot_decision_curve(self, label: str, ax: Axes | None = None, *, name: str = "model") -> DecisionCurveDisplay:
-        """Draw the net benefit of acting on a label's probability. Arguments as for `plot_roc`."""
-        from medres.report.figure_tables import decision_table
-        from medres.report.plots import DecisionCurveDisplay, draw_decision_curve
-
-        table = self._table(label, decision_table)
-        ax = draw_decision_curve(_axes(ax), table, name=name)
-        return DecisionCurveDisplay(
-            threshold=_column(table, "threshold"),
-            net_benefit=_column(table, "net_benefit"),
-            low=_column(table, "low"),
-            high=_column(table, "high"),
-            treat_all=_column(table, "treat_all"),
-            ax=ax,
-        )
-
-    def plot_scores(self, label: str, ax: Axes | None = None) -> ScoreDisplay:
-        """Draw a histogram of a label's scores, positives upwards, negatives downwards. Arguments as for `plot_roc`."""
-        from medres.report.figure_tables import score_table
-        from medres.report.plots import ScoreDisplay, draw_scores
-
-        table, thresholds = score_table(self.images(label)), self.record.thresholds(label)
-        ax = draw_scores(_axes(ax), table, thresholds=thresholds)
-        edges = np.append(_column(table, "from"), _column(table, "to")[-1])
-        return ScoreDisplay(edges, table["negative"].to_numpy(), table["positive"].to_numpy(), tuple(thresholds), ax)
-
-    def _table(self, label: str, make: Callable[[JudgedImages, Evaluation, int], pd.DataFrame | None]) -> pd.DataFrame:
-        """The table of a curve, with intervals as the run's own figures have them."""
-        evaluation, seed = self.record.evaluation or Evaluation(), self.record.seed or 0
-        table = make(self.images(label), evaluation, seed)
-        if table is None:
-            raise UsageError(f"label {label!r} of {self.folder}: one of its classes has no image, so there is no curve")
-        return table
 
 
 def train(
@@ -367,16 +231,3 @@ def _read(manifest: str | Path | Manifest, labels: Sequence[str | Task]) -> Mani
 
 def _config(config: str | Path | Config) -> Config:
     return config if isinstance(config, Config) else load_config(config)
-
-
-def _axes(ax: Axes | None) -> Axes:
-    """The axes that were given, or those of a new figure."""
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot
-
-    return pyplot.subplots()[1]
-
-
-def _column(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    return table[name].to_numpy(dtype=np.float64)
