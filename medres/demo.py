@@ -49,7 +49,6 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
 def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
     from medres.cohort.manifest import read_manifest
-    from medres.evaluation.results import Metrics
     from medres.formatting import with_counts
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
     from medres.report.run_page import write_report
@@ -80,7 +79,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
         asked = read_manifest(manifest, [LABEL])
         metrics = cross_validate(asked, config=config, out=folder / "run", options=RunOptions(progress=bar))
     write_report(folder / "run")
-    pooled = Metrics.model_validate(metrics)[LABEL].pooled
+    pooled = metrics[LABEL].pooled
     yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
         yield f"  {name} at the operating point, frozen on inner validation patients: {with_counts(pooled[name])}"

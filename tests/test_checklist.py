@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medres.evaluation.subgroups import COLUMNS
+from medres.evaluation.subgroups import DIVIDING_COLUMNS
 from medres.report.checklist import MET, NOT_APPLICABLE, NOT_MET, Facts, Item, checklist, facts
 from tests.conftest import ROOT
 
@@ -38,7 +38,7 @@ INTERNAL = Facts(
     uncertain_policy="ignore",
 )
 LEAST = replace(
-    INTERNAL, sites=[], blank_columns=list(COLUMNS), has_flow=False, has_pictures=False, random_start=True,
+    INTERNAL, sites=[], blank_columns=list(DIVIDING_COLUMNS), has_flow=False, has_pictures=False, random_start=True,
     kept_apart=None, recorded=frozenset(), division="",
 )  # fmt: skip
 EXTERNAL = replace(

@@ -18,11 +18,20 @@ from sklearn.metrics import roc_auc_score
 
 from medres import compare
 from medres.errors import UsageError
-from medres.evaluation.comparison import Candidate, Drawn, SeedSpread, draw, judge, mean_of_runs, seed_spread
+from medres.evaluation.comparison import (
+    Candidate,
+    ResampledDifference,
+    SeedSpread,
+    decide,
+    mean_of_runs,
+    resample_difference,
+    seed_spread,
+)
 from medres.report.comparison_page import Point, front, sentences, write_comparison
 from medres.runs.comparable import read_runs
 from medres.runs.compare import compare_runs
-from medres.statistics.intervals import bootstrap_difference
+from medres.statistics.bootstrap import bootstrap_difference
+from medres.statistics.resampling import Resampling
 from medres.tables import read_json, sha256_json, write_csv, write_json
 from tests.conftest import TINY, Medres
 from tests.test_cli import refusal
@@ -45,22 +54,28 @@ def model(evidence: NDArray[np.float64], noise: float, seed: int) -> NDArray[np.
     return np.asarray(expit(evidence + np.random.default_rng(seed).normal(0, noise, len(evidence))))
 
 
-def drawn(value: float, spread: float, *, name: str = "b", label: str = "") -> Drawn:
+def drawn(value: float, spread: float, *, name: str = "b", label: str = "") -> ResampledDifference:
     """A difference whose resamples lie symmetrically around it."""
     replicates = value + spread * np.linspace(-1, 1, 2001)
-    return Drawn(label, "auroc", "a", name, (0.8,), (0.8 + value,), value, replicates, 100, 50)
+    return ResampledDifference(label, "auroc", "a", name, (0.8,), (0.8 + value,), value, replicates, 100, 50)
 
 
 def test_a_planted_difference_is_found_in_its_direction_and_the_same_model_with_other_noise_is_a_tie() -> None:
     truth, owners, evidence = cohort()
     good, bad = Candidate("good", [model(evidence, 0.2, 1)]), Candidate("bad", [model(evidence, 2.0, 2)])
     alike = Candidate("alike", [model(evidence, 0.2, 3)])
-    found = judge(
-        [draw(truth, good, other, owners, replicates=600, seed=0) for other in (bad, alike)],
+    found = decide(
+        [
+            resample_difference(truth, good, other, owners, resampling=Resampling(replicates=600, seed=0))
+            for other in (bad, alike)
+        ],
         {"": SeedSpread(0.017)},
     )
     assert [item.verdict for item in found] == ["worse", "tie"]
-    (swapped,) = judge([draw(truth, bad, good, owners, replicates=600, seed=0)], {"": SeedSpread(0.017)})
+    (swapped,) = decide(
+        [resample_difference(truth, bad, good, owners, resampling=Resampling(replicates=600, seed=0))],
+        {"": SeedSpread(0.017)},
+    )
     assert swapped.verdict == "better"
     assert swapped.interval.low is not None
     assert swapped.interval.low > 0
@@ -69,7 +84,9 @@ def test_a_planted_difference_is_found_in_its_direction_and_the_same_model_with_
 def test_one_run_each_gives_the_interval_of_bootstrap_difference() -> None:
     truth, owners, evidence = cohort(80)
     one, two = model(evidence, 0.5, 1), model(evidence, 1.0, 2)
-    found = draw(truth, Candidate("a", [one]), Candidate("b", [two]), owners, replicates=400, seed=3).interval(0.95)
+    found = resample_difference(
+        truth, Candidate("a", [one]), Candidate("b", [two]), owners, resampling=Resampling(replicates=400, seed=3)
+    ).interval(0.95)
     expected = bootstrap_difference(truth, one, two, owners, replicates=400, seed=3)
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
     assert found.value == pytest.approx(roc_auc_score(truth, two) - roc_auc_score(truth, one))
@@ -79,7 +96,9 @@ def test_several_runs_of_a_recipe_count_by_their_mean() -> None:
     truth, owners, evidence = cohort(80)
     runs = [model(evidence, 1.0, seed) for seed in range(3)]
     reference = model(evidence, 0.3, 9)
-    found = draw(truth, Candidate("a", [reference]), Candidate("b", runs), owners, replicates=100, seed=0)
+    found = resample_difference(
+        truth, Candidate("a", [reference]), Candidate("b", runs), owners, resampling=Resampling(replicates=100, seed=0)
+    )
     mean = np.mean([roc_auc_score(truth, run) for run in runs])
     assert found.value == pytest.approx(mean - roc_auc_score(truth, reference))
     assert found.candidate_values == pytest.approx([roc_auc_score(truth, run) for run in runs])
@@ -87,12 +106,12 @@ def test_several_runs_of_a_recipe_count_by_their_mean() -> None:
 
 def test_recipes_whose_seeds_differ_as_much_as_they_do_are_a_tie() -> None:
     item = drawn(0.012, 0.004)
-    (found,) = judge([item], {"": seed_spread([[0.80, 0.82, 0.81], [0.81, 0.83, 0.82]])})
+    (found,) = decide([item], {"": seed_spread([[0.80, 0.82, 0.81], [0.81, 0.83, 0.82]])})
     assert found.excludes_zero
     assert found.bar is not None
     assert found.bar > 0.012
     assert found.verdict == "tie"
-    (sure,) = judge([item], {"": seed_spread([[0.8000, 0.8001, 0.8002], [0.81, 0.8101, 0.8102]])})
+    (sure,) = decide([item], {"": seed_spread([[0.8000, 0.8001, 0.8002], [0.81, 0.8101, 0.8102]])})
     assert sure.verdict == "better"
 
 
@@ -135,11 +154,11 @@ def test_more_runs_lower_the_bar_and_more_spread_raises_it(runs: list[float], mo
 def test_holm_judges_the_surest_most_strictly_and_stops_at_the_first_tie() -> None:
     # symmetric uniform replicates: the interval at 1 − a reaches (1 − a) × spread
     sure, close, third = drawn(0.10, 0.05, name="b"), drawn(0.0965, 0.1, name="c"), drawn(0.0955, 0.1, name="d")
-    found = judge([third, sure, close], NO_SPREAD)
+    found = decide([third, sure, close], NO_SPREAD)
     assert [item.verdict for item in found] == ["tie", "better", "tie"]
     assert found[1].level == pytest.approx(1 - 0.05 / 3)
     assert found[2].level == found[0].level == pytest.approx(1 - 0.05 / 2)
-    (alone,) = judge([close], NO_SPREAD)
+    (alone,) = decide([close], NO_SPREAD)
     assert alone.verdict == "better"
     assert alone.level == pytest.approx(0.95)
 
@@ -153,7 +172,7 @@ def test_no_verdict_without_an_interval_beyond_zero_and_a_difference_beyond_the_
 ) -> None:
     items = [drawn(value, spread, name=str(place)) for place, (value, spread) in enumerate(differences)]
     assume(not any(math.isclose(abs(item.value or 0), bar, rel_tol=1e-9) for item in items))  # equal but for rounding
-    found = judge(items, {"": SeedSpread(bar)})
+    found = decide(items, {"": SeedSpread(bar)})
     for item in found:
         low, high = item.interval.low, item.interval.high
         assert low is not None
@@ -161,7 +180,7 @@ def test_no_verdict_without_an_interval_beyond_zero_and_a_difference_beyond_the_
         beyond = low > 0 or high < 0
         assert item.excludes_zero == beyond  # the interval that is shown is the one that decided
         assert (item.verdict == "tie") == (not (beyond and abs(item.interval.value or 0) > bar))
-        alone = judge([item.drawn], {"": SeedSpread(bar)})[0]
+        alone = decide([item.difference], {"": SeedSpread(bar)})[0]
         assert alone.verdict == item.verdict or item.verdict == "tie"  # correction never makes a verdict
 
 
@@ -171,17 +190,16 @@ def test_the_chance_of_any_false_verdict_among_three_is_as_promised() -> None:
         truth, owners, evidence = cohort(60, seed=repeat)
         scores = [model(evidence, 1.0, 1000 * repeat + place) for place in range(4)]
         items = [
-            draw(
+            resample_difference(
                 truth,
                 Candidate("a", scores[:1]),
                 Candidate(str(place), [scores[place]]),
                 owners,
-                replicates=300,
-                seed=1,
+                resampling=Resampling(replicates=300, seed=1),
             )
             for place in (1, 2, 3)
         ]
-        false += any(item.verdict != "tie" for item in judge(items, NO_SPREAD))
+        false += any(item.verdict != "tie" for item in decide(items, NO_SPREAD))
     assert false / repeats <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)
 
 
@@ -189,11 +207,17 @@ def test_one_class_and_one_patient_are_undefined_not_a_tie() -> None:
     scores = np.array([0.1, 0.4, 0.8])
     one, two = Candidate("a", [scores]), Candidate("b", [scores[::-1]])
     items = [
-        draw([0, 0, 0], one, two, ["x", "y", "z"], replicates=100, seed=0),
-        draw([0, 1, 0], one, two, ["x", "x", "x"], replicates=100, seed=0),
-        draw([], Candidate("a", [np.empty(0)]), Candidate("b", [np.empty(0)]), [], replicates=100, seed=0),
+        resample_difference([0, 0, 0], one, two, ["x", "y", "z"], resampling=Resampling(replicates=100, seed=0)),
+        resample_difference([0, 1, 0], one, two, ["x", "x", "x"], resampling=Resampling(replicates=100, seed=0)),
+        resample_difference(
+            [],
+            Candidate("a", [np.empty(0)]),
+            Candidate("b", [np.empty(0)]),
+            [],
+            resampling=Resampling(replicates=100, seed=0),
+        ),
     ]
-    found = judge(items, NO_SPREAD)
+    found = decide(items, NO_SPREAD)
     assert [item.verdict for item in found] == ["undefined"] * 3
     assert [item.interval.low for item in found] == [None] * 3
     assert [item.interval.method for item in found] == [
@@ -209,10 +233,13 @@ def test_a_difference_that_no_resample_changes_has_no_bounds_and_is_a_tie_only_w
         Candidate(name, [np.asarray(scores, dtype=float)])
         for name, scores in (("a", truth), ("b", 0.3 + truth / 2), ("c", np.full(40, 0.5)))
     )
-    items = [draw(truth, perfect, other, range(40), replicates=200, seed=0) for other in (also, constant)]
-    found = judge([drawn(0.1, 0.05), *items], NO_SPREAD)
+    items = [
+        resample_difference(truth, perfect, other, range(40), resampling=Resampling(replicates=200, seed=0))
+        for other in (also, constant)
+    ]
+    found = decide([drawn(0.1, 0.05), *items], NO_SPREAD)
     assert [item.verdict for item in found] == ["better", "tie", "undefined"]
-    assert [(item.drawn.value, item.interval.low, item.p) for item in found[1:]] == [
+    assert [(item.difference.value, item.interval.low, item.p) for item in found[1:]] == [
         (0, None, None),
         (-0.5, None, None),
     ]
@@ -227,12 +254,15 @@ def test_nothing_is_said_of_a_difference_that_rests_on_a_handful_of_patients(pos
     good, bad = (
         Candidate(name, [place * truth + generator.random(len(truth))]) for name, place in (("a", 1), ("b", 0))
     )
-    (found,) = judge([draw(truth, bad, good, range(len(truth)), replicates=300, seed=0)], NO_SPREAD)
+    (found,) = decide(
+        [resample_difference(truth, bad, good, range(len(truth)), resampling=Resampling(replicates=300, seed=0))],
+        NO_SPREAD,
+    )
     assert (found.verdict, found.p, found.interval.low) == ("undefined", None, None)
     assert found.interval.method == "no interval: fewer than 5 patients with the finding"
     difference = bootstrap_difference(truth, bad.scores[0], good.scores[0], range(len(truth)), replicates=100)
     assert (difference.low, difference.method) == (None, found.interval.method)
-    rare = draw(1 - truth, bad, good, range(len(truth)), replicates=100, seed=0)
+    rare = resample_difference(1 - truth, bad, good, range(len(truth)), resampling=Resampling(replicates=100, seed=0))
     assert rare.unjudged == "no interval: fewer than 5 patients without the finding"
 
 
@@ -411,8 +441,8 @@ def test_repeats_of_one_split_file_are_pooled_by_their_mean_and_add_no_patients(
 def test_the_same_run_many_times_is_no_surer_than_once() -> None:
     truth, owners, evidence = cohort(80)
     scores = model(evidence, 1.0, 1)
-    how: dict[str, Any] = {"replicates": 300, "confidence": 0.95, "seed": 3}
-    once, often = (mean_of_runs(truth, Candidate("a", [scores] * count), owners, **how) for count in (1, 5))
+    how = Resampling(300, 0.95, 3)
+    once, often = (mean_of_runs(truth, Candidate("a", [scores] * count), owners, resampling=how) for count in (1, 5))
     assert (once.low, once.high) == pytest.approx((often.low, often.high))
 
 

@@ -17,6 +17,7 @@ from scipy.special import expit
 
 from medres.cohort.tasks import Task
 from medres.config import load_config
+from medres.documents import write_document
 from medres.errors import OutputExists, UsageError
 from medres.evaluation.performance import summarise
 from medres.evaluation.shortcuts.summary import summarise_shortcuts
@@ -213,7 +214,7 @@ def test_figures_of_grades_and_of_shortcut_probes_stand_with_their_interval_or_t
     config = load_config("quick", ["evaluation.replicates=100"])
     read = read_table(copy / "oof.csv")
     probed = test_shortcuts.probed(read, survives=0.3)
-    write_json(
+    write_document(
         copy / "shortcuts.json",
         summarise_shortcuts(read, probed, labels=["effusion"], evaluation=config.evaluation, seed=0),
     )
@@ -226,7 +227,7 @@ def test_figures_of_grades_and_of_shortcut_probes_stand_with_their_interval_or_t
         read[f"positive_{label}"] = (read[f"prob_{label}"] >= 0.5).astype(int)
     write_csv(copy / "oof.csv", read)
     content = summarise(read_table(copy / "oof.csv"), labels=["effusion", task], evaluation=config.evaluation, seed=0)
-    write_json(copy / "metrics.json", content)
+    write_document(copy / "metrics.json", content)
     page = page_of(copy)
     bare, seen = bare_figures(page)
     assert "Shortcut probes" in page
@@ -354,7 +355,7 @@ def test_all_checks_pass_on_a_whole_run(run: Path) -> None:
 def test_a_figure_that_does_not_follow_from_the_table_is_announced(copy: Path) -> None:
     content = read_json(copy / "metrics.json")
     content["labels"]["effusion"]["pooled"]["auroc"]["value"] = 0.99
-    write_json(copy / "metrics.json", content)
+    write_document(copy / "metrics.json", content)
     words = visible(page_of(copy))
     assert "This report does not hold together." in words
     assert "auroc of effusion: recorded 0.99, recomputed" in words
@@ -467,12 +468,12 @@ def test_many_labels_have_a_table_on_the_first_screen_and_a_section_each(copy: P
     write_csv(copy / "oof.csv", table)
     config = load_config("quick", ["evaluation.replicates=100"])
     content = summarise(read_table(copy / "oof.csv"), labels=labels, evaluation=config.evaluation, seed=0)
-    write_json(copy / "metrics.json", content)
+    write_document(copy / "metrics.json", content)
     page = page_of(copy)
     words = visible(page)
     first = words[: words.index("Results:")]
     for label in labels:
-        assert f"{content['labels'][label]['pooled']['auroc']['value']:.3f}" in first
+        assert f"{content[label].auroc.value:.3f}" in first
         assert f"Results: {label}" in words
     found = _Page(page)
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
@@ -487,7 +488,7 @@ def test_an_external_validation_says_what_it_is(tmp_path: Path) -> None:
     write_csv(folder / "oof.csv", table)
     config = load_config("quick", ["evaluation.replicates=100"])
     content = summarise(read_table(folder / "oof.csv"), labels=["effusion"], evaluation=config.evaluation, seed=0)
-    write_json(folder / "metrics.json", content)
+    write_document(folder / "metrics.json", content)
     write_json(folder / "run.json", {"kind": "external validation", "labels": ["effusion"], "model_id": "resnet18-1"})
     words = visible(page_of(folder))
     assert "shares patients with the training cohort could not be verified" in words
@@ -520,7 +521,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [{"labels": {"effusion": {}}}, {"labels": {"effusion": {"pooled": None}}}])
 def test_figures_of_another_shape_are_refused(copy: Path, content: dict[str, Any]) -> None:
-    write_json(copy / "metrics.json", content)
+    write_document(copy / "metrics.json", content)
     with pytest.raises(UsageError, match="not as medres writes them"):
         write_report(copy)
     write_json(copy / "metrics.json", {"labels": {"absent": {}}})

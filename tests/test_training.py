@@ -20,8 +20,10 @@ from medres import Division, cross_validate
 from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import make_inner_split, read_splits, splits_document, write_splits
 from medres.config import Evaluation, Stage, Tracking, load_config
+from medres.documents import read_document
 from medres.errors import TrainingError
 from medres.evaluation.performance import summarise
+from medres.evaluation.results import Metrics
 from medres.evaluation.table import read_table
 from medres.runs.cohort import load_cohort
 from medres.runs.records import FlowRecord
@@ -317,7 +319,7 @@ def test_metrics_are_recomputed_exactly_from_the_out_of_fold_table(small_run: Pa
     record = json.loads((small_run / "run.json").read_text())
     evaluation = Evaluation.model_validate(record["config"]["evaluation"])
     again = summarise(read_table(small_run / "oof.csv"), labels=["disc"], evaluation=evaluation, seed=record["seed"])
-    assert again == json.loads((small_run / "metrics.json").read_text())
+    assert again == read_document(small_run / "metrics.json", Metrics)
 
 
 def test_a_small_network_learns_the_disc_and_every_image_is_held_out_once(small_run: Path, small_cohort: Path) -> None:

@@ -43,7 +43,6 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
     """
     refuse_early(out, force)
     need_model(model)
-    from medres.evaluation.results import Metrics
     from medres.report.run_page import write_report
     from medres.runs.external import evaluate_model
 
@@ -51,7 +50,7 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
         found = evaluate_model(
             model, manifest, out=out, root=root, allow_overlap=allow_overlap, force=force, progress=progress
         )
-    show_metrics(Metrics.model_validate(found.metrics))
+    show_metrics(found.metrics)
     for line in found.lines():
         click.echo(line)
     click.echo(f"report: {write_report(out)}")

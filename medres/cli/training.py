@@ -86,7 +86,6 @@ def crossval(
     """Cross-validate a recipe with patients kept apart; every figure of performance follows from oof.csv."""
     refuse_early(out, force)
     checked = check_early(manifest, labels, root, folds_column)
-    from medres.evaluation.results import Metrics
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
     from medres.runs.division import Division
@@ -97,5 +96,5 @@ def crossval(
         options = RunOptions(force=force, resume=resume, allow_burned_in=allow_burned_in, progress=progress)
         metrics = cross_validate(checked, config=config, out=out, division=division, options=options)
     if is_first_process():
-        show_metrics(Metrics.model_validate(metrics))
+        show_metrics(metrics)
         click.echo(f"report: {write_report(out)}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medres.cohort.stratification import stratified_parts
 from medres.cohort.tasks import LABEL_PREFIX
 from medres.records import Interval
-from medres.statistics.intervals import bootstrap
+from medres.statistics.bootstrap import bootstrap
 
 WORTH_KNOWING = 0.6
 """Lower bound of the AUROC from which a column is reported.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medres.errors import ManifestError
 from medres.model.calibration import RULES, Rule
-from medres.statistics.metrics import OF_DECISIONS
+from medres.statistics.metric import metric
 from medres.tables import read_csv
 
 _TARGETS = (0.0, 1.0, -1.0)
@@ -34,7 +34,7 @@ class JudgedImages:
 
     def scores(self, name: str) -> NDArray[Any]:
         """What a metric judges: decisions or probabilities."""
-        return self.positive if name in OF_DECISIONS else self.probabilities
+        return self.positive if metric(name).judges == "decisions" else self.probabilities
 
     def part(self, chosen: NDArray[np.bool_]) -> JudgedImages:
         """Some of the images."""

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from medres.cohort.given_folds import GIVEN
-from medres.evaluation.subgroups import COLUMNS, UNKNOWN
+from medres.evaluation.subgroups import DIVIDING_COLUMNS, UNKNOWN
 
 MET, NOT_MET, NOT_APPLICABLE = "met", "not met", "not applicable"
 
@@ -44,7 +44,7 @@ class Facts:
     kept_apart: bool | None  # what the check of that name found
     sites: Sequence[str]
     sites_apart: bool  # every institution was held out as a whole
-    blank_columns: Sequence[str]  # of subgroups.COLUMNS
+    blank_columns: Sequence[str]  # of subgroups.DIVIDING_COLUMNS
     random_start: bool
     recorded: frozenset[str]  # parts of run.json that are there
     has_flow: bool
@@ -105,7 +105,7 @@ def facts(
         kept_apart=kept_apart,
         sites=column_values(table, "InstitutionName"),
         sites_apart=_sites_apart(table),
-        blank_columns=[name for name in COLUMNS if not column_values(table, name)],
+        blank_columns=[name for name in DIVIDING_COLUMNS if not column_values(table, name)],
         random_start=random_start,
         recorded=frozenset(name for name, part in run.items() if part),
         has_flow="rows" in flow and "used" in flow,
@@ -252,7 +252,7 @@ def _explanations(known: Facts) -> tuple[str, str]:
 
 
 def _fairness(known: Facts) -> tuple[str, str]:
-    if len(known.blank_columns) < len(COLUMNS):
+    if len(known.blank_columns) < len(DIVIDING_COLUMNS):
         return MET, "Figures of subgroups, with their sizes."
     return NOT_MET, "The table has no column that divides the patients."
 
@@ -260,7 +260,7 @@ def _fairness(known: Facts) -> tuple[str, str]:
 def _subgroups(known: Facts) -> tuple[str, str]:
     if not known.blank_columns:
         return MET, "Sex, age, view, manufacturer and institution."
-    named = ", ".join(COLUMNS[name].lower() for name in known.blank_columns)
+    named = ", ".join(DIVIDING_COLUMNS[name].lower() for name in known.blank_columns)
     return NOT_MET, f"No figures by {named}: the table has no such column, or it is blank."
 
 

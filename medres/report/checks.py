@@ -12,10 +12,10 @@ import pandas as pd
 from medres.cohort.splits import read_splits
 from medres.cohort.tasks import Task
 from medres.errors import UsageError
-from medres.evaluation.performance import METRICS, WITHIN_FOLDS, auroc_within_folds
+from medres.evaluation.performance import pooled_values
 from medres.evaluation.table import JudgedImages, decisions_by_rule
 from medres.evaluation.tasks import confusion
-from medres.statistics.metrics import OF_DECISIONS, calibration_line, statistic
+from medres.statistics.metric import shown_in
 from medres.tables import read_json
 
 KEPT_APART = "Patients were kept apart"
@@ -56,13 +56,15 @@ def _figures(metrics: Mapping[str, Any], images: Mapping[str, JudgedImages], tab
     name = "Figures follow from oof.csv"
     compared, wrong = 0, []
     for label, content in metrics["labels"].items():
-        found = [(content["pooled"].get(metric), metric, value) for metric, value in recomputed(images[label]).items()]
+        found = [
+            (content["pooled"].get(metric), metric, value) for metric, value in pooled_values(images[label]).items()
+        ]
         recorded_rules = content.get("operating_points") or {}
         for rule, called in decisions_by_rule(table, label, images[label]).items():
             places = recorded_rules.get(rule) or {}
             found += [
-                (places.get(metric), f"{rule} {metric}", statistic(metric, images[label].truth, called))
-                for metric in OF_DECISIONS
+                (places.get(one.name), f"{rule} {one.name}", one.value(images[label].truth, called))
+                for one in shown_in("rules")
             ]
         for place, metric, value in found:
             if place is None:  # a run of before there was this metric
@@ -82,19 +84,6 @@ def _figures(metrics: Mapping[str, Any], images: Mapping[str, JudgedImages], tab
     if wrong:
         return Check(name, False, "; ".join(wrong))
     return Check(name, True, f"all {compared} pooled values of metrics.json were recomputed from the table and agree")
-
-
-def recomputed(images: JudgedImages) -> dict[str, float | None]:
-    """The pooled values of `summary.METRICS`, and that of `summary.WITHIN_FOLDS`, without intervals."""
-    line = calibration_line(images.truth, images.probabilities)
-    found: dict[str, float | None] = {
-        "calibration_slope": line[0] if line else None,
-        "calibration_intercept": line[1] if line else None,
-    }
-    for name in METRICS:
-        if name not in found:
-            found[name] = statistic(name, images.truth, images.scores(name))
-    return {**found, WITHIN_FOLDS: auroc_within_folds(images)}
 
 
 def _once(table: pd.DataFrame) -> Check:

@@ -16,6 +16,7 @@ from medres.formatting import network_name
 from medres.report.drawing import FIRST, MUTED, RULE, SECOND, STYLE, as_svg, new_figure
 from medres.report.page import render_template
 from medres.report.rules import read_interval
+from medres.statistics.metric import METRICS
 from medres.tables import read_json, write_text
 
 COSTS = "costs.csv"  # written by runs.compare
@@ -65,9 +66,17 @@ def write_comparison(folder: Path) -> Path:
         costs=COSTS,
         several=several(content),
         network=network_name,
+        title_of=lambda name: METRICS[name].title if name in METRICS else name,
+        lower=lower_is_better(content),
     )
     write_text(target, page)
     return target
+
+
+def lower_is_better(content: Mapping[str, Any]) -> list[str]:
+    """The titles of the metrics on which nothing is decided, and of which the lower value is the better."""
+    others = {item["metric"] for item in content["comparisons"]} - {PRIMARY}
+    return [one.title for name, one in METRICS.items() if name in others and one.better == "lower"]
 
 
 def sentences(content: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from medres.config import Evaluation
 from medres.evaluation.mistakes import worst_mistakes
-from medres.evaluation.performance import WITHIN_FOLDS
 from medres.evaluation.subgroups import recorded_subgroups
 from medres.evaluation.table import JudgedImages
 from medres.records import Interval
@@ -23,32 +22,7 @@ from medres.report.pictures import Picture, TableFile, call_squares, label_pictu
 from medres.report.plain import Calls, calls
 from medres.report.rules import RuleRow, elsewhere, read_interval, rule_rows
 from medres.runs.gallery import Kept
-
-MEANINGS = {
-    "auroc": ("AUROC", "chance that a positive image scores above a negative one"),
-    WITHIN_FOLDS: ("AUROC within folds", "the same over pairs that one network scored; chance is 0.5, perfect is 1"),
-    "average_precision": ("Average precision", "precision averaged over recall; chance is the prevalence"),
-    "partial_auroc": ("Partial AUROC", "AUROC where at most 10 % of negatives are called; chance is 0.5, perfect 1"),
-    "sensitivity": ("Sensitivity", "share of positives that were called, at the frozen thresholds"),
-    "specificity": ("Specificity", "share of negatives that were not called"),
-    "ppv": ("PPV", "share of positive calls that are right, at this prevalence"),
-    "npv": ("NPV", "share of negative calls that are right, at this prevalence"),
-    "f1": ("F1", "harmonic mean of sensitivity and PPV, at this prevalence"),
-    "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
-    "expected_calibration_error": ("Calibration error", "mean gap of probability and truth in ten bins; 0 is perfect"),
-    "calibration_slope": ("Calibration slope", "1 is perfect; below 1 too extreme, above 1 too timid"),
-    "calibration_intercept": ("Calibration intercept", "0 is perfect; below 0 too high where one half is predicted"),
-}
-_TASK_MEANINGS = {
-    "quadratic_weighted_kappa": (
-        "Quadratic weighted kappa",
-        "agreement beyond chance; an error weighs by the square of its grades; 1 is perfect",
-    ),
-    "accuracy": ("Accuracy", "share of images whose answer is exactly right"),
-    "mean_absolute_error": ("Mean absolute error", "mean distance from the true grade, in grades"),
-    "macro_auroc": ("Macro AUROC", "mean AUROC of the labels that answer it"),
-    "balanced_accuracy": ("Balanced accuracy", "share that is right within each class, averaged over classes"),
-}
+from medres.statistics.metric import METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +128,18 @@ class TaskSection:
         return "grade" if self.ordinal else "class"
 
 
+def title_and_meaning(name: str) -> tuple[str, str]:
+    """What a metric is called, and what it means; its bare name where the list does not know it."""
+    known = METRICS.get(name)
+    return (known.title, known.meaning) if known else (name, "")
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Metrics in the order of the list; those that it does not know come last, in their own order."""
+    order = {name: place for place, name in enumerate(METRICS)}
+    return sorted(names, key=lambda name: order.get(name, len(order)))
+
+
 def task_section(name: str, place: int, content: Mapping[str, Any]) -> TaskSection:
     """Gather what a report shows of a grade or a class.
 
@@ -166,7 +152,7 @@ def task_section(name: str, place: int, content: Mapping[str, Any]) -> TaskSecti
     rows = [
         MetricRow(
             key,
-            *_TASK_MEANINGS[key],
+            *title_and_meaning(key),
             read_interval(recorded),
             f"{right} of {content['n']}" if key == "accuracy" else "",
         )
@@ -203,7 +189,7 @@ def label_section(
         most_mistakes: of either kind.
     """
     confusion, seed = _confusion(images), int(run.get("seed") or 0)
-    rows = [_row(name, content["pooled"][name], confusion) for name in MEANINGS if name in content["pooled"]]
+    rows = [_row(name, content["pooled"][name], confusion) for name in in_order(content["pooled"])]
     results = {row.key: row.result for row in rows}
     decisions = (results["sensitivity"], results["specificity"], results["ppv"])
     said = calls(*decisions, content["prevalence"], elsewhere(content, evaluation))
@@ -262,7 +248,7 @@ def _row(name: str, recorded: Mapping[str, Any], confusion: Confusion) -> Metric
         "npv": (rejections, rejections + misses),
     }
     share = "{} of {}".format(*shares[name]) if name in shares else ""
-    return MetricRow(name, *MEANINGS[name], read_interval(recorded), share)
+    return MetricRow(name, *title_and_meaning(name), read_interval(recorded), share)
 
 
 def _thresholds(run: Mapping[str, Any], label: str) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medres.records import Interval
-from medres.report.contents import MEANINGS
+from medres.report.contents import title_and_meaning
 from medres.report.rules import read_interval
 
 
@@ -31,7 +31,7 @@ def recalibrations(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[R
     for label, content in (run.get("recalibration") or {}).items():
         pooled = metrics["labels"][label]["pooled"]
         rows = [
-            (MEANINGS[name][0], read_interval(pooled[name]), read_interval(item))
+            (title_and_meaning(name)[0], read_interval(pooled[name]), read_interval(item))
             for name, item in (content["metrics"] or {}).items()
         ]
         found.append(Recalibrated(label, "" if rows else content["reason"], rows))

@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.evaluation.table import JudgedImages
-from medres.statistics.curves import Band, decision_curve, precision_recall_band, roc_band
-from medres.statistics.intervals import Sample, bootstraps
-from medres.statistics.metrics import calibration_curve, precision_recall_curve, roc_curve
-from medres.statistics.resampling import equal_mass_bins
+from medres.statistics.bootstrap import Sample, bootstraps
+from medres.statistics.calibration import calibration_curve, equal_mass_bins
+from medres.statistics.curves import (
+    Band,
+    decision_curve,
+    precision_recall_band,
+    precision_recall_curve,
+    roc_band,
+    roc_curve,
+)
 
 _MOST_PLACES = 150  # along the x axis of a drawn curve
 _DIGITS = 6  # of a drawn curve

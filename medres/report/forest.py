@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from medres.evaluation.subgroups import Subgroup
+from medres.evaluation.results import SubgroupResults
 from medres.records import Interval
 from medres.report.rules import read_interval
 
@@ -79,7 +79,9 @@ def fold_rows(content: Mapping[str, Any], names: Mapping[int, str]) -> list[Fore
     return [*rows, _pooled(content)]
 
 
-def subgroup_rows(divisions: Sequence[tuple[str, Sequence[Subgroup]]], content: Mapping[str, Any]) -> list[ForestRow]:
+def subgroup_rows(
+    divisions: Sequence[tuple[str, Sequence[SubgroupResults]]], content: Mapping[str, Any]
+) -> list[ForestRow]:
     """The groups of every division, and the pooled figure last."""
     rows = [
         ForestRow(

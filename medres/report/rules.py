@@ -8,8 +8,7 @@ from typing import Any
 
 from medres.config import Evaluation
 from medres.records import Interval
-
-SHOWN = ("sensitivity", "specificity", "ppv", "npv")
+from medres.statistics.metric import METRICS, shown_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +17,14 @@ class RuleRow:
 
     title: str
     decides: bool  # whether the model decides by it
-    figures: Mapping[str, Interval]  # by name of SHOWN
+    figures: Mapping[str, Interval]  # by metric: the shares of calls
     n_called: int
     thresholds: tuple[float, ...]  # of the folds; none where they are not recorded
+
+    @property
+    def titles(self) -> list[str]:
+        """What the figures are called."""
+        return [METRICS[name].title for name in self.figures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,11 @@ def rule_rows(
         RuleRow(
             words.get(rule, rule),
             rule == evaluation.operating_point,
-            {name: read_interval(point[name]) for name in SHOWN},
+            {
+                one.name: read_interval(point[one.name])
+                for one in shown_in("rules")
+                if one.share_of and one.name in point
+            },
             point["n_called"],
             tuple(thresholds.get(rule, ())),
         )

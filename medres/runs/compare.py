@@ -16,16 +16,15 @@ from medres.documents import write_document
 from medres.errors import MedresError, UsageError
 from medres.evaluation.comparison import (
     DEFAULT_SPREAD,
-    METRICS,
     PRIMARY,
     USUAL_SPREAD,
     Candidate,
-    Drawn,
-    Judged,
+    JudgedDifference,
+    ResampledDifference,
     SeedSpread,
-    draw,
-    judge,
+    decide,
     mean_of_runs,
+    resample_difference,
     seed_spread,
 )
 from medres.evaluation.comparison_results import (
@@ -44,6 +43,8 @@ from medres.records import Interval
 from medres.runs.comparable import ComparableRun, by_recipe, settings
 from medres.runs.recording import comparison_record
 from medres.runs.records import write_run_record
+from medres.statistics.metric import shown_in
+from medres.statistics.resampling import Resampling
 from medres.tables import output_folder, refuse_inside, write_csv
 
 COSTS = "costs.csv"
@@ -99,7 +100,7 @@ class _LabelFigures:
     values: Mapping[str, Mapping[str, tuple[float | None, ...]]]  # of every run
     intervals: Mapping[str, Mapping[str, tuple[Interval, ...]]]  # the same with intervals
     means: Mapping[str, Mapping[str, Interval]]  # over the runs of a recipe
-    drawn: Sequence[Drawn]
+    drawn: Sequence[ResampledDifference]
     spread: SeedSpread
 
 
@@ -112,7 +113,7 @@ def _compared(groups: Groups, *, spread: float) -> Comparison:
     spreads = {label: figures.spread for label, figures in labels.items()}
     drawn = [item for figures in labels.values() for item in figures.drawn] if len(groups) > 1 else []
     deciding = [item for item in drawn if item.metric == PRIMARY]
-    found = judge(deciding, spreads, confidence=evaluation.confidence)
+    found = decide(deciding, spreads, confidence=evaluation.confidence)
     tested = sum(item.p is not None for item in found)
     others = [_undecided(item, evaluation) for item in drawn if item.metric != PRIMARY]
     return Comparison(
@@ -141,19 +142,20 @@ def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual:
     family = max(1, (len(groups) - 1) * len(first.labels))
     images = judged_images(first.table, label)
     found_of = {name: [judged_images(run.table, label) for run in runs] for name, runs in groups.items()}
-    candidates = [Candidate(name, [one.probabilities for one in found]) for name, found in found_of.items()]
+    resampling = Resampling(evaluation.replicates, evaluation.confidence, first.seed)
+    for_all = Resampling(evaluation.replicates * family, evaluation.confidence, first.seed)
     values: dict[str, Mapping[str, tuple[float | None, ...]]] = {}
     intervals: dict[str, Mapping[str, tuple[Interval, ...]]] = {}
     means: dict[str, Mapping[str, Interval]] = {}
-    drawn: list[Drawn] = []
-    for metric in METRICS:
+    drawn: list[ResampledDifference] = []
+    for metric in [one.name for one in shown_in("comparison")]:
+        candidates = [Candidate(name, [one.scores(metric) for one in found]) for name, found in found_of.items()]
         pairs = [
-            draw(
-                images.truth, candidates[0], candidate, images.patients, label=label, metric=metric,
-                replicates=evaluation.replicates * family, seed=first.seed,
+            resample_difference(
+                images.truth, candidates[0], candidate, images.patients, label=label, metric=metric, resampling=for_all
             )
             for candidate in candidates[1:] or candidates
-        ]  # fmt: skip
+        ]
         values[metric] = {reference: pairs[0].reference_values} | {
             item.candidate: item.candidate_values for item in pairs
         }
@@ -162,23 +164,20 @@ def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual:
             for name, found in found_of.items()
         }
         means[metric] = {
-            one.name: mean_of_runs(
-                images.truth, one, images.patients, metric=metric,
-                replicates=evaluation.replicates, confidence=evaluation.confidence, seed=first.seed,
-            )
+            one.name: mean_of_runs(images.truth, one, images.patients, metric=metric, resampling=resampling)
             for one in candidates
-        }  # fmt: skip
+        }
         drawn += pairs
     spread = seed_spread(list(values[PRIMARY].values()), usual=usual)
     return _LabelFigures(values, intervals, means, drawn, spread)
 
 
-def _decided(item: Judged) -> ComparedDifference:
+def _decided(item: JudgedDifference) -> ComparedDifference:
     return ComparedDifference(
-        label=item.drawn.label,
-        metric=item.drawn.metric,
-        reference=item.drawn.reference,
-        candidate=item.drawn.candidate,
+        label=item.difference.label,
+        metric=item.difference.metric,
+        reference=item.difference.reference,
+        candidate=item.difference.candidate,
         difference=item.interval,
         level=round(item.level, 6),
         p=item.p,
@@ -189,7 +188,7 @@ def _decided(item: Judged) -> ComparedDifference:
     )
 
 
-def _undecided(item: Drawn, evaluation: Evaluation) -> ComparedDifference:
+def _undecided(item: ResampledDifference, evaluation: Evaluation) -> ComparedDifference:
     """A difference that is shown, and on which nothing is decided."""
     return ComparedDifference(
         label=item.label,

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +13,9 @@ from medres.cohort.manifest import Manifest
 from medres.cohort.pseudonyms import pseudonym_key
 from medres.cohort.splits import SplitFile, write_splits
 from medres.config import Config
+from medres.documents import write_document
 from medres.evaluation.performance import summarise
+from medres.evaluation.results import Metrics
 from medres.evaluation.table import as_read
 from medres.model.bundle import CARD_TEXT, card_text
 from medres.runs.cohort import begin_or_resume
@@ -28,7 +29,7 @@ from medres.runs.recording import cohort_record, network_record
 from medres.runs.records import FoldsAtOnce, RunRecord, SplitsRecord, write_run_record
 from medres.runs.shortcuts import write_shortcuts
 from medres.runs.train import announced_weights, run_identity
-from medres.tables import write_csv, write_json, write_text
+from medres.tables import write_csv, write_text
 from medres.training.distributed import joined
 from medres.unfinished import resumable_folder
 
@@ -42,7 +43,7 @@ def cross_validate(
     out: Path,
     division: Division = NO_DIVISION,
     options: RunOptions = DEFAULT,
-) -> dict[str, Any]:
+) -> Metrics:
     """Cross-validate a recipe on a cohort.
 
     Writes `splits.json`, `oof.csv`, `metrics.json`, `shortcuts.csv`, `shortcuts.json`, `run.json`, `refused.csv`,
@@ -58,7 +59,7 @@ def cross_validate(
             folds; the fold that was interrupted goes on from its newest checkpoint.
 
     Returns:
-        The content of `metrics.json`.
+        What is written as `metrics.json`.
 
     Raises:
         UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
@@ -79,7 +80,7 @@ def cross_validate(
         setup = RunSetup(cohort, config, weights, processes)
         run = Folds(folder, len(folds), document.sha256, NetworkFitter(setup))
         at_once = fit_folds(run, folds)
-        metrics: dict[str, Any] = {}
+        metrics = Metrics(labels={})
         if processes.first:
             results = [run.score(fold) for fold in folds]
             record = _record(setup, results, document, at_once, seconds=time.monotonic() - started)
@@ -112,14 +113,14 @@ def _record(
 
 def _conclude(
     folder: Path, results: Sequence[FoldResult], setup: RunSetup, record: RunRecord, *, allow_burned_in: bool
-) -> dict[str, Any]:
+) -> Metrics:
     """Write tables, figures and pictures of all folds; returns the content of `metrics.json`."""
     cohort, config = setup.cohort, setup.config
     rows = pd.DataFrame([row for result in results for row in result.rows])
     write_csv(folder / "oof.csv", rows)
     table = as_read(rows)
     metrics = summarise(table, labels=cohort.manifest.tasks, evaluation=config.evaluation, seed=config.seed)
-    write_json(folder / "metrics.json", metrics)
+    write_document(folder / "metrics.json", metrics)
     if probed := [result.probed for result in results if result.probed]:
         labels = cohort.manifest.labels
         write_shortcuts(folder, table, probed, labels=labels, evaluation=config.evaluation, seed=config.seed)
@@ -131,9 +132,13 @@ def _conclude(
     return metrics
 
 
-def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> None:
+def _write_card(folder: Path, result: FoldResult, metrics: Metrics) -> None:
     """Write a fold's model card again, now that its held-out patients were scored."""
     number = result.record.fold
-    labels = metrics["labels"].items()
-    found = {label: fold for label, content in labels for fold in content["folds"] if fold["fold"] == number}
+    found = {
+        label: fold.model_dump()
+        for label, results in metrics.labels.items()
+        for fold in results.folds
+        if fold.fold == number
+    }
     write_text(folder / "models" / f"fold-{number}" / CARD_TEXT, card_text(result.card, held_out=found))

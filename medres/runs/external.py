@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +15,11 @@ from medres.cohort.indexing import REFUSED_COLUMNS, Progress
 from medres.cohort.manifest import read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
 from medres.config import Config
+from medres.documents import write_document
 from medres.errors import ConfigError, ManifestError
 from medres.evaluation.performance import summarise
 from medres.evaluation.recalibration import recalibration_record
+from medres.evaluation.results import Metrics, RecalibrationRecord, ShiftRecord
 from medres.evaluation.shift import merged_profile, outlier_shift, shift_record
 from medres.evaluation.table import as_read, judged_images
 from medres.model.classifier import Classifier, Scores
@@ -31,12 +32,10 @@ from medres.runs.records import (
     FrozenRecord,
     NetworkRecord,
     OverlapRecord,
-    RecalibrationRecord,
     RunRecord,
-    ShiftRecord,
     write_run_record,
 )
-from medres.tables import inert_path, output_folder, refuse_inside, write_csv, write_json
+from medres.tables import inert_path, output_folder, refuse_inside, write_csv
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ log = logging.getLogger(__name__)
 class ExternalResult:
     """What an external validation found."""
 
-    metrics: dict[str, Any]  # content of metrics.json
+    metrics: Metrics
     refused: int  # rows of the manifest that were not judged
     shift: str  # one sentence
     overlap: Overlap
@@ -126,7 +125,7 @@ def evaluate_model(
         table = as_read(written)
         evaluation = config.evaluation.model_copy(update={"subgroups": cohort.asked})
         metrics = summarise(table, labels=classifier.tasks, evaluation=evaluation, seed=config.seed)
-        write_json(folder / "metrics.json", metrics)
+        write_document(folder / "metrics.json", metrics)
         shift = _shift(classifier, cohort, places, scores, config)
         write_csv(folder / "shift.csv", pd.DataFrame([asdict(line) for line in shift.lines]))
         recalibration = _recalibration(folder, table, classifier.labels, config)
@@ -194,8 +193,7 @@ def _shift(
         confidence=config.evaluation.confidence,
     )
     training = merged_profile([card.cohort_profile for card in cards])
-    found = shift_record(training, profile, outliers, confidence=config.evaluation.confidence)
-    return ShiftRecord.model_validate(found)
+    return shift_record(training, profile, outliers, confidence=config.evaluation.confidence)
 
 
 def _recalibration(
@@ -208,7 +206,7 @@ def _recalibration(
         recorded, found = recalibration_record(
             judged_images(table, label), evaluation=config.evaluation, seed=config.seed
         )
-        content[label] = RecalibrationRecord.model_validate(recorded)
+        content[label] = recorded
         if found.images is not None:
             places = found.images.rows
             for name, values in (

@@ -13,9 +13,8 @@ from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.documents import Document, fault, read_document, write_document
 from medres.errors import UsageError
-from medres.evaluation.shift import Shift
+from medres.evaluation.results import RecalibrationRecord, ShiftRecord
 from medres.model.calibration import Rule
-from medres.records import Interval
 from medres.tables import MARKER
 
 EXTERNAL: Final = "external validation"
@@ -121,29 +120,6 @@ class OverlapRecord(Document):
     example: str = ""
     found: bool
     detail: str
-
-
-class CohortSize(Document):
-    """How many images and patients a cohort has."""
-
-    images: int
-    patients: int
-
-
-class ShiftRecord(Document):
-    """How an external cohort differs from the training cohort."""
-
-    sentence: str
-    training: CohortSize
-    here: CohortSize
-    lines: tuple[Shift, ...]
-
-
-class RecalibrationRecord(Document):
-    """What recalibration on an external cohort would give one label."""
-
-    reason: str  # why there is none; "" where there is
-    metrics: Mapping[str, Interval] | None
 
 
 class RunRecord(Document):

@@ -23,7 +23,7 @@ from medres.model.weights import BackboneWeights
 from medres.provenance import environment, git_commit, now
 from medres.runs.fitting import RunSetup
 from medres.runs.recording import origin
-from medres.statistics.intervals import bootstrap
+from medres.statistics.bootstrap import bootstrap
 from medres.training.base_rates import restored
 from medres.training.device import in_parts
 from medres.training.state import FitPlan, FittedNetwork

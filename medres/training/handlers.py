@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
-from medres.statistics.metrics import auroc
+from medres.statistics.metric import metric
 from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss, chance_loss
 from medres.training.optimiser import Rate
@@ -197,7 +197,7 @@ class ValidationRecord:
         values = []
         for place in range(targets.shape[1]):
             known = ~np.isnan(targets[:, place])
-            value = auroc(targets[known, place].astype(np.int64), scores[known, place].numpy())
+            value = metric("auroc").value(targets[known, place].astype(np.int64), scores[known, place].numpy())
             if value is not None:
                 values.append(value)
         return float(np.mean(values)) if values else None

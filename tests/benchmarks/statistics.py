@@ -24,7 +24,8 @@ from scipy.stats import norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from medres.statistics.intervals import Sample, bootstrap, delong, replicate
+from medres.statistics.bootstrap import Sample, bootstrap, replicate
+from medres.statistics.delong import delong
 from tests.benchmarks.timing import finish, interleaved, versions
 
 BOOTSTRAPS = {1_000: (2000, 40.0), 20_000: (200, 8.0)}

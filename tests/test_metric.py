@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,25 +17,33 @@ from scipy.special import expit, logit
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
-from medres.statistics.metrics import (
-    auroc,
-    average_precision,
-    brier,
-    calibration_curve,
-    calibration_line,
-    expected_calibration_error,
-    f1,
-    npv,
-    npv_at,
-    partial_auroc,
-    ppv,
-    ppv_at,
-    precision_recall_curve,
-    roc_curve,
-    sensitivity,
-    specificity,
+from medres.documents import read_document
+from medres.evaluation.comparison_results import Comparison
+from medres.evaluation.operating import npv_at, ppv_at
+from medres.evaluation.results import Metrics
+from medres.evaluation.table import read_table
+from medres.report.comparison_page import write_comparison
+from medres.report.run_page import write_report
+from medres.runs.compare import compare_runs
+from medres.statistics.calibration import calibration_curve, calibration_line
+from medres.statistics.curves import precision_recall_curve, roc_curve
+from medres.statistics.kernels import auroc_influence, ratio
+from medres.statistics.metric import METRICS, Metric, metric
+from medres.tables import read_json, write_json
+from tests.support.metric_table import README, markdown, table_in
+from tests.support.runs import write_run
+from tests.test_comparison import run_of, tables
+from tests.test_summary import out_of_fold
+
+auroc, average_precision, partial_auroc = (
+    metric(name).value for name in ("auroc", "average_precision", "partial_auroc")
+)
+brier, expected_calibration_error = (metric(name).value for name in ("brier", "expected_calibration_error"))
+sensitivity, specificity, ppv, npv, f1 = (
+    metric(name).value for name in ("sensitivity", "specificity", "ppv", "npv", "f1")
 )
 
+PACKAGE = README.parent / "medres"
 Cohort = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
@@ -112,8 +125,8 @@ def test_with_one_class_a_metric_is_undefined_not_a_half(only: int) -> None:
 
 
 def test_without_images_every_metric_is_undefined() -> None:
-    for metric in (auroc, average_precision, brier, sensitivity, specificity, ppv, npv, f1, expected_calibration_error):
-        assert metric([], []) is None
+    for value in (auroc, average_precision, brier, sensitivity, specificity, ppv, npv, f1, expected_calibration_error):
+        assert value([], []) is None
     assert calibration_curve([], []) is None
     assert calibration_line([], []) is None
 
@@ -189,3 +202,124 @@ def test_the_calibration_line_is_a_maximum_of_the_likelihood_or_absent(cohort: C
 def test_separated_classes_have_no_calibration_line() -> None:
     assert calibration_line([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) is None
     assert calibration_line([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5]) is None
+
+
+# The list that all others ask.
+
+
+def discrimination_slope(
+    labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]
+) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    """The mean probability of positives less that of negatives: a metric that medres does not have."""
+    means = [ratio(scores * (labels == one), labels == one, patient) for one in (1, 0)]
+    return lambda counts: means[0](counts) - means[1](counts)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Metric:
+    """A metric that is added to the list and nowhere else."""
+    found = Metric(
+        name="discrimination_slope",
+        title="Discrimination slope",
+        meaning="mean probability of positives less that of negatives",
+        judges="probabilities",
+        range=(-1.0, 1.0),
+        chance=0.0,
+        shown=frozenset({"pooled", "folds", "subgroups", "comparison"}),
+        prepare=discrimination_slope,
+    )
+    monkeypatch.setitem(METRICS, found.name, found)
+    return found
+
+
+def test_a_metric_of_the_list_stands_in_the_results_and_on_the_page(toy: Metric, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", table=out_of_fold(patients=150))
+    results = read_document(folder / "metrics.json", Metrics)["effusion"]
+    table = read_table(folder / "oof.csv")
+    assert results.pooled[toy.name].value == toy.value(table["label_effusion"], table["prob_effusion"])
+    assert results.pooled[toy.name].low is not None
+    assert all(toy.name in fold.figures for fold in results.folds)
+    groups = [group for column in results.subgroups for group in column.groups if group.auroc]
+    assert all(group.figures[toy.name] for group in groups)
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert page.count(toy.title) >= 2  # all images, and groups
+    assert toy.meaning in page
+    assert "pooled values of metrics.json were recomputed from the table and agree" in page
+
+
+def test_a_metric_that_the_list_does_not_know_is_shown_by_its_name(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    content = read_json(folder / "metrics.json")
+    content["labels"]["effusion"]["pooled"]["novel_metric"] = content["labels"]["effusion"]["pooled"]["brier"]
+    write_json(folder / "metrics.json", content)
+    assert "novel_metric" in write_report(folder).read_text(encoding="utf-8")
+
+
+def test_a_metric_of_the_list_is_compared(toy: Metric, tmp_path: Path) -> None:
+    good, bad = tables(1)
+    runs = [run_of(tmp_path / "good", good), run_of(tmp_path / "bad", bad, architecture="resnet50")]
+    compare_runs(runs, out=tmp_path / "out", timing=False)
+    content = read_document(tmp_path / "out" / "comparison.json", Comparison)
+    (item,) = [one for one in content.undecided() if one.metric == toy.name]
+    values = [toy.value(table["label_effusion"].astype(int), table["prob_effusion"]) or 0.0 for table in (good, bad)]
+    assert item.difference.value == pytest.approx(values[1] - values[0])
+    assert toy.title in write_comparison(tmp_path / "out").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_table_of_the_list() -> None:
+    assert table_in(README.read_text(encoding="utf-8")) == markdown()
+
+
+def test_a_metric_of_the_list_stands_in_the_readme_s_table(toy: Metric) -> None:
+    assert f"| {toy.title} | `{toy.name}` | {toy.meaning} |" in markdown()
+
+
+@pytest.mark.parametrize("one", METRICS.values(), ids=lambda one: one.name)
+def test_every_metric_has_one_kernel_and_keeps_to_its_range(one: Metric) -> None:
+    assert sum(kernel is not None for kernel in (one.prepare, one.prepare_within, one.of_confusions)) == 1
+    assert one.shown
+    low, high = one.range
+    assert low <= one.perfect <= high
+    assert one.chance is None or low <= one.chance <= high
+    if one.prepare:
+        generator = np.random.default_rng(0)
+        for _ in range(20):
+            labels = generator.integers(0, 2, 40)
+            scores = np.round(generator.random(40), 1)
+            value = one.value(labels, (scores > 0.5) * 1 if one.judges == "decisions" else scores)
+            assert value is None or low <= value <= high
+
+
+@given(cohorts())
+def test_the_influences_of_images_on_an_auroc_add_up_to_nothing_and_are_what_leaving_one_out_changes(
+    cohort: Cohort,
+) -> None:
+    labels, scores = cohort
+    value = auroc(labels, scores)
+    assert value is not None
+    assert value == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=1e-12)
+    moves = auroc_influence(labels, scores, value)
+    assert moves.sum() == pytest.approx(0, abs=1e-12)
+    sizes = [int((labels == one).sum()) for one in (0, 1)]
+    for place in range(len(labels)):
+        size = sizes[labels[place]]
+        left = np.delete(np.arange(len(labels)), place)
+        if size > 1:
+            assert auroc(labels[left], scores[left]) == pytest.approx(
+                value - moves[place] * size / (size - 1), abs=1e-12
+            )
+
+
+def test_the_room_of_statistics_loads_neither_scipy_nor_scikit_learn_nor_tables() -> None:
+    names = ", ".join(f"medres.statistics.{path.stem}" for path in (PACKAGE / "statistics").glob("[!_]*.py"))
+    script = f"import sys\nimport {names}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert not set(done.stdout.split()) & {"scipy", "sklearn", "pandas", "torch", "monai", "matplotlib"}
+
+
+def test_statistics_know_no_table_and_no_column() -> None:
+    for path in (PACKAGE / "statistics").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not [
+            word for word in ("pandas", "DataFrame", "PatientID", "label_", "oof.csv", "<td") if word in text
+        ], path
