@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from medres.config import load_config
 from medres.errors import TrainingError
+from medres.model.forward import in_parts
 from medres.training import engine, interruption
 from medres.training.augmentation import BatchAugmentation
 from medres.training.batches import TrainingData
 from medres.training.checkpoints import Checkpoints
-from medres.training.device import Compute, EvaluationInferer, in_parts
+from medres.training.device import Compute, EvaluationInferer
 from medres.training.engine import fit_network
 from medres.training.interruption import Interruption
 from medres.training.state import FitPlan, FittedNetwork
