@@ -56,10 +56,12 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
 
 def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
+    from medres.cohort.manifest import read_manifest
     from medres.formatting import with_counts
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
+    from medres.runs.options import RunOptions
     from medres.runs.train import train_model
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
@@ -82,7 +84,8 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     log.info("3/5 cross-validating the recipe quick (ResNet-18 from a random start), %d folds", FOLDS)
     config = load_config("quick", [f"crossval.folds={FOLDS}", f"seed={SEED}"])
     with progress("decoding") as bar:
-        metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
+        asked = read_manifest(manifest, [LABEL])
+        metrics = cross_validate(asked, config=config, out=folder / "run", options=RunOptions(progress=bar))
     write_report(folder / "run")
     pooled = metrics[LABEL].pooled
     yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
@@ -91,7 +94,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
 
     log.info("4/5 training the final model on the whole cohort")
     with progress("decoding") as bar:
-        card = train_model(manifest, labels=[LABEL], config=config, out=folder / "model", progress=bar)
+        card = train_model(asked, config=config, out=folder / "model", options=RunOptions(progress=bar))
     yield f"model: {card.model_id} (start: {card.weights})"
 
     log.info("5/5 scoring a folder of other phantoms, with %d broken and foreign files in it", foreign)
