@@ -1,4 +1,9 @@
-"""What several tests share: the real data's place, the demo run, and a command line that is really run."""
+"""What several tests share: the real data's place, the demo run, and a command line that is really run.
+
+Three kinds of networks: `small_model` and `small_run` are made (see `tests.support.made`), and know what they should on
+every processor; `steady_run` is trained, for tests of training, which hold whatever it learnt; the demo's is trained on
+a task so plain that it is learnt everywhere. `--fixture-seed` and `--fixture-precision` change all of them.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +20,36 @@ from hypothesis import settings
 
 from tests.support import preloaded
 from tests.support.phantoms import write_cohort
+from tests.support.recipes import MADE, STEADY, TINY, Kind, fixture_changes
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 """Real data that a user's checkout does not have; tests that need it skip where it is absent."""
 
+sys.dont_write_bytecode = False  # thirty test processes would each compile everything again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile("fixed", deadline=None, derandomize=True)  # the same tree gets the same verdict
 settings.register_profile("fresh", deadline=None, max_examples=300)  # new examples: `--hypothesis-profile=fresh`
 settings.load_profile("fixed")
 
+_ENTRY = Path(sys.executable).with_name("medres")
 Medres = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What a network of seconds learns depends on these, so no test may depend on them."""
+    group = parser.getgroup("medres")
+    group.addoption("--fixture-seed", type=int, default=0, help="seed of synthetic images and of trainings")
+    group.addoption("--fixture-precision", default="auto", help="training.precision of trainings: auto, fp32, bf16")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the settings of the fixtures to this process and to those below it."""
+    seed, precision = config.getoption("--fixture-seed"), config.getoption("--fixture-precision")
+    os.environ["MEDRES_FIXTURE_SEED"], os.environ["MEDRES_FIXTURE_PRECISION"] = str(seed), precision
+    for options in (TINY, STEADY):
+        options += [f"--set={change}" for change in fixture_changes()]
 
 
 def needs_shared(name: str) -> pytest.MarkDecorator:
@@ -45,16 +70,28 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def start_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the installed `medres` command exactly as a user would."""
-    entry = Path(sys.executable).with_name("medres")
-    command = [str(entry), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+    return _run(_ENTRY, *arguments, timeout=timeout, cwd=cwd)
 
 
-def run_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command's entry point in a process of its own that need not import torch again: see `preloaded`."""
+def _run(*command: object, timeout: float, cwd: Path | None) -> subprocess.CompletedProcess[str]:
+    texts = [str(part) for part in command]
+    return subprocess.run(texts, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+
+
+def run_medres(
+    *arguments: object, timeout: float = 900, cwd: Path | None = None, made: Kind | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command's entry point in a process of its own that need not import torch again: see `preloaded`.
+
+    With `made` its networks are made, not trained: see `tests.support.made`, whose options it gets after its own.
+    """
+    texts = [str(argument) for argument in arguments]
+    if made:
+        texts += MADE
     if preloaded.server() is None:
-        return start_medres(*arguments, timeout=timeout, cwd=cwd)
-    return preloaded.run([str(argument) for argument in arguments], timeout=timeout, cwd=cwd)
+        command = (sys.executable, "-m", "tests.support.made", made) if made else (_ENTRY,)
+        return _run(*command, *texts, timeout=timeout, cwd=cwd)
+    return preloaded.run(texts, timeout=timeout, cwd=cwd, made=made)
 
 
 @pytest.fixture(scope="session")
@@ -80,20 +117,6 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "demo"
 
 
-TINY = (
-    "--set=preprocessing.size=64",
-    "--set=training.stages=[{epochs: 8}]",
-    "--set=training.patience=8",
-    "--set=training.batch_size=8",
-    "--set=crossval.folds=2",
-    "--set=evaluation.replicates=200",
-)
-"""Options that make a recipe learn a small cohort in seconds."""
-
-STEADY = (*TINY, "--set=training.stages=[{epochs: 1, size: 32}, {epochs: 2}]", "--set=training.saturation=1")
-"""Options of a run of two folds, three epochs each, that tests interrupt: no stage ends early."""
-
-
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that the first of several parallel test processes fills and all of them use."""
     root = factory.getbasetemp()
@@ -109,33 +132,37 @@ def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path]
     return folder
 
 
-def _must(*arguments: object) -> None:
-    done = run_medres(*arguments)
+def _must(*arguments: object, made: Kind | None = None) -> None:
+    done = run_medres(*arguments, made=made)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.fixture(scope="session")
 def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of a small cohort that can be learnt."""
-    return _made_once(tmp_path_factory, "cohort", write_cohort) / "manifest.csv"
+    """The manifest of a small cohort, bright discs or none; the labels of four of its 40 patients are wrong."""
+
+    def make(folder: Path) -> None:
+        write_cohort(folder, mislabelled=(7, 16, 25, 34))
+
+    return _made_once(tmp_path_factory, "cohort", make) / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
-    """A model trained on it through the command line."""
+    """A model of it through the command line, whose network is made and knows a disc."""
 
     def make(folder: Path) -> None:
-        _must("train", small_cohort, "--label", "disc", "--out", folder / "model", *TINY)
+        _must("train", small_cohort, "--label", "disc", "--out", folder / "model", *TINY, made="disc")
 
     return _made_once(tmp_path_factory, "small-model", make) / "model"
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
-    """A cross-validation run on it through the command line."""
+    """A cross-validation of it through the command line, whose networks are made and know a disc."""
 
     def make(folder: Path) -> None:
-        _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *TINY)
+        _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *TINY, made="disc")
 
     return _made_once(tmp_path_factory, "small-run", make) / "run"
 
@@ -150,7 +177,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def steady_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
-    """A run of STEADY on one thread, one fold after another, that nothing disturbed."""
+    """A run of STEADY on one thread, trained one fold after another, that nothing disturbed."""
 
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from medres.model.classifier import Classifier
 from tests.conftest import SHARED, Medres, needs_shared
+from tests.support.recipes import fixture_changes
 
 
 @needs_shared("chest64/manifest.csv")
@@ -20,6 +21,7 @@ def test_a_cross_validation_on_real_chest_radiographs_really_learns(tmp_path: Pa
         "crossval", manifest, "--label", "ap", "--config", "quick", "--out", run,
         "--set", "preprocessing.size=64", "--set", "training.stages=[{epochs: 4}]", "--set", "training.saturation=1",
         "--set", "crossval.folds=2", "--set", "evaluation.shortcuts=false",
+        *(f"--set={change}" for change in fixture_changes()),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     pooled = json.loads((run / "metrics.json").read_text())["labels"]["ap"]["pooled"]["auroc"]
