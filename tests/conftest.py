@@ -188,16 +188,24 @@ def steady_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> 
 
 
 LONGEST = (
-    "test_end_to_end", "test_cases", "test_side_by_side", "test_shortcuts", "test_unfinished", "test_checkpoints",
-    "test_distributed", "test_dicom_corpus", "test_pipeline_leaks",
+    "test_end_to_end", "test_checkpoints", "test_unfinished", "test_side_by_side", "test_distributed",
+    "test_pipeline_leaks", "test_shortcuts", "test_dicom_corpus", "test_app",
 )  # fmt: skip
-"""Test files that take minutes: they start first, so that parallel processes end together."""
+"""Test files that take longest: they start first, so that parallel processes end together."""
+
+SLOW_FIXTURES = {"medres", "installed_medres", "demo_run", "steady_run", "small_run", "small_model"}
+"""What only runs of the command line give."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files; the order is kept otherwise."""
+    """Start with the longest files; the order is kept otherwise. Mark what is slow by what it asks for."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+    for item in items:
+        asked = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if asked or item.path.stem in LONGEST or item.get_closest_marker("fuzz") or item.get_closest_marker("sweep"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(tryfirst=True)
