@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from medres.cohort.indexing import Progress
 from medres.config import load_config
@@ -49,6 +48,8 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
 
 def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
+    from medres.evaluation.results import Metrics
+    from medres.formatting import with_counts
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
@@ -76,10 +77,10 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     with progress("decoding") as bar:
         metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
     write_report(folder / "run")
-    pooled = metrics["labels"][LABEL]["pooled"]
-    yield f"cross-validation, patients kept apart: AUROC {_shown(pooled['auroc'])}"
+    pooled = Metrics.model_validate(metrics)[LABEL].pooled
+    yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
-        yield f"  {name} at the operating point, frozen on inner validation patients: {_shown(pooled[name])}"
+        yield f"  {name} at the operating point, frozen on inner validation patients: {with_counts(pooled[name])}"
 
     log.info("4/5 training the final model on the whole cohort")
     with progress("decoding") as bar:
@@ -104,13 +105,6 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
         ("scored/heatmaps", "heatmaps"),
     ):
         yield f"{text}: {final / name}"
-
-
-def _shown(item: dict[str, Any]) -> str:
-    if item["value"] is None:
-        return "undefined"
-    bounds = "" if item["low"] is None else f" ({item['low']:.3f}–{item['high']:.3f})"
-    return f"{item['value']:.3f}{bounds}, {item['n']} images of {item['n_patients']} patients"
 
 
 def _hits(folder: Path) -> str:

@@ -39,6 +39,18 @@ def bounds(result: Interval) -> str:
     return "" if result.low is None or result.high is None else f"{figure(result.low)} to {figure(result.high)}"
 
 
+def with_counts(found: Interval) -> str:
+    """A value with its interval and the images and patients behind it, as a terminal shows it.
+
+    >>> with_counts(Interval(0.979, 0.94, 0.993, "", 278, 90)), with_counts(Interval(None, None, None, "", 3, 2))
+    ('0.979 (0.940–0.993), n = 278 images of 90 patients', 'undefined (n = 3)')
+    """
+    if found.value is None:
+        return f"undefined (n = {found.n})"
+    limits = "" if found.low is None or found.high is None else f" ({found.low:.3f}–{found.high:.3f})"
+    return f"{found.value:.3f}{limits}, n = {found.n} images of {found.n_patients} patients"
+
+
 def percent(value: float) -> str:
     """A share of a hundred, as a whole number; never 0 or 100 where it is not exactly that.
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from tests.support import preloaded
+from tests.support.format3 import write_format3
 from tests.support.phantoms import write_cohort
 from tests.support.recipes import MADE, STEADY, TINY, Kind, fixture_changes
 
@@ -165,6 +166,18 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> P
         _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *TINY, made="disc")
 
     return _made_once(tmp_path_factory, "small-run", make) / "run"
+
+
+@pytest.fixture(scope="session")
+def format3_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of `small_cohort` that the first version with format 3 wrote, with drawn weights: nothing is trained."""
+    return _made_once(tmp_path_factory, "format3", write_format3) / "model"
+
+
+@pytest.fixture(scope="session")
+def format3_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation run of two folds of `small_cohort`, by the same version: nothing is trained."""
+    return _made_once(tmp_path_factory, "format3", write_format3) / "run"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medres.cohort import cache
+from medres.cohort import cache, cohort_files
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.manifest import read_manifest
 from medres.config import GATES, Limits, Preprocessing
@@ -110,7 +110,7 @@ def test_another_selection_of_the_same_files_is_copied_and_only_new_files_are_de
 ) -> None:
     rows = read_manifest(manifest, ["disc"]).rows
     asked: list[list[str]] = []
-    decode = cache.Workers.map
+    decode = cohort_files.Workers.map
 
     def counted(pool: Workers, job: Any, items: Iterable[str]) -> Any:
         asked.append(list(items))
@@ -119,7 +119,7 @@ def test_another_selection_of_the_same_files_is_copied_and_only_new_files_are_de
     def cached(chosen: Sequence[ManifestRow], folder: Path, size: int = 32) -> PixelCache:
         return cached_pixels(chosen, Preprocessing(size=size), gate=GATES["any"], limits=Limits(), folder=folder)
 
-    monkeypatch.setattr(cache.Workers, "map", counted)
+    monkeypatch.setattr(cohort_files.Workers, "map", counted)
     cached(rows[:5], tmp_path)
     grown = [*rows[7:], *rows[:6]]
     found = cached(grown, tmp_path)
@@ -165,7 +165,7 @@ class Decoding:
 @pytest.fixture
 def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
     found = Decoding()
-    monkeypatch.setattr(cache.Workers, "map", lambda _, job, items: found.map(job, items))
+    monkeypatch.setattr(cohort_files.Workers, "map", lambda _, job, items: found.map(job, items))
     return found
 
 

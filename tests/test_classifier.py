@@ -14,16 +14,16 @@ from medres.config import load_config
 from medres.errors import ModelError, UsageError
 from medres.evaluation.table import read_table
 from medres.imaging.preprocessing import preprocess
-from medres.model import classifier
 from medres.model.bundle import card_text
-from medres.model.card import ModelCard
+from medres.model.card import ModelCard, identify
 from medres.model.classifier import read_card
+from medres.model.ensemble import ensemble_card
 from medres.model.network import RadiographNetwork, full_precision
-from medres.records import Fold
+from medres.records import Fold, Interval
 from medres.review.about import facts
 from medres.runs import folds
 from medres.runs.validation_choices import outputs
-from medres.tables import sha256_file
+from medres.tables import sha256_file, write_json
 from medres.training.distributed import ALONE
 from tests.conftest import Medres
 from tests.support.phantoms import blob, write_radiograph
@@ -63,7 +63,7 @@ def test_an_altered_card_is_refused(copy: Path, change: tuple[str, object]) -> N
     card = json.loads((copy / "medres.json").read_text())
     card[change[0]] = change[1]
     (copy / "medres.json").write_text(json.dumps(card))
-    with pytest.raises(ModelError, match="altered"):
+    with pytest.raises(ModelError, match="was altered"):
         Classifier.load(copy)
 
 
@@ -74,15 +74,18 @@ def test_weights_that_compute_something_else_fail_the_self_check(copy: Path) -> 
     save_file({**tensors, "head.bias": tensors["head.bias"] + 0.5}, copy / "models/model.safetensors")
     card = ModelCard.model_validate_json((copy / "medres.json").read_text())
     forged = card.model_copy(update={"weights_sha256": sha256_file(copy / "models/model.safetensors")})
-    (copy / "medres.json").write_text(forged.model_copy(update={"model_id": forged.identifier()}).model_dump_json())
+    write_json(copy / "medres.json", forged.content() | {"model_id": identify(forged.content())})
     with pytest.raises(ModelError, match="self-check"):
         Classifier.load(copy)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", "\x00"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[1]", "\x00", '{"format": true}', '{"format": 3}', '{"format": 3, "cut": NaN}', "[" * 100_000],
+)
 def test_a_damaged_card_is_refused(copy: Path, content: str) -> None:
     (copy / "medres.json").write_text(content)
-    with pytest.raises(ModelError, match="damaged"):
+    with pytest.raises(ModelError, match=r"medres\.json is damaged"):
         Classifier.load(copy)
 
 
@@ -197,7 +200,7 @@ def test_an_ensemble_s_threshold_is_the_mean_of_those_that_were_chosen(small_mod
     chosen = [fold("sensitivity ≥ 0.9", 0.1), fold("sensitivity ≥ 0.9, reached only by all", 0.2)]
 
     def point(*cards: ModelCard) -> tuple[float, str]:
-        found = classifier._ensemble_card(list(cards)).operating_points["disc"]
+        found = ensemble_card(cards).operating_points["disc"]
         return pytest.approx(found.threshold), found.rule
 
     words = "folds' thresholds, each: sensitivity ≥ 0.9"
@@ -269,7 +272,7 @@ def test_an_ensemble_is_not_described_by_its_first_fold(small_run: Path, medres:
 def test_an_interval_is_of_the_confidence_that_was_asked_for(small_model: Path) -> None:
     card = read_card(small_model)
     config = {**card.provenance.config, "evaluation": {**card.provenance.config["evaluation"], "confidence": 0.9}}
-    auroc = {"value": 0.8, "low": 0.7, "high": 0.9, "method": "", "n": 9, "n_patients": 9}
+    auroc = Interval(value=0.8, low=0.7, high=0.9, method="", n=9, n_patients=9)
     update = {
         "provenance": card.provenance.model_copy(update={"config": config}),
         "metrics": {"disc": {"auroc": auroc}},

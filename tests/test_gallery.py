@@ -104,7 +104,7 @@ def test_a_cross_validation_keeps_its_gallery_and_its_models_say_what_they_reach
         text = (home / "docs" / "README.md").read_text(encoding="utf-8")
         card = read_card(home)
         validation = card.metrics["disc"]["auroc"]
-        assert f"| disc | auroc | {validation['value']:.3f} |" in text
+        assert f"| disc | auroc | {validation.value:.3f} |" in text
         assert "optimistic" in text
         positives = fold["n_positive"]
         for name, n in (("sensitivity", positives), ("specificity", fold["n"] - positives)):

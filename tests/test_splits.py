@@ -22,6 +22,7 @@ from medres.cohort.given_folds import folds_from_column
 from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import (
     REPEAT_SEEDS,
+    SplitsParent,
     choose_repeat,
     make_folds,
     make_inner_split,
@@ -304,10 +305,11 @@ def test_a_run_goes_through_one_repeat_of_a_split_file(medres: Medres, small_coh
     mine, document = read_splits(tmp_path / "run" / "splits.json")
     assert [fold.held_out for fold in mine] == [fold.held_out for fold in whole]
     assert [fold.index for fold in mine] == [0, 1]
-    assert "repeat 1 of split file" in document["method"]
+    assert "repeat 1 of split file" in document.method
     run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert run["splits"]["method"] == document["method"]
-    assert run["splits"]["parent"] == document["parent"] == {"sha256": read_splits(splits)[1]["sha256"], "repeat": 1}
+    assert run["splits"]["method"] == document.method
+    assert run["splits"]["parent"] == {"sha256": read_splits(splits)[1].sha256, "repeat": 1}
+    assert document.parent == SplitsParent(**run["splits"]["parent"])
     for fold in mine:  # every repeat starts from seeds of its own
         card = json.loads((tmp_path / "run" / "models" / f"fold-{fold.index}" / "medres.json").read_text())
         assert card["provenance"]["seed"] == recipes.fixture_seed() + REPEAT_SEEDS + fold.index

@@ -39,12 +39,12 @@ from medres.imaging.phantom_dicom import (
 )
 from medres.imaging.projection import Array, Ellipsoid, Rays, View, ellipsoid, rod
 from medres.imaging.reading import read_radiograph
+from medres.imaging.reference import reference_radiograph
 from medres.imaging.synthesis import (
     FOREIGN_FILES,
     Phantom,
     expose,
     phantom,
-    reference_radiograph,
     synthesise_cohort,
     synthesise_foreign_files,
 )

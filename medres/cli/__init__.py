@@ -8,11 +8,11 @@ import sys
 
 import click
 
-from medres.cli import building, judging, preparing, using
+from medres.cli import cohort, machine, models, results, scoring, training
 from medres.cli.group import medres
 from medres.errors import MedresError
 
-__all__ = ["building", "judging", "main", "medres", "preparing", "using"]
+__all__ = ["cohort", "machine", "main", "medres", "models", "results", "scoring", "training"]
 
 EXIT_INTERRUPTED = 130
 

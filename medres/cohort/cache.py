@@ -6,8 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from medres.cohort.cache_parts import NO_ROOM, Journal, Pixels
+from medres.cohort.cache_files import NO_ROOM, CacheIndex, Entry, ImageEntry, Journal, Pixels, RefusalEntry
+from medres.cohort.cohort_files import CohortFiles
 from medres.cohort.indexing import Progress
 from medres.config import Gate, Limits, Preprocessing
-from medres.errors import MAY_PASS, OutputExists, Refused, UsageError
+from medres.documents import read_document, write_document
+from medres.errors import OutputExists, UsageError
 from medres.imaging import decoders
-from medres.imaging.isolation import Workers
-from medres.imaging.preprocessing import Prepared, file_sha256, prepare, specification_hash
+from medres.imaging.preprocessing import Prepared, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
-from medres.tables import read_json, sha256_json, write_json
+from medres.tables import sha256_json
 from medres.unfinished import lock, unlock
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def cached_pixels(
     Raises:
         UsageError: there is no room for the cache, or it cannot be written there.
     """
-    cohort = _Cohort(rows, partial(prepare, spec=spec, gate=gate, limits=limits), limits, dict(left_out or {}))
+    cohort = CohortFiles(rows, partial(prepare, spec=spec, gate=gate, limits=limits), limits, dict(left_out or {}))
     versions = {**decoders.versions(), "opencv": cv2.__version__}
     making = sha256_json([specification_hash(spec), gate.model_dump(), limits.model_dump(), versions, _ATTRIBUTES])[:16]
     caches = _Caches((folder or cache_folder()) / "pixels", making)
@@ -128,64 +128,8 @@ def cached_pixels(
     return _as_cache(found, cohort)
 
 
-class _Cohort:
-    """The files of a cohort: their hashes as the run began, and which of them are refused for now."""
-
-    def __init__(
-        self, rows: Sequence[ManifestRow], job: Callable[[str], Prepared], limits: Limits, passing: dict[int, Refusal]
-    ) -> None:
-        self.rows, self.job, self.limits = rows, job, limits
-        self.passing = passing
-        with ThreadPoolExecutor() as threads:
-            hashed = list(threads.map(_digest, rows))
-        for number, found in enumerate(hashed):
-            if isinstance(found, Refusal):
-                self.passing.setdefault(number, found)
-        self._hashed = hashed
-
-    def digest(self, number: int) -> str | None:
-        """The hash of a row's file; None: it is refused for now."""
-        found = self._hashed[number]
-        return None if number in self.passing or isinstance(found, Refusal) else found
-
-    def decoded(self, numbers: Sequence[int]) -> Generator[tuple[int, Prepared | Refusal]]:
-        """What becomes of some rows, in their order."""
-        if not numbers:
-            return
-        with Workers(limits=self.limits) as pool:
-            results = pool.map(self.job, (os.fspath(self.rows[number].path) for number in numbers))
-            for number, (_, result) in zip(numbers, results, strict=True):
-                yield number, self._of_the_same_bytes(number, result)
-
-    def still_refused(self, numbers: Sequence[int]) -> dict[int, Refusal]:
-        """Try some rows again: those that are refused for now, up to the first that is not."""
-        found = {}
-        with closing(self.decoded(numbers)) as results:
-            for number, result in results:
-                if isinstance(result, Prepared) or result.code not in MAY_PASS:
-                    break
-                found[number] = result
-        return found
-
-    def _of_the_same_bytes(self, number: int, result: Prepared | Refusal) -> Prepared | Refusal:
-        if isinstance(result, Refusal) and result.code in MAY_PASS:
-            return result
-        row = self.rows[number]
-        if (result.sha256 if isinstance(result, Prepared) else _digest(row)) == self._hashed[number]:
-            return result
-        return Refusal(os.fspath(row.path), "CHANGED", "another file took its place while the cohort was read")
-
-
-def _digest(row: ManifestRow) -> str | Refusal:
-    path = os.fspath(row.path)
-    try:
-        return file_sha256(path)
-    except Refused as refused:
-        return Refusal(path, refused.code, refused.detail)
-
-
-_Found = tuple[NDArray[np.uint16], dict[str, Any]]  # the pixels of a cache, and its index
-_Known = Mapping[str, tuple[NDArray[np.uint16] | None, dict[str, Any]]]  # by a file's hash: its pixels and its entry
+_Found = tuple[NDArray[np.uint16], CacheIndex]  # the pixels of a cache, and its index
+_Known = Mapping[str, tuple[NDArray[np.uint16] | None, Entry]]  # by a file's hash: its pixels and its entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +139,12 @@ class _Caches:
     folder: Path
     making: str
 
-    def home(self, cohort: _Cohort, without: Collection[int] = ()) -> Path:
+    def home(self, cohort: CohortFiles, without: Collection[int] = ()) -> Path:
         """Where the cache of a cohort lies, apart from the rows that are refused for now and some more."""
         digests = [None if number in without else cohort.digest(number) for number in range(len(cohort.rows))]
         return self.folder / f"{self.making}-{sha256_json(digests)[:16]}"
 
-    def without_refused(self, cohort: _Cohort, known: _Known) -> _Found | None:
+    def without_refused(self, cohort: CohortFiles, known: _Known) -> _Found | None:
         """The cache of a cohort of which some files were refused for now, if they still are."""
         digests = [(number, cohort.digest(number)) for number in range(len(cohort.rows))]
         new = [number for number, digest in digests if digest and digest not in known]
@@ -212,15 +156,15 @@ class _Caches:
 
     def known(self) -> _Known:
         """What became of every file in any of them."""
-        known: dict[str, tuple[NDArray[np.uint16] | None, dict[str, Any]]] = {}
+        known: dict[str, tuple[NDArray[np.uint16] | None, Entry]] = {}
         for home in sorted(self.folder.glob(f"{self.making}-*")):
             if not home.suffix and (found := _read(home)):  # or it is being built
                 pixels, index = found
-                known |= {entry["sha256"]: (None, entry) for entry in index["refusals"]}
-                known |= {entry["sha256"]: (pixels[place], entry) for place, entry in enumerate(index["images"])}
+                known |= {entry.sha256: (None, entry) for entry in index.refusals if entry.sha256}
+                known |= {entry.sha256: (pixels[place], entry) for place, entry in enumerate(index.images)}
         return known
 
-    def publish(self, building: Path, cohort: _Cohort) -> None:
+    def publish(self, building: Path, cohort: CohortFiles) -> None:
         """Give a finished cache its place, unless another run has built the same in the meantime."""
         home = self.home(cohort)
         if _read(home):
@@ -234,8 +178,9 @@ class _Caches:
 def _read(home: Path) -> _Found | None:
     """A finished cache; None where there is none, or a damaged one."""
     try:
-        index, pixels = read_json(home / "index.json"), np.load(home / "pixels.npy", mmap_mode="r")
-        return (pixels, index) if len(pixels) >= len(index["images"]) else None
+        index = read_document(home / "index.json", CacheIndex)
+        pixels = np.load(home / "pixels.npy", mmap_mode="r")
+        return (pixels, index) if len(pixels) >= len(index.images) else None
     except (UsageError, OSError, ValueError, EOFError, LookupError, TypeError):
         return None
 
@@ -261,7 +206,7 @@ def _workplace(home: Path) -> Iterator[Path]:
         raise
 
 
-def _build(building: Path, cohort: _Cohort, known: _Known, size: int, *, progress: Progress | None) -> None:
+def _build(building: Path, cohort: CohortFiles, known: _Known, size: int, *, progress: Progress | None) -> None:
     """Decode or copy every row in order; what an interrupted build left is kept.
 
     Rows that are refused for now are noted in `cohort.passing`, and not in the index.
@@ -278,7 +223,7 @@ def _build(building: Path, cohort: _Cohort, known: _Known, size: int, *, progres
     start = len(journal.done)
     new = [number for number in range(start, count) if (digest := cohort.digest(number)) and digest not in known]
     log.info("decoding %d of %d images into a cache of %.0f MB", len(new), count, count * size**2 * 2 / 1e6)
-    images = sum("code" not in entry for entry in journal.done)
+    images = sum(isinstance(entry, ImageEntry) for entry in journal.done)
     with closing(cohort.decoded(new)) as results:
         for number in range(start, count):
             digest = cohort.digest(number)
@@ -288,22 +233,23 @@ def _build(building: Path, cohort: _Cohort, known: _Known, size: int, *, progres
                 if copied is not None:
                     stored.put(images, copied)
                     images += 1
-                journal.add({**entry, "row": number})
+                journal.add(entry.model_copy(update={"row": number}))
             elif isinstance(result := next(results)[1] if digest else cohort.passing[number], Refusal):
-                journal.add({"row": number, "sha256": digest, "code": result.code, "detail": result.detail})
+                journal.add(RefusalEntry(row=number, sha256=digest, code=result.code, detail=result.detail))
             else:
                 stored.put(images, result.pixels)
                 images += 1
+                assert digest is not None  # it was decoded
                 journal.add(
-                    {
-                        "row": number,
-                        "sha256": digest,
-                        "sop_instance_uid": result.sop_instance_uid,
-                        "pixels_sha256": result.pixels_sha256,
-                        "review": list(result.review),
-                        "warnings": list(result.warnings),
-                        "attributes": {**result.attributes, "ViewPosition": result.view_position},
-                    }
+                    ImageEntry(
+                        row=number,
+                        sha256=digest,
+                        sop_instance_uid=result.sop_instance_uid,
+                        pixels_sha256=result.pixels_sha256,
+                        review=result.review,
+                        warnings=result.warnings,
+                        attributes={**result.attributes, "ViewPosition": result.view_position},
+                    )
                 )
             if journal.waiting == _KEPT_TOGETHER:
                 stored.flush()
@@ -314,29 +260,29 @@ def _build(building: Path, cohort: _Cohort, known: _Known, size: int, *, progres
     journal.write()
     passing = journal.passing()
     cohort.passing |= {number: refusal for number, refusal in passing.items() if number not in cohort.passing}
-    settled = [entry for entry in journal.done if entry["row"] not in passing]
-    index = {
-        "images": [entry for entry in settled if "code" not in entry],
-        "refusals": [entry for entry in settled if "code" in entry],
-    }
-    write_json(building / "index.json", index)
+    settled = [entry for entry in journal.done if entry.row not in passing]
+    index = CacheIndex(
+        images=tuple(entry for entry in settled if isinstance(entry, ImageEntry)),
+        refusals=tuple(entry for entry in settled if isinstance(entry, RefusalEntry)),
+    )
+    write_document(building / "index.json", index)
     journal.path.unlink(missing_ok=True)
 
 
-def _as_cache(found: _Found, cohort: _Cohort) -> PixelCache:
+def _as_cache(found: _Found, cohort: CohortFiles) -> PixelCache:
     pixels, index = found
     images = tuple(
         CachedImage(
-            row=item["row"],
-            sop_instance_uid=item["sop_instance_uid"],
-            pixels_sha256=item["pixels_sha256"],
-            review=tuple(item["review"]),
-            warnings=tuple(item["warnings"]),
-            attributes=item["attributes"],
+            row=entry.row,
+            sop_instance_uid=entry.sop_instance_uid,
+            pixels_sha256=entry.pixels_sha256,
+            review=entry.review,
+            warnings=entry.warnings,
+            attributes=dict(entry.attributes),
         )
-        for item in index["images"]
+        for entry in index.images
     )
-    refused = {item["row"]: (item["code"], item["detail"]) for item in index["refusals"]}
+    refused = {entry.row: (entry.code, entry.detail) for entry in index.refusals}
     refused |= {row: (refusal.code, refusal.detail) for row, refusal in cohort.passing.items()}
     refusals = tuple(
         (row, Refusal(os.fspath(cohort.rows[row].path), *reason)) for row, reason in sorted(refused.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,16 @@ class Checked:
             return f"{leak.kind}: {leak.detail}"
         patients = ", ".join(repr(self.manifest.rows[row].patient_id) for row in leak.rows)
         return f"{leak.kind}: {patients}: {leak.detail}"
+
+    def lines(self, others: Sequence[tuple[bool, str]] = ()) -> tuple[list[str], list[str]]:
+        """Every problem, and every note, one line each.
+
+        Args:
+            others: what was found elsewhere: whether it is a problem, and its line.
+        """
+        found = [*((leak.problem, self.described(leak)) for leak in self.leaks), *others]
+        problems = [*self.problems, *(line for problem, line in found if problem)]
+        return problems, [line for problem, line in found if not problem]
 
     def header_columns(self) -> tuple[str, ...]:
         """Names of the DICOM attributes that are known of the images."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+
+from medres.config.versions import Versioned
 
 CATEGORIES = (
     "Modality", "BodyPartExamined", "ViewPosition", "PatientSex", "Manufacturer", "ManufacturerModelName",
@@ -47,18 +48,14 @@ _AGE = re.compile(r"(\d{1,3})([DWMY]?)$")
 _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Count(_Frozen):
+class Count(Versioned):
     """How often a value occurs."""
 
     images: int
     patients: int
 
 
-class Distribution(_Frozen):
+class Distribution(Versioned):
     """A number over the images for which it is known."""
 
     images: int
@@ -68,7 +65,7 @@ class Distribution(_Frozen):
     quantiles: tuple[float, ...]  # at QUANTILES
 
 
-class CohortProfile(_Frozen):
+class CohortProfile(Versioned):
     """Tags and intensities of a cohort's images."""
 
     images: int

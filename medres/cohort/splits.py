@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from medres.cohort.stratification import STRATIFIED, inner_part, patient_counts, stratified_parts
+from medres.documents import Document, fault, write_document
 from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
-from medres.tables import read_json, sha256_json, write_json
+from medres.tables import read_json, sha256_json
 
 REPEAT_SEEDS = 100_003
 """What lies between the seeds of two repeats: far more than a cohort has folds, so that no two share a seed."""
@@ -142,6 +143,44 @@ def choose_repeat(folds: Sequence[Fold], repeat: int | None) -> tuple[Fold, ...]
     return tuple(replace(fold, index=number) for number, fold in enumerate(chosen))
 
 
+class SplitsParent(Document):
+    """The repeated split file that these folds are one repeat of."""
+
+    sha256: str
+    repeat: int
+
+
+class FoldPatients(Document):
+    """One fold of a split file: PatientIDs by what they do in it. See `records.Fold`."""
+
+    index: int
+    repeat: int = 0
+    name: str = ""
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+class SplitFile(Document):
+    """The content of `splits.json`."""
+
+    method: str = ""  # how patients were divided, in words
+    labels: tuple[str, ...] = ()
+    seed: int = 0
+    manifest_sha256: str = ""
+    parent: SplitsParent | None = None
+    folds: tuple[FoldPatients, ...]
+    sha256: str  # of everything else in the file
+
+    def content_sha256(self) -> str:
+        """What `sha256` must be: the hash of everything else as it is written."""
+        return sha256_json(self.model_dump(mode="json", exclude_unset=True, exclude={"sha256"}))
+
+    def folds_sha256(self) -> str:
+        """The hash of the folds alone: two runs with the same one divided patients in the same way."""
+        return sha256_json(self.model_dump(mode="json", exclude_unset=True, include={"folds"})["folds"])
+
+
 def splits_document(
     folds: Sequence[Fold],
     *,
@@ -149,66 +188,60 @@ def splits_document(
     seed: int,
     manifest_sha256: str,
     method: str = STRATIFIED,
-    parent: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The folds as the content of `splits.json`; `sha256` is the hash of everything else in it.
+    parent: SplitsParent | None = None,
+) -> SplitFile:
+    """The folds as the content of `splits.json`.
 
-    `parent` says of which split file, by its `sha256`, these folds are which `repeat`.
+    `parent` says of which repeated split file these folds are one repeat.
 
     Raises:
         ManifestError: patients overlap.
     """
     check_folds(folds)
-    content = {
-        "method": method,
-        "labels": list(labels),
-        "seed": seed,
-        "manifest_sha256": manifest_sha256,
-        **({"parent": dict(parent)} if parent else {}),
-        "folds": [
-            {
-                "index": fold.index,
-                "repeat": fold.repeat,
-                "name": fold.name,
-                "training": list(fold.training),
-                "validation": list(fold.validation),
-                "held_out": list(fold.held_out),
-            }
-            for fold in folds
-        ],
-    }
-    return {**content, "sha256": sha256_json(content)}
+    patients = tuple(
+        FoldPatients(
+            index=fold.index,
+            repeat=fold.repeat,
+            name=fold.name,
+            training=fold.training,
+            validation=fold.validation,
+            held_out=fold.held_out,
+        )
+        for fold in folds
+    )
+    found = SplitFile(
+        method=method,
+        labels=tuple(labels),
+        seed=seed,
+        manifest_sha256=manifest_sha256,
+        folds=patients,
+        sha256="",
+        **({"parent": parent} if parent else {}),
+    )
+    return found.model_copy(update={"sha256": found.content_sha256()})
 
 
-def write_splits(path: Path, document: Mapping[str, Any]) -> None:
+def write_splits(path: Path, document: SplitFile) -> None:
     """Write `splits.json`."""
-    write_json(path, document)
+    write_document(path, document)
 
 
-def read_splits(path: Path) -> tuple[tuple[Fold, ...], dict[str, Any]]:
+def read_splits(path: Path) -> tuple[tuple[Fold, ...], SplitFile]:
     """Read and verify `splits.json`.
 
     Raises:
         ManifestError: it was altered, is not a split file, or patients overlap.
     """
-    document = read_json(path)
+    content = read_json(path)
     try:
-        content = {key: value for key, value in document.items() if key != "sha256"}
-        folds = tuple(
-            Fold(
-                item["index"],
-                tuple(item["training"]),
-                tuple(item["validation"]),
-                tuple(item["held_out"]),
-                repeat=item.get("repeat", 0),
-                name=item.get("name", ""),
-            )
-            for item in content["folds"]
-        )
-        recorded = document["sha256"]
-    except (AttributeError, KeyError, TypeError):
-        raise ManifestError(f"{path} is not a split file of `medres split`") from None
-    if sha256_json(content) != recorded:
+        document = SplitFile.model_validate(content)
+    except ValidationError as error:
+        raise ManifestError(f"{path} is not a split file of `medres split`: {fault(error)}") from None
+    if document.content_sha256() != document.sha256:
         raise ManifestError(f"{path} was altered after it was written: its sha256 no longer fits")
+    folds = tuple(
+        Fold(fold.index, fold.training, fold.validation, fold.held_out, repeat=fold.repeat, name=fold.name)
+        for fold in document.folds
+    )
     check_folds(folds)
     return folds, document

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from medres.config.versions import Versioned
 from medres.errors import ConfigError
 
 
-class Frozen(BaseModel):
+class Frozen(Versioned):
     """Settings that do not change once made, and know no key that is not theirs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Model = TypeVar("Model", bound=BaseModel)

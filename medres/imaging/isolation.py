@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +21,6 @@ from typing import Any, Literal, TypeVar
 
 from medres.config import GATES, Gate, Limits
 from medres.errors import Refused
-from medres.imaging.header import clean
-from medres.imaging.reading import read_radiograph
 from medres.records import Radiograph, Refusal
 
 Item = TypeVar("Item")
@@ -33,7 +32,6 @@ _AHEAD = 16  # results kept ready per worker, so that memory stays flat however 
 _START_SECONDS = 120.0  # a new process may import for this long on a busy machine
 _STOP_SECONDS = 2.0
 _ORPHAN_SECONDS = 20.0  # after its time limit a process whose parent was killed ends itself
-_END = object()
 log = logging.getLogger(__name__)
 
 
@@ -102,39 +100,44 @@ class Workers:
             for worker in [worker for worker in self._pool if worker.number is not None]:
                 self._remove(worker)  # what it still works on belongs to nobody
 
-    def _dispatch(self, job: Callable[[Any], Any], items: Iterator[Any], ready: queue.Queue[Any]) -> None:
+    def _dispatch(self, job: Callable[[Item], T], items: Iterator[Item], ready: queue.Queue[Any]) -> None:
         """The loop of a thread: hand out numbers, collect results, kill what is late, keep the order."""
-        names: dict[int, Any] = {}
-        results: dict[int, Any] = {}
+        names: dict[int, Item] = {}
+        results: dict[int, T | Refusal] = {}
+        waiting: deque[Item] = deque()  # read, and not given yet: no more processes start than find work
         following, put, exhausted = 0, 0, False
         try:
             while not self._stopping.is_set():
-                while (
-                    not exhausted and following - put < self.count * _AHEAD and (worker := self._idle(job)) is not None
-                ):
-                    item = next(items, _END)
-                    if item is _END:
-                        exhausted = True
-                    else:
-                        names[following] = item
-                        self._give(worker, following, job, item)
-                        following += 1
+                while following - put < self.count * _AHEAD:
+                    starting = sum(not worker.ready for worker in self._pool)
+                    while not exhausted and len(waiting) <= starting:
+                        for item in items:
+                            waiting.append(item)
+                            break
+                        else:
+                            exhausted = True
+                    worker = self._idle(job, may_start=len(waiting) > starting) if waiting else None
+                    if worker is None:
+                        break
+                    names[following] = waiting.popleft()
+                    self._give(worker, following, job, names[following])
+                    following += 1
                 while put in results:
                     ready.put((names.pop(put), results.pop(put)))
                     put += 1
-                if exhausted and put == following:
+                if exhausted and not waiting and put == following:
                     break
                 results.update(self._collect(names))
             ready.put(None)
         except BaseException as error:  # noqa: BLE001  it belongs to the caller's thread, where it is raised
             ready.put(error)
 
-    def _idle(self, job: Callable[[Any], Any]) -> _Worker | None:
-        """A worker without work, started if there is room; None when all are busy."""
+    def _idle(self, job: Callable[[Any], Any], *, may_start: bool) -> _Worker | None:
+        """A worker without work; None when all are busy, after another was started where one may and there is room."""
         for worker in self._pool:
             if worker.number is None and worker.ready:
                 return worker
-        if len(self._pool) < self.count:
+        if may_start and len(self._pool) < self.count:
             ours, theirs = _CONTEXT.Pipe()
             process = _CONTEXT.Process(target=_serve, args=(theirs, job, self.limits), daemon=True)
             with unguarded_main():
@@ -151,7 +154,7 @@ class Workers:
         except OSError:  # it died while it waited: `_collect` finds its end of the pipe closed, and says so
             log.warning("a decoding process ended while it was idle (exit code %s)", worker.process.exitcode)
 
-    def _collect(self, names: dict[int, Any]) -> list[tuple[int, Any]]:
+    def _collect(self, names: dict[int, Item]) -> list[tuple[int, Any]]:
         """What has come back, and refusals for what has not and will not."""
         found = []
         now = time.monotonic()
@@ -223,6 +226,9 @@ def _serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> Non
     del first
     _limit_memory(limits)
     import cv2
+
+    import medres.imaging.reading  # noqa: F401  now, not in the time of the first file
+    from medres.imaging.header import clean
 
     cv2.setNumThreads(1)
     pipe.send(None)
@@ -314,6 +320,8 @@ class _Request:
 
 
 def _read(request: _Request) -> Radiograph:
+    from medres.imaging.reading import read_radiograph
+
     return read_radiograph(
         request.path,
         gate=request.gate,

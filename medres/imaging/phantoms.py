@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medres.imaging.anatomy import Anatomy, Nodule, Sex, draw_nodules, line_integral
-from medres.imaging.projection import Array, View
-from medres.records import Radiograph
-
-FIELD_WIDTH = 345.6
-"""Width of every phantom's field, mm; the height follows from rows ÷ columns."""
+from medres.imaging.projection import FIELD_WIDTH, Array, View, pixel_centres
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +104,8 @@ def expose(
     breath = float(np.clip(rng.normal(0.0, 5.0), -10.0, 10.0))
     exposure = float(np.exp(rng.normal(0.0, 0.18)))
     brightness = float(rng.normal(0.0, 60.0))
-    across = _positions(columns, pixel, float(shift_across))
-    down = _positions(rows, pixel, float(shift_down))
+    across = pixel_centres(columns, pixel, float(shift_across))
+    down = pixel_centres(rows, pixel, float(shift_down))
     texture = 1 + 0.05 * _smooth_field(rng, rows, columns)
     attenuation = line_integral(
         replace(anatomy, inspiration=anatomy.inspiration + breath),
@@ -137,43 +133,6 @@ def expose(
         window_width=max(round(float(high - low)), 2),
         pixel_spacing=pixel,
     )
-
-
-def reference_radiograph(rows: int = 256, columns: int = 208) -> Radiograph:
-    """The reference man with one nodule, without noise or any random number.
-
-    Uses only elementary functions in double precision, so that every machine computes the same picture to
-    about 1e-7: saved models verify themselves on it.
-
-    Returns:
-        A Radiograph whose `pixels` are float32 (rows, columns) in [0, 1].
-
-    >>> picture = reference_radiograph(64, 52).pixels
-    >>> picture.shape, bool(picture.min() == 0.0), bool(picture.max() > 0.9)
-    ((64, 52), True, True)
-    """
-    pixel = FIELD_WIDTH / columns
-    attenuation = line_integral(
-        Anatomy(),
-        _positions(columns, pixel, 0.0),
-        _positions(rows, pixel, 0.0),
-        view="PA",
-        nodules=(Nodule((-78.0, 8.0, -32.0), 20.0),),
-    )
-    brightness = np.clip((attenuation - 1.2) / 4.2, 0.0, 1.0)
-    return Radiograph(
-        pixels=brightness.astype(np.float32),
-        sop_instance_uid="2.25.1",
-        study_instance_uid="2.25.2",
-        patient_id="PHANTOM-REFERENCE",
-        view_position="PA",
-        laterality="U",
-    )
-
-
-def _positions(count: int, pixel: float, shift: float) -> NDArray[np.float64]:
-    """Centres of the pixels along one axis, mm in the patient."""
-    return (np.arange(count, dtype=np.float64) - (count - 1) / 2) * pixel + shift
 
 
 def _smooth_field(rng: np.random.Generator, rows: int, columns: int) -> Array:

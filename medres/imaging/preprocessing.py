@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
-from medres.imaging.reading import Path, decode_radiograph, open_regular, read_dataset
+from medres.config.versions import hashed_content
 from medres.records import Radiograph
+
+if TYPE_CHECKING:
+    from medres.imaging.reading import Path
 
 ALGORITHM = 1
 """Raised whenever the same file and specification would give other pixels than before."""
@@ -123,23 +126,11 @@ class Inspected:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Inspected):
     """One file as the network's input, with what is known of it: small enough to travel between processes."""
 
-    path: str
-    sha256: str  # of the file's bytes
-    pixels_sha256: str  # of the stored values and the shape, whatever their encoding
     pixels: NDArray[np.uint16]  # (size, size), 0 black to 65535 white
     placement: Placement
-    sop_instance_uid: str
-    study_instance_uid: str
-    patient_id: str
-    view_position: str
-    laterality: str
-    warnings: tuple[str, ...]
-    review: tuple[str, ...]
-    attributes: Mapping[str, str]
-    provenance: Mapping[str, str]
 
 
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
@@ -196,8 +187,11 @@ def as_float(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def specification_hash(spec: Preprocessing) -> str:
-    """The SHA-256 of everything that decides the pixels of one file: the specification and the algorithm's version."""
-    facts = {"algorithm": ALGORITHM, "preprocessing": spec.model_dump(mode="json")}
+    """The SHA-256 of everything that decides the pixels of one file: the specification and the algorithm's version.
+
+    It leaves out fields added after format 3 while they hold what held before: see `config.versions`.
+    """
+    facts = {"algorithm": ALGORITHM, "preprocessing": hashed_content(spec)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -207,6 +201,8 @@ def file_sha256(path: Path) -> str:
     Raises:
         Refused: UNREADABLE.
     """
+    from medres.imaging.reading import open_regular  # with pydicom, which a process that only scores does not need
+
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while chunk := file.read(_CHUNK):
@@ -220,9 +216,10 @@ def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits) -> Pr
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    facts, radiograph = _read(path, spec, gate, limits)
+    found, radiograph = _read(path, spec, gate, limits)
     done = preprocess(radiograph, spec)
-    return Prepared(**facts, pixels=done.pixels, placement=done.placement)
+    known = {field.name: getattr(found, field.name) for field in fields(found)}
+    return Prepared(**known, pixels=done.pixels, placement=done.placement)
 
 
 def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
@@ -231,27 +228,29 @@ def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    return Inspected(**_read(path, Preprocessing(), gate, limits)[0])
+    return _read(path, Preprocessing(), gate, limits)[0]
 
 
-def _read(path: str, spec: Preprocessing, gate: Gate, limits: Limits) -> tuple[dict[str, Any], Radiograph]:
+def _read(path: str, spec: Preprocessing, gate: Gate, limits: Limits) -> tuple[Inspected, Radiograph]:
+    from medres.imaging.reading import decode_radiograph, read_dataset
+
     reading = read_dataset(path, gate=gate, limits=limits)
     radiograph, decoded = decode_radiograph(reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
-    facts = {
-        "path": path,
-        "sha256": reading.sha256,
-        "pixels_sha256": pixels_sha256(decoded.pixels),
-        "sop_instance_uid": radiograph.sop_instance_uid,
-        "study_instance_uid": radiograph.study_instance_uid,
-        "patient_id": radiograph.patient_id,
-        "view_position": radiograph.view_position,
-        "laterality": radiograph.laterality,
-        "warnings": radiograph.warnings,
-        "review": radiograph.review,
-        "attributes": radiograph.attributes,
-        "provenance": radiograph.provenance,
-    }
-    return facts, radiograph
+    found = Inspected(
+        path=path,
+        sha256=reading.sha256,
+        pixels_sha256=pixels_sha256(decoded.pixels),
+        sop_instance_uid=radiograph.sop_instance_uid,
+        study_instance_uid=radiograph.study_instance_uid,
+        patient_id=radiograph.patient_id,
+        view_position=radiograph.view_position,
+        laterality=radiograph.laterality,
+        warnings=radiograph.warnings,
+        review=radiograph.review,
+        attributes=radiograph.attributes,
+        provenance=radiograph.provenance,
+    )
+    return found, radiograph
 
 
 def pixels_sha256(stored: NDArray[np.integer]) -> str:

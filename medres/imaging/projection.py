@@ -19,6 +19,14 @@ View = Literal["PA", "AP", "LL"]
 Array = NDArray[np.floating[Any]]
 Vector = tuple[float, float, float]
 
+FIELD_WIDTH = 345.6
+"""Width of every phantom's field, mm; the height follows from rows ÷ columns."""
+
+
+def pixel_centres(count: int, pixel: float, shift: float) -> NDArray[np.float64]:
+    """Where the centres of the pixels lie along one axis, mm in the patient."""
+    return (np.arange(count, dtype=np.float64) - (count - 1) / 2) * pixel + shift
+
 
 @dataclass(frozen=True, slots=True)
 class Ellipsoid:

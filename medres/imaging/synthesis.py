@@ -27,7 +27,7 @@ from medres.imaging.phantom_dicom import (
     radiograph_dataset,
     write_dataset,
 )
-from medres.imaging.phantoms import Detector, Lesion, Phantom, expose, phantom, reference_radiograph
+from medres.imaging.phantoms import Detector, Lesion, Phantom, expose, phantom
 from medres.imaging.projection import View
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "Phantom",
     "expose",
     "phantom",
-    "reference_radiograph",
     "synthesise_cohort",
     "synthesise_foreign_files",
 ]

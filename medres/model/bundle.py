@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from medres.model.card import ModelCard
+from medres.records import Interval
 
 CARD_TEXT = "docs/README.md"
 """Where the card in words lies in a model's folder."""
@@ -37,10 +38,10 @@ def metadata(card: ModelCard) -> dict[str, Any]:
         "label_classes": "1 present, 0 absent",
         "pred_classes": "calibrated probability of each label",
         "eval_metrics": {
-            f"{label}_{name}": value["value"]
+            f"{label}_{name}": interval.value
             for label, metrics in card.metrics.items()
-            for name, value in metrics.items()
-            if value["value"] is not None
+            for name, interval in metrics.items()
+            if interval.value is not None
         },
         "intended_use": card.intended_use,
         "references": [],
@@ -232,7 +233,7 @@ def _points(card: ModelCard) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+def _metrics(metrics: Mapping[str, Mapping[str, Interval]]) -> list[str]:
     if not metrics:
         return ["None recorded."]
     lines = [
@@ -241,9 +242,9 @@ def _metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str
     ]
     for label, values in metrics.items():
         for name, item in values.items():
-            interval = _bounds(item["low"], item["high"])
-            count = f"{item['n']} ({item['n_patients']})"
-            lines.append(f"| {label} | {name} | {_number(item['value'])} | {interval} | {count} | {item['method']} |")
+            interval = _bounds(item.low, item.high)
+            count = f"{item.n} ({item.n_patients})"
+            lines.append(f"| {label} | {name} | {_number(item.value)} | {interval} | {count} | {item.method} |")
     return lines
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import expit, log_softmax, softmax
 
 from medres.cohort.tasks import Task, task_columns
 from medres.config import Evaluation
+from medres.config.versions import Versioned
 
 Rule = Literal["sensitivity", "specificity", "youden"]
 RULES: tuple[Rule, ...] = ("sensitivity", "specificity", "youden")
@@ -25,10 +24,8 @@ _TEMPERATURES = (
 _LEAST_IMAGES = 10  # of every class: a shift fitted on fewer may be wrong by half again in the odds
 
 
-class OperatingPoint(BaseModel):
+class OperatingPoint(Versioned):
     """The threshold above which a label is called positive, and the rule that chose it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float  # calibrated probability
     rule: str
@@ -75,6 +72,8 @@ def fit_temperatures(
 def _fit_softmax_temperature(truth: NDArray[np.intp], logits: NDArray[np.float64]) -> float:
     if len(np.unique(truth)) < 2:
         return 1.0
+    from scipy.special import log_softmax  # costly, and scoring fits nothing
+
     rows = np.arange(len(truth))
     return _best(lambda temperature: float(-log_softmax(logits / temperature, axis=1)[rows, truth].mean()))
 
@@ -106,6 +105,9 @@ def fit_shifts(tasks: Sequence[Task], targets: NDArray[np.float32], logits: NDAr
 
 def _fit_softmax_shifts(truth: NDArray[np.intp], logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Shifts (K,), the first of them 0, that with a temperature minimise the log loss of softmax((logits + s) / T)."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
     n, count = logits.shape
     if np.bincount(truth, minlength=count).min() < _LEAST_IMAGES:
         return np.full(count, np.nan)
@@ -126,6 +128,8 @@ def _fit_softmax_shifts(truth: NDArray[np.intp], logits: NDArray[np.float64]) ->
 
 
 def _best(loss: Callable[[float], float]) -> float:
+    from scipy.optimize import minimize_scalar
+
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(lambda logarithm: loss(float(np.exp(logarithm))), bounds=(low, high), method="bounded")
     return float(np.exp(found.x))
@@ -141,13 +145,40 @@ def probabilities(
     """
     divisors = np.array([temperatures[label] for task in tasks for label in task.labels])
     scaled = np.asarray(logits, dtype=np.float64) / divisors
-    found: NDArray[np.float64] = expit(scaled)
+    found = _sigmoid(scaled)
     for task, columns in task_columns(tasks):
         if task.kind == "multiclass":
-            found[:, columns] = softmax(scaled[:, columns], axis=1)
+            found[:, columns] = _softmax(scaled[:, columns])
         elif task.kind == "ordinal":
             found[:, columns] = np.minimum.accumulate(found[:, columns], axis=1)
     return found
+
+
+def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + e⁻ˣ) of every value (n, labels), as scipy.special.expit gives it to the bit where both use one libm.
+
+    NumPy's own exponential rounds otherwise on some processors, so that the last digit of a probability would depend on
+    the machine.
+
+    >>> _sigmoid(np.array([[0.0, -1000.0, np.inf]])).tolist()
+    [[0.5, 0.0, 1.0]]
+    """
+    return np.array([[1 / (1 + _exponential(-value)) for value in row] for row in values.tolist()]).reshape(
+        values.shape
+    )
+
+
+def _exponential(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The softmax of each row (n, classes)."""
+    shifted = np.exp(values - values.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]  # numpy loses the dtype
 
 
 def choose_operating_point(

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from medres.cohort.profile import CohortProfile
 from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing, Training
+from medres.config.versions import Versioned
 from medres.model.calibration import OperatingPoint, Rule
+from medres.records import Interval
 from medres.tables import sha256_json
 
+CARD_FILE = "medres.json"
+WEIGHTS_FILE = "models/model.safetensors"
+OUTLIERS_FILE = "models/outliers.safetensors"
+
 FORMAT = 3
+"""Of the cards that this version writes; raised whenever a field is added, which is marked: see `config.versions`."""
+
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
     "diagnosis, triage or treatment of patients."
 )
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BackboneOrigin(_Frozen):
+class BackboneOrigin(Versioned):
     """The weights that training started from."""
 
     name: str  # "resnet50 IMAGENET1K_V2", or "none: a random start"
     sha256: str | None  # of the weights' file; None for a random start
 
 
-class Provenance(_Frozen):
+class Provenance(Versioned):
     """Where a model comes from."""
 
     created: str  # ISO 8601, UTC
@@ -68,7 +73,7 @@ def chosen_besides(training: Training) -> str:
     return "epoch, " if training.keep == "best" else ""
 
 
-class Outliers(_Frozen):
+class Outliers(Versioned):
     """The cut of the feature distance, and the file that holds the feature space."""
 
     sha256: str
@@ -76,46 +81,54 @@ class Outliers(_Frozen):
     quantile: float  # of the validation images that lie below the cut
 
 
-class SelfCheck(_Frozen):
+class SelfCheck(Versioned):
     """What the model computes on the reference radiograph of `imaging.synthesis`."""
 
     logits: dict[str, float]
     tolerance: float  # absolute, logit units
 
 
-class ModelCard(_Frozen):
-    """`medres.json`: everything a model is, except its tensors."""
+class TrainedFacts(Versioned):
+    """What of a card is known once a network is trained and its validation patients have chosen."""
 
-    format: int = FORMAT
-    model_id: str = ""
     architecture: Architecture
     folded: bool  # the first layer holds filters of three channels, and takes a channel of ones
     tasks: tuple[Task, ...] = Field(min_length=1)  # what is asked of an image
     labels: tuple[str, ...]  # what answers it: the labels of all tasks, in the network's order
-    parameters: int
     preprocessing: Preprocessing
-    preprocessing_sha256: str
     gate: Gate
     temperatures: dict[str, float]
     operating_points: dict[str, OperatingPoint]  # what the model decides by
     points_by_rule: dict[str, dict[Rule, OperatingPoint]]  # of every rule
     heatmap_scale: dict[str, float]  # logit units drawn as full colour, the same for every image
-    outliers: Outliers
-    weights_sha256: str
-    self_check: SelfCheck
     provenance: Provenance
-    metrics: dict[str, Any]  # {label: {metric: {value, low, high, method, n, n_patients}}}, on the split it names
+    metrics: dict[str, dict[str, Interval]]  # by label and metric, on the split that `metrics_split` names
     metrics_split: str
     intended_use: str = INTENDED_USE
     limits: tuple[str, ...] = ()
-    members: int = 1  # networks whose calibrated probabilities are averaged
     cohort_profile: CohortProfile  # of the training and validation images
 
     @model_validator(mode="after")
-    def _labels_of_tasks(self) -> ModelCard:
+    def _labels_of_tasks(self) -> TrainedFacts:
         if self.labels != tuple(label for task in self.tasks for label in task.labels):
             raise ValueError("labels are not those of the tasks")
+        for name in ("temperatures", "operating_points", "points_by_rule", "heatmap_scale"):
+            if set(getattr(self, name)) != set(self.labels):
+                raise ValueError(f"{name} are not of these labels")
         return self
+
+
+class ModelCard(TrainedFacts):
+    """`medres.json`: everything a model is, except its tensors."""
+
+    format: int = FORMAT
+    model_id: str = ""
+    parameters: int
+    preprocessing_sha256: str
+    outliers: Outliers
+    weights_sha256: str
+    self_check: SelfCheck
+    members: int = 1  # networks whose calibrated probabilities are averaged
 
     @property
     def folds(self) -> str:
@@ -129,7 +142,16 @@ class ModelCard(_Frozen):
         start = self.provenance.backbone
         return start.name if start.sha256 is None else f"{start.name} (SHA-256 {start.sha256[:12]}…)"
 
-    def identifier(self) -> str:
-        """The model's name: its architecture and a hash of everything else on the card."""
-        content = self.model_dump(mode="json", exclude={"model_id"})
-        return f"{self.architecture}-{sha256_json(content)[:12]}"
+    def content(self) -> dict[str, JsonValue]:
+        """What is written to `medres.json`, its format and name first."""
+        found: dict[str, JsonValue] = self.model_dump(mode="json")
+        return {"format": found["format"], "model_id": found["model_id"], **found}
+
+
+def identify(content: Mapping[str, JsonValue]) -> str:
+    """The name of the model whose card holds this: its architecture, and a hash of everything on the card but the name.
+
+    It covers the card as it was written, so that later versions, whose cards have more fields, give the same name.
+    """
+    rest = {name: value for name, value in content.items() if name != "model_id"}
+    return f"{content['architecture']}-{sha256_json(rest)[:12]}"

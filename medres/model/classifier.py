@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,27 +9,20 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
-from safetensors.torch import load_file as load_tensors
 
 from medres.cohort.tasks import Task
 from medres.config import Gate, Preprocessing
-from medres.errors import ModelError, UsageError
-from medres.imaging.preprocessing import Placement, as_float, preprocess, specification_hash
-from medres.imaging.synthesis import reference_radiograph
-from medres.model.calibration import RULES, OperatingPoint, probabilities
-from medres.model.card import FORMAT, ModelCard
+from medres.errors import UsageError
+from medres.imaging.preprocessing import Placement, as_float, preprocess
+from medres.model.calibration import probabilities
 from medres.model.explain import evidence
-from medres.model.network import STRIDE, RadiographNetwork, build_network, family, full_precision
-from medres.model.outliers import FeatureSpace, distances
+from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
+from medres.model.network import STRIDE, family, full_precision
+from medres.model.outliers import distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
-from medres.tables import sha256_file, sha256_json
 
-CARD_FILE = "medres.json"
-WEIGHTS_FILE = "models/model.safetensors"
-OUTLIERS_FILE = "models/outliers.safetensors"
+__all__ = ["BATCH", "Classifier", "Member", "Scores", "read_card"]
+
 BATCH = 16
 
 
@@ -42,15 +34,6 @@ class Scores:
     probabilities: NDArray[np.float64]  # (n, labels), calibrated
     distances: NDArray[np.float64]  # (n,), 1 = the outlier cut
     maps: NDArray[np.float32] | None  # (n, labels, k, k) class-activation maps, logit units
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One network with its card and feature space."""
-
-    network: RadiographNetwork
-    card: ModelCard
-    space: FeatureSpace
 
 
 class Classifier:
@@ -65,7 +48,7 @@ class Classifier:
     def __init__(self, members: tuple[Member, ...], *, device: torch.device) -> None:
         self.members = members
         self.device = device
-        self.card = members[0].card if len(members) == 1 else _ensemble_card([member.card for member in members])
+        self.card = joint_card(tuple(member.card for member in members))
         for member in members:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -79,15 +62,12 @@ class Classifier:
             UsageError: `path` holds no model.
             ModelError: a hash does not fit, or the self-check computes something else than at training time.
         """
-        path = Path(path)
-        folders = [path] if (path / CARD_FILE).is_file() else sorted((path / "models").glob(f"fold-*/{CARD_FILE}"))
-        if not folders:
-            raise UsageError(f"{path} holds no model (no {CARD_FILE}) and no cross-validation run (no models/fold-*)")
+        folders = model_folders(Path(path))
         chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-        members = tuple(_load_member(folder if folder.is_dir() else folder.parent) for folder in folders)
+        members = tuple(load_member(folder) for folder in folders)
         classifier = cls(members, device=chosen)
         for member in members:
-            _self_check(member, chosen)
+            self_check(member, chosen)
         return classifier
 
     @property
@@ -204,111 +184,3 @@ class Classifier:
         if label not in self.labels:
             raise UsageError(f"the model has no label {label!r}; it has {', '.join(self.labels)}")
         return self.labels.index(label)
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Read and verify a model's card.
-
-    Raises:
-        UsageError: the folder holds no card.
-        ModelError: the card is damaged, altered, or of a format this version does not know.
-    """
-    path = folder / CARD_FILE
-    if not path.is_file():
-        raise UsageError(f"{folder} holds no model (no {CARD_FILE})")
-    try:
-        card = ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is damaged or of another version: {str(error).splitlines()[0]}") from None
-    if card.format != FORMAT:
-        raise ModelError(f"{path} has format {card.format}; this version reads format {FORMAT}")
-    if card.identifier() != card.model_id:
-        raise ModelError(f"{path} was altered: its content no longer gives model_id {card.model_id}")
-    if specification_hash(card.preprocessing) != card.preprocessing_sha256:
-        raise ModelError(
-            f"{path}: this version of medres preprocesses images differently than the one that trained the model"
-        )
-    return card
-
-
-def _load_member(folder: Path) -> Member:
-    card = read_card(folder)
-    for name, expected in ((WEIGHTS_FILE, card.weights_sha256), (OUTLIERS_FILE, card.outliers.sha256)):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder / name} is missing")
-        if sha256_file(folder / name) != expected:
-            raise ModelError(f"{folder / name} was altered or damaged: its SHA-256 is not the one in {CARD_FILE}")
-    network = build_network(card.architecture, labels=len(card.labels), folded=card.folded)
-    try:
-        network.load_state_dict(load_tensors(folder / WEIGHTS_FILE))
-        space = FeatureSpace(**load_arrays(folder / OUTLIERS_FILE))
-    except (RuntimeError, SafetensorError, TypeError) as error:
-        raise ModelError(f"{folder}: the tensors do not fit the card: {str(error).splitlines()[0]}") from None
-    return Member(network, card, space)
-
-
-def reference_logits(network: RadiographNetwork, spec: Preprocessing, device: torch.device) -> NDArray[np.float64]:
-    """Logits (labels,) of the reference radiograph: what the self-check compares."""
-    pixels = preprocess(reference_radiograph(), spec).pixels
-    images = torch.from_numpy(as_float(pixels)[None, None]).to(device, memory_format=torch.channels_last)
-    with torch.inference_mode(), full_precision():
-        return network(images)[0].double().cpu().numpy()  # type: ignore[no-any-return]
-
-
-def _self_check(member: Member, device: torch.device) -> None:
-    found = reference_logits(member.network, member.card.preprocessing, device)
-    for label, value in zip(member.card.labels, found, strict=True):
-        expected = member.card.self_check.logits[label]
-        if not abs(value - expected) <= member.card.self_check.tolerance:
-            raise ModelError(
-                f"model {member.card.model_id} fails its self-check: label {label!r} of the reference radiograph "
-                f"gives logit {value:.6f}, at training time {expected:.6f}"
-            )
-
-
-def _ensemble_card(cards: list[ModelCard]) -> ModelCard:
-    first = cards[0]
-    for card in cards[1:]:
-        if (card.tasks, card.preprocessing_sha256, card.gate) != (
-            first.tasks,
-            first.preprocessing_sha256,
-            first.gate,
-        ):
-            raise ModelError("the folds of this run differ in labels, preprocessing or gate; they are not one model")
-    points = {label: _mean_point([card.operating_points[label] for card in cards]) for label in first.labels}
-    by_rule = {
-        label: {rule: _mean_point([card.points_by_rule[label][rule] for card in cards]) for rule in RULES}
-        for label in first.labels
-    }
-    scale: Mapping[str, float] = {
-        label: float(np.mean([card.heatmap_scale[label] for card in cards])) for label in first.labels
-    }
-    identity = sha256_json([card.model_id for card in cards])[:12]
-    return first.model_copy(
-        update={
-            "model_id": f"{first.architecture}-ensemble{len(cards)}-{identity}",
-            "operating_points": points,
-            "points_by_rule": by_rule,
-            "heatmap_scale": dict(scale),
-            "metrics": {},
-            "metrics_split": "none: the out-of-fold figures of the run are not the ensemble's",
-            "members": len(cards),
-        }
-    )
-
-
-def _mean_point(points: Sequence[OperatingPoint]) -> OperatingPoint:
-    """The ensemble's threshold: the mean of those that its members chose; what it reaches was not measured."""
-    chosen = [point for point in points if point.sensitivity is not None]
-    if not chosen:  # a class is missing in every validation: all have the same placeholder
-        return points[0]
-    count = f"{len(chosen)} of {len(points)}" if len(chosen) < len(points) else str(len(points))
-    rules = "; or ".join(dict.fromkeys(point.rule for point in chosen))
-    return chosen[0].model_copy(
-        update={
-            "threshold": float(np.mean([point.threshold for point in chosen])),
-            "rule": f"mean of {count} folds' thresholds, each: {rules}",
-            "sensitivity": None,
-            "specificity": None,
-        }
-    )

@@ -1,17 +1,17 @@
-"""The network: a torchvision ResNet or DenseNet, one-channel input, one linear layer, normalisation inside."""
+"""The network: a ResNet or DenseNet, one-channel input, one linear layer, normalisation inside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from medres.config import Architecture
+from medres.model.backbones import build_backbone
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -67,7 +67,7 @@ class RadiographNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(RADIOGRAPH_MEAN))
         self.register_buffer("std", torch.tensor(RADIOGRAPH_STD))
         self.folded = folded
-        backbone: Any = torchvision.models.get_model(architecture, weights=None)
+        backbone: Any = build_backbone(architecture)
         self.family = family(architecture)
         features = backbone.get_submodule(self.family.head).in_features
         backbone.set_submodule(self.family.head, nn.Identity())
@@ -126,6 +126,20 @@ def build_network(
     2
     """
     return RadiographNetwork(architecture, labels=labels, folded=folded, dropout=dropout)
+
+
+def saved_network(
+    architecture: Architecture, tensors: Mapping[str, Tensor], *, labels: int, folded: bool
+) -> RadiographNetwork:
+    """A network that holds given tensors, by the names of `state_dict()`; no random weights are drawn for it.
+
+    Raises:
+        RuntimeError: a tensor is missing, of another shape, or none of the network's.
+    """
+    with torch.device("meta"):
+        network = RadiographNetwork(architecture, labels=labels, folded=folded)
+    network.load_state_dict(tensors, assign=True)
+    return network
 
 
 @contextmanager

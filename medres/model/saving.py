@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,17 @@ from safetensors.torch import save_file as save_tensors
 
 from medres.imaging.preprocessing import specification_hash
 from medres.model import bundle
-from medres.model.card import ModelCard, Outliers, SelfCheck
-from medres.model.classifier import CARD_FILE, OUTLIERS_FILE, WEIGHTS_FILE, reference_logits
+from medres.model.card import (
+    CARD_FILE,
+    OUTLIERS_FILE,
+    WEIGHTS_FILE,
+    ModelCard,
+    Outliers,
+    SelfCheck,
+    TrainedFacts,
+    identify,
+)
+from medres.model.loading import reference_logits
 from medres.model.network import RadiographNetwork, parameter_count
 from medres.model.outliers import FeatureSpace
 from medres.tables import sha256_file, write_json, write_text
@@ -35,7 +43,7 @@ def save_model(
     space: FeatureSpace,
     outlier_cut: float,
     outlier_quantile: float,
-    card: dict[str, Any],
+    facts: TrainedFacts,
 ) -> ModelCard:
     """Write a model folder and return its completed card.
 
@@ -45,7 +53,7 @@ def save_model(
         space: the training images' feature space, with the cut of its distance.
         outlier_cut: distances above it are outliers.
         outlier_quantile: the part of validation images below the cut.
-        card: the fields of ModelCard that are not computed here.
+        facts: all of the card that does not follow from the tensors.
     """
     (folder / "models").mkdir(parents=True, exist_ok=True)
     (folder / "configs").mkdir(exist_ok=True)
@@ -54,21 +62,20 @@ def save_model(
     save_tensors(tensors, folder / WEIGHTS_FILE)
     arrays = {name: np.ascontiguousarray(getattr(space, name)) for name in FeatureSpace.__dataclass_fields__}
     save_arrays(arrays, folder / OUTLIERS_FILE)
-    spec = card["preprocessing"]
-    expected = reference_logits(network, spec, torch.device("cpu"))
+    expected = reference_logits(network, facts.preprocessing, torch.device("cpu"))
     unnamed = ModelCard(
-        **card,
+        **dict(facts),
         parameters=parameter_count(network),
-        preprocessing_sha256=specification_hash(spec),
+        preprocessing_sha256=specification_hash(facts.preprocessing),
         outliers=Outliers(sha256=sha256_file(folder / OUTLIERS_FILE), cut=outlier_cut, quantile=outlier_quantile),
         weights_sha256=sha256_file(folder / WEIGHTS_FILE),
         self_check=SelfCheck(
-            logits=dict(zip(card["labels"], map(float, expected), strict=True)),
+            logits=dict(zip(facts.labels, map(float, expected), strict=True)),
             tolerance=_SELF_CHECK_TOLERANCE,
         ),
     )
-    complete = unnamed.model_copy(update={"model_id": unnamed.identifier()})
-    write_text(folder / CARD_FILE, complete.model_dump_json(indent=1) + "\n")
+    complete = unnamed.model_copy(update={"model_id": identify(unnamed.content())})
+    write_json(folder / CARD_FILE, complete.content())
     write_json(folder / "configs" / "metadata.json", bundle.metadata(complete))
     write_json(folder / "configs" / "inference.json", bundle.inference(complete))
     write_json(folder / "configs" / "train.json", bundle.train(complete))

@@ -8,11 +8,11 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-import torchvision
 from torch import Tensor
 
 from medres.config import Architecture, Network
 from medres.errors import WeightsError
+from medres.model.backbones import build_backbone
 from medres.model.naming import HEADS, as_torchvision
 from medres.model.network import IMAGENET_MEAN, IMAGENET_STD, RadiographNetwork, family
 from medres.tables import sha256_file
@@ -79,6 +79,8 @@ def named_source(network: Network) -> WeightsSource:
 
 def _published(architecture: Architecture) -> dict[str, WeightsSource]:
     """What torchvision publishes for an architecture, by name."""
+    import torchvision  # costly, and only training asks
+
     found = {}
     for name, weights in torchvision.models.get_model_weights(architecture).__members__.items():
         stem = weights.url.rsplit("/", 1)[-1].removesuffix(".pth")
@@ -215,7 +217,7 @@ def _refuse_misfits(tensors: dict[str, Tensor], architecture: Architecture, path
     """
     expected = {
         name: value.shape
-        for name, value in torchvision.models.get_model(architecture, weights=None).state_dict().items()
+        for name, value in build_backbone(architecture).state_dict().items()
         if not name.startswith(HEADS)
     }
     first = f"{family(architecture).first}.weight"

@@ -178,7 +178,7 @@ def _shift(known: Facts) -> tuple[str, str]:
 
 def _internal(known: Facts) -> tuple[str, str]:
     if known.external:
-        return NOT_APPLICABLE, "JudgedImages on another cohort."
+        return NOT_APPLICABLE, "Judged on another cohort."
     if known.kept_apart is False:
         return NOT_MET, "Images were judged by a network that may have seen their patient: see the checks."
     if known.kept_apart is None:

@@ -127,7 +127,7 @@ def _splits(folder: Path, run: Mapping[str, Any], table: pd.DataFrame) -> list[C
             Check(names[1], None, "see above"),
         ]
     recorded = (run.get("splits") or {}).get("sha256")
-    same = recorded == document["sha256"]
+    same = recorded == document.sha256
     first = Check(
         names[0],
         None if recorded is None else same,

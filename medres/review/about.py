@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medres.records import Interval
 from medres.review.words import NOT_DIAGNOSTIC
 
 if TYPE_CHECKING:
     from medres.model.card import ModelCard
+    from medres.records import Interval
 
 
 def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
@@ -51,11 +53,11 @@ def _gate(card: ModelCard) -> str:
     return f"{card.gate.name}: " + ", ".join(f"{name} {' or '.join(values)}" for name, values in parts if values)
 
 
-def _estimate(card: ModelCard, item: dict[str, Any] | None) -> str:
-    if not item or item.get("value") is None:
+def _estimate(card: ModelCard, item: Interval | None) -> str:
+    if item is None or item.value is None:
         return f"not known ({card.metrics_split})"
     percent = 100 * card.provenance.config["evaluation"]["confidence"]
-    bounds = item["method"]
-    if item.get("low") is not None:
-        bounds = f"{percent:g} % interval {item['low']:.3f}–{item['high']:.3f}"
-    return f"{item['value']:.3f} ({bounds}), {item['n']} images of {item['n_patients']} patients: {card.metrics_split}"
+    bounds = item.method
+    if item.low is not None and item.high is not None:
+        bounds = f"{percent:g} % interval {item.low:.3f}–{item.high:.3f}"
+    return f"{item.value:.3f} ({bounds}), {item.n} images of {item.n_patients} patients: {card.metrics_split}"

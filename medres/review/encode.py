@@ -11,7 +11,6 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -82,7 +81,7 @@ def colours() -> list[int]:
     return [int(value) for value in cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[0, :, ::-1].ravel()]
 
 
-def pack(picture: Picture, grid: HeatmapGrid, words: Mapping[str, Any]) -> bytes:
+def pack(picture: Picture, grid: HeatmapGrid, words: Mapping[str, str | bool]) -> bytes:
     """One message to the viewer: a length (uint32, little-endian), a JSON header of that length, and the two parts.
 
     Args:

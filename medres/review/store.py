@@ -127,7 +127,7 @@ class ReviewStore:
                     latest = session.scalars(rows).one_or_none()
                     if (latest.revision if latest else 0) != expected_revision:
                         raise Conflict(_verdict(latest) if latest else None)
-                    session.add(VerdictRow(**_columns(complete)))
+                    session.add(_row(complete))
             except IntegrityError:  # where writers do not wait for each other, the unique constraint is the judge
                 seen = self.history(*key)
                 raise Conflict(seen[-1] if seen else None) from None
@@ -189,8 +189,8 @@ def _verdict(row: VerdictRow) -> Verdict:
     )
 
 
-def _columns(verdict: Verdict) -> dict[str, Any]:
-    return {name: getattr(verdict, name) for name in Verdict.__slots__}
+def _row(verdict: Verdict) -> VerdictRow:
+    return VerdictRow(**{name: getattr(verdict, name) for name in Verdict.__slots__})
 
 
 def _checked(verdict: Verdict) -> Verdict:

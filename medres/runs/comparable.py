@@ -85,8 +85,8 @@ def read_comparable(folder: Path) -> Run:
     if files.table[key].duplicated().any():
         raise UsageError(f"{folder / 'oof.csv'} holds an image twice (column {key})")
     table = files.table.set_index(key, drop=False).sort_index()
-    folds, parent = sha256_json(document["folds"]), document.get("parent")
-    division, repeat = (parent["sha256"], int(parent["repeat"])) if parent else (folds, None)
+    folds, parent = document.folds_sha256(), document.parent
+    division, repeat = (parent.sha256, parent.repeat) if parent else (folds, None)
     return Run(folder, files.run, config, table, folds, division, repeat)
 
 

@@ -14,7 +14,16 @@ from medres.cohort.given_folds import folds_from_column
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.pseudonyms import pseudonym_key
-from medres.cohort.splits import choose_repeat, known_rows, make_folds, read_splits, splits_document, write_splits
+from medres.cohort.splits import (
+    SplitFile,
+    SplitsParent,
+    choose_repeat,
+    known_rows,
+    make_folds,
+    read_splits,
+    splits_document,
+    write_splits,
+)
 from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.errors import ManifestError, UsageError
@@ -83,7 +92,7 @@ def cross_validate(
     checked = read_manifest(manifest, labels, root=root)
     given = _given_folds(checked, config, splits, repeat, folds_column)
     weights = announced_weights(config)
-    identity = run_identity("crossval", checked, config, weights) | {"splits": given[1]["sha256"] if given else None}
+    identity = run_identity("crossval", checked, config, weights) | {"splits": given[1].sha256 if given else None}
     output = resumable_folder(out, identity=identity, resume=resume, force=force)
     with joined(config.training.device) as processes, processes.folder(output) as folder:
         cohort = begin_or_resume(folder, checked, config, processes=processes, progress=progress)
@@ -103,7 +112,7 @@ def cross_validate(
         _no_empty_part(folds, cohort)
         write_splits(folder / "splits.json", document)
         fitter = Fitter(cohort, config, weights, processes)
-        fitting = Folds(folder, len(folds), cohort, config, weights, document["sha256"], fitter, processes)
+        fitting = Folds(folder, len(folds), cohort, config, weights, document.sha256, fitter, processes)
         at_once = fit_folds(fitting, folds)
         metrics: dict[str, Any] = {}
         if processes.first:
@@ -128,7 +137,7 @@ def _conclude(
     cohort: TrainingCohort,
     config: Config,
     weights: BackboneWeights | None,
-    document: dict[str, Any],
+    document: SplitFile,
     *,
     seconds: float,
     at_once: dict[str, Any],
@@ -155,7 +164,7 @@ def _conclude(
 
 def _given_folds(
     manifest: Manifest, config: Config, splits: Path | None, repeat: int | None, column: str | None
-) -> tuple[tuple[Fold, ...], dict[str, Any]] | None:
+) -> tuple[tuple[Fold, ...], SplitFile] | None:
     """Folds and split document that were asked for by file or column; None where they are to be made."""
     if splits and column:
         raise UsageError("folds come from --splits or from --folds-column, not from both")
@@ -174,10 +183,15 @@ def _given_folds(
     folds = choose_repeat(whole, repeat)
     if len(folds) == len(whole):
         return folds, document
-    facts: dict[str, Any] = {name: document[name] for name in ("labels", "seed", "manifest_sha256")}
-    method = f"{document['method']}; repeat {folds[0].repeat} of split file {document['sha256'][:12]}"
-    parent = {"sha256": document["sha256"], "repeat": folds[0].repeat}
-    return folds, splits_document(folds, **facts, method=method, parent=parent)
+    method = f"{document.method}; repeat {folds[0].repeat} of split file {document.sha256[:12]}"
+    return folds, splits_document(
+        folds,
+        labels=document.labels,
+        seed=document.seed,
+        manifest_sha256=document.manifest_sha256,
+        method=method,
+        parent=SplitsParent(sha256=document.sha256, repeat=folds[0].repeat),
+    )
 
 
 def _write_card(folder: Path, result: FoldResult, metrics: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from medres import __version__
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
-from medres.cohort.splits import make_inner_split, splits_document, write_splits
+from medres.cohort.splits import SplitFile, make_inner_split, splits_document, write_splits
 from medres.cohort.tasks import Task
 from medres.config import Config
 from medres.model.card import ModelCard
@@ -86,7 +86,7 @@ def train_model(
                 validation=validation,
                 config=config,
                 weights=weights,
-                splits_sha256=document["sha256"],
+                splits_sha256=document.sha256,
                 fold=None,
                 seed=config.seed,
             )
@@ -141,7 +141,7 @@ def run_record(
     config: Config,
     weights: BackboneWeights | None,
     *,
-    splits: dict[str, Any],
+    splits: SplitFile,
     device: str,
     seconds: float,
 ) -> dict[str, Any]:
@@ -165,8 +165,10 @@ def run_record(
             "patients": manifest.patients,
         },
         "splits": {
-            **{name: splits[name] for name in ("sha256", "method", "parent") if name in splits},
-            "folds": len(splits["folds"]),
+            "sha256": splits.sha256,
+            "method": splits.method,
+            **({"parent": splits.parent.model_dump()} if splits.parent else {}),
+            "folds": len(splits.folds),
         },
         "flow": cohort.flow(),
         "leaks": dict(cohort.leaks),

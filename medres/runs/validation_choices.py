@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from medres.config import Config
 from medres.imaging.preprocessing import as_float
 from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
-from medres.model.card import BackboneOrigin, ModelCard, Provenance, chosen_besides
+from medres.model.card import BackboneOrigin, ModelCard, Provenance, TrainedFacts, chosen_besides
 from medres.model.explain import evidence
 from medres.model.network import RadiographNetwork, full_precision
 from medres.model.outliers import distances, fit_feature_space
@@ -122,7 +121,7 @@ def complete(
             confidence=config.evaluation.confidence,
             seed=seed,
         )
-        metrics[label] = {"auroc": _as_json(interval)}
+        metrics[label] = {"auroc": interval}
         scale[label] = max(float(np.percentile(chosen.map_maxima[:, place], _SCALE_PERCENTILE)), 1e-6)
     return save_model(
         folder,
@@ -130,18 +129,18 @@ def complete(
         space=space,
         outlier_cut=cut,
         outlier_quantile=quantile,
-        card={
-            "architecture": config.network.architecture,
-            "folded": weights is not None and weights.folded,
-            "tasks": tasks,
-            "labels": labels,
-            "preprocessing": config.preprocessing,
-            "gate": config.gate,
-            "temperatures": temperatures,
-            "operating_points": {label: found[config.evaluation.operating_point] for label, found in by_rule.items()},
-            "points_by_rule": by_rule,
-            "heatmap_scale": scale,
-            "provenance": Provenance(
+        facts=TrainedFacts(
+            architecture=config.network.architecture,
+            folded=weights is not None and weights.folded,
+            tasks=tasks,
+            labels=labels,
+            preprocessing=config.preprocessing,
+            gate=config.gate,
+            temperatures=temperatures,
+            operating_points={label: found[config.evaluation.operating_point] for label, found in by_rule.items()},
+            points_by_rule=by_rule,
+            heatmap_scale=scale,
+            provenance=Provenance(
                 created=now(),
                 recipe=config.name,
                 config=config.model_dump(mode="json"),
@@ -160,12 +159,12 @@ def complete(
                 packages=environment(),
                 git_commit=git_commit(),
             ),
-            "metrics": metrics,
-            "metrics_split": f"inner validation patients, who also chose {chosen_besides(config.training)}temperature "
+            metrics=metrics,
+            metrics_split=f"inner validation patients, who also chose {chosen_besides(config.training)}temperature "
             "and thresholds: optimistic",
-            "limits": _limits(config, weights),
-            "cohort_profile": cohort.profile([*training, *validation]),
-        },
+            limits=_limits(config, weights),
+            cohort_profile=cohort.profile([*training, *validation]),
+        ),
     )
 
 
@@ -198,7 +197,3 @@ def _limits(config: Config, weights: BackboneWeights | None) -> tuple[str, ...]:
             "The gate admits any modality, body part and view: the outlier cut alone tells foreign images apart."
         )
     return tuple(found)
-
-
-def _as_json(interval: Any) -> dict[str, Any]:
-    return {name: getattr(interval, name) for name in ("value", "low", "high", "method", "n", "n_patients")}

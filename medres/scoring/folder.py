@@ -124,11 +124,11 @@ def score_folder(
             if progress:
                 progress(len(kept) + done, total)
         refused = [refusal.path for refusal in listing.refused]
-        table = ledger.finish([inert_path(path) for path in (*listing.files, *refused)])
+        rows = ledger.finish([inert_path(path) for path in (*listing.files, *refused)])
     summary = run.summary
-    summary.files = len(table)
-    summary.statuses.update(table["status"])
-    summary.reasons.update(reason for reason in table["reason"] if reason)
+    summary.files = len(rows)
+    summary.statuses.update(row["status"] for row in rows)
+    summary.reasons.update(row["reason"] for row in rows if row["reason"])
     summary.reused = len(kept)
     summary.seconds = time.monotonic() - started
     return summary

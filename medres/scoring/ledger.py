@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medres.errors import OutputExists, UsageError
-from medres.tables import MARKER, read_csv, read_json, refuse_existing, write_csv, write_json
+from medres.scoring.rows import Row, read_rows, typed, write_parquet, write_rows
+from medres.tables import MARKER, read_json, refuse_existing, write_json
 from medres.unfinished import is_lock, lock, unlock
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PARTS = "parts"
 INTERNAL = ("pixels_sha256",)
@@ -92,40 +90,34 @@ class Ledger:
         """The rows that are already there; a part that cannot be read is set aside and its files are scored again."""
         for part in sorted((self.folder / PARTS).glob("*.csv")):
             try:
-                table = read_csv(part)
-                complete = set(self.columns) <= set(table.columns)
+                rows = read_rows(part)
+                complete = all(set(self.columns) <= set(row) for row in rows)
             except UsageError:
                 complete = False
             if complete:
-                for row in table.itertuples(index=False):
-                    yield dict(zip(table.columns, map(str, row), strict=True))
+                yield from rows
             else:
                 part.replace(part.with_suffix(".damaged"))
 
-    def append(self, rows: Sequence[dict[str, Any]]) -> None:
+    def append(self, rows: Sequence[Row]) -> None:
         """Write one part: all of these rows, or none."""
-        import pandas as pd
-
         number = 1 + max((int(part.stem) for part in (self.folder / PARTS).glob("*.csv")), default=-1)
-        write_csv(self.folder / PARTS / f"{number:06d}.csv", pd.DataFrame(list(rows), columns=self.columns))
+        write_rows(self.folder / PARTS / f"{number:06d}.csv", self.columns, rows)
 
-    def finish(self, paths: Sequence[str]) -> pd.DataFrame:
-        """Merge the parts into `predictions.csv` and `.parquet`: one row per path, sorted; later parts win."""
-        import pandas as pd
+    def finish(self, paths: Sequence[str]) -> list[dict[str, str]]:
+        """Merge the parts into `predictions.csv` and `.parquet`: one row per path, sorted; later parts win.
 
+        Returns:
+            The rows of the tables, every cell as text.
+        """
         latest = {row["path"]: row for row in self.rows()}
+        rows = [latest[path] for path in sorted(paths)]
         shown = [name for name in self.columns if name not in INTERNAL]
-        table = pd.DataFrame([latest[path] for path in sorted(paths)], columns=shown)
-        for name in shown:
-            if name.startswith("prob_"):
-                table[name] = pd.to_numeric(table[name], errors="coerce")
-            elif name.startswith("positive_"):
-                table[name] = pd.to_numeric(table[name], errors="coerce").astype("Int64")
-        write_csv(self.folder / "predictions.csv", table)
-        temporary = self.folder / ".predictions.parquet"
-        table.to_parquet(temporary, index=False)
-        temporary.replace(self.folder / "predictions.parquet")
-        return table
+        table = {name: typed(name, [row[name] for row in rows]) for name in shown}
+        lines = zip(*table.values(), strict=True)
+        write_rows(self.folder / "predictions.csv", shown, [dict(zip(shown, line, strict=True)) for line in lines])
+        write_parquet(self.folder / "predictions.parquet", table)
+        return rows
 
 
 def _is_free(folder: Path) -> bool:

@@ -152,7 +152,7 @@ def saved_model_agrees(device: torch.device, *, small: bool) -> bool:
     from medres.cohort.profile import CohortProfile
     from medres.cohort.tasks import Task
     from medres.model.calibration import RULES, OperatingPoint
-    from medres.model.card import BackboneOrigin, Provenance
+    from medres.model.card import BackboneOrigin, Provenance, TrainedFacts
     from medres.model.classifier import Classifier
     from medres.model.outliers import fit_feature_space
     from medres.model.saving import save_model
@@ -172,17 +172,17 @@ def saved_model_agrees(device: torch.device, *, small: bool) -> bool:
         validation_patients=16, epochs=1, best_epoch=1, device=fitted.device,
         backbone=BackboneOrigin(name="none: a random start", sha256=None), packages={}, git_commit=None,
     )  # fmt: skip
-    card = {
-        "architecture": architecture, "folded": False, "tasks": (Task("bright", "binary"),), "labels": ("bright",),
-        "preprocessing": config.preprocessing, "gate": config.gate, "temperatures": {"bright": 1.0},
-        "operating_points": {"bright": point}, "points_by_rule": {"bright": dict.fromkeys(RULES, point)},
-        "heatmap_scale": {"bright": 1.0}, "provenance": origin, "metrics": {}, "metrics_split": "none",
-        "cohort_profile": CohortProfile(images=0, patients=0, categories={}, numbers={}, intensities={}),
-    }  # fmt: skip
+    facts = TrainedFacts(
+        architecture=architecture, folded=False, tasks=(Task("bright", "binary"),), labels=("bright",),
+        preprocessing=config.preprocessing, gate=config.gate, temperatures={"bright": 1.0},
+        operating_points={"bright": point}, points_by_rule={"bright": dict.fromkeys(RULES, point)},
+        heatmap_scale={"bright": 1.0}, provenance=origin, metrics={}, metrics_split="none",
+        cohort_profile=CohortProfile(images=0, patients=0, categories={}, numbers={}, intensities={}),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         space = fit_feature_space(features)
-        save_model(home, network=fitted.network, space=space, outlier_cut=1.0, outlier_quantile=0.99, card=card)
+        save_model(home, network=fitted.network, space=space, outlier_cut=1.0, outlier_quantile=0.99, facts=facts)
         try:
             there, here = (Classifier.load(home, device=place).score(pixels, maps=True) for place in ("auto", "cpu"))
         except ModelError as error:

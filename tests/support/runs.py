@@ -65,7 +65,7 @@ def _record(table: pd.DataFrame, label: str, config: dict[str, Any], document: d
         "config": config,
         "seed": 0,
         "manifest": {"name": "manifest.csv", "sha256": "ab" * 32, "rows": len(table) + 2, "patients": 91},
-        "splits": {"sha256": document["sha256"], "method": document["method"], "folds": FOLDS},
+        "splits": {"sha256": document.sha256, "method": document.method, "folds": FOLDS},
         "flow": {"rows": len(table) + 2, "used": len(table), "refused": {"TRUNCATED": 1, "NOT_DICOM": 1}},
         "network": {
             "architecture": "resnet18",

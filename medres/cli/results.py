@@ -1,13 +1,14 @@
-"""Verbs that judge: runs against each other, a model on another cohort."""
+"""Verbs about what was found: external validation, comparison of runs, and a run's page made again."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from medres.cli.building import show_metrics
+from medres.cli.figures import show_metrics
 from medres.cli.group import medres
 from medres.cli.options import (
     EXIT_SOME_REFUSED,
@@ -20,6 +21,41 @@ from medres.cli.options import (
 )
 from medres.errors import UsageError
 from medres.terminal import progress_bar
+
+if TYPE_CHECKING:
+    pass
+
+
+@medres.command()
+@click.argument("model", type=FILE)
+@click.argument("manifest", type=FILE)
+@out_option("The new folder for table, metrics and report.")
+@click.option(
+    "--allow-overlap", is_flag=True, help="Go on although patients or images of the training cohort are here."
+)
+@with_root
+@with_force
+def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, force: bool) -> None:
+    """Validate a saved model (or a run as an ensemble) on another labelled cohort, everything it learned frozen.
+
+    Also says how that cohort differs from the training cohort, and, apart, what recalibration there would give.
+    Exit 3 if any row was not judged.
+    """
+    refuse_early(out, force)
+    need_model(model)
+    from medres.evaluation.results import Metrics
+    from medres.report.run_page import write_report
+    from medres.runs.external import evaluate_model
+
+    with progress_bar("decoding") as progress:
+        found = evaluate_model(
+            model, manifest, out=out, root=root, allow_overlap=allow_overlap, force=force, progress=progress
+        )
+    show_metrics(Metrics.model_validate(found.metrics))
+    for line in found.lines():
+        click.echo(line)
+    click.echo(f"report: {write_report(out)}")
+    sys.exit(EXIT_SOME_REFUSED if found.refused else 0)
 
 
 @medres.command()
@@ -55,31 +91,9 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
 
 
 @medres.command()
-@click.argument("model", type=FILE)
-@click.argument("manifest", type=FILE)
-@out_option("The new folder for table, metrics and report.")
-@click.option(
-    "--allow-overlap", is_flag=True, help="Go on although patients or images of the training cohort are here."
-)
-@with_root
-@with_force
-def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, force: bool) -> None:
-    """Validate a saved model (or a run as an ensemble) on another labelled cohort, everything it learned frozen.
-
-    Also says how that cohort differs from the training cohort, and, apart, what recalibration there would give.
-    Exit 3 if any row was not judged.
-    """
-    refuse_early(out, force)
-    need_model(model)
+@click.argument("run", type=FILE)
+def report(run: Path) -> None:
+    """Rebuild report.html of a run from its tables alone."""
     from medres.report.run_page import write_report
-    from medres.runs.external import evaluate_model
 
-    with progress_bar("decoding") as progress:
-        found = evaluate_model(
-            model, manifest, out=out, root=root, allow_overlap=allow_overlap, force=force, progress=progress
-        )
-    show_metrics(found.metrics)
-    for line in found.lines():
-        click.echo(line)
-    click.echo(f"report: {write_report(out)}")
-    sys.exit(EXIT_SOME_REFUSED if found.refused else 0)
+    click.echo(f"report: {write_report(run)}")

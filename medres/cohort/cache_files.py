@@ -1,21 +1,56 @@
-"""What a pixel cache is made of while it is built: its array, and what became of each row so far."""
+"""The files of a pixel cache: its pixels, its index, and while it is built the journal of the rows done so far."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from medres.documents import Document
 from medres.errors import MAY_PASS
 from medres.records import Refusal
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 """What the system says where a cache cannot be written."""
+
+
+class ImageEntry(Document):
+    """What a cache keeps of a usable row besides its pixels."""
+
+    row: int  # its place in the manifest
+    sha256: str  # of the file
+    sop_instance_uid: str
+    pixels_sha256: str
+    review: tuple[str, ...]
+    warnings: tuple[str, ...]
+    attributes: Mapping[str, str]  # by DICOM keyword
+
+
+class RefusalEntry(Document):
+    """What a cache keeps of a row whose file was refused."""
+
+    row: int  # its place in the manifest
+    sha256: str | None  # of the file; None where it could not be read
+    code: str
+    detail: str
+
+
+Entry = ImageEntry | RefusalEntry
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)
+
+
+class CacheIndex(Document):
+    """The content of `index.json`: every row of a finished cache."""
+
+    images: tuple[ImageEntry, ...]  # in the order of the pixels
+    refusals: tuple[RefusalEntry, ...]
 
 
 class Pixels:
@@ -69,13 +104,13 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.done: list[dict[str, Any]] = []
+        self.done: list[Entry] = []
         self.waiting = 0
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         whole, _, damaged = text.rpartition("\n")  # the last line may have been cut off
         for line in whole.splitlines():
             try:
-                self.done.append(json.loads(line))
+                self.done.append(_ENTRY.validate_python(json.loads(line)))
             except ValueError:
                 damaged = line
                 break
@@ -85,14 +120,14 @@ class Journal:
     def cut(self, count: int) -> None:
         """Keep so many rows: what follows is done again."""
         del self.done[count:]
-        self.path.write_text("".join(f"{json.dumps(entry)}\n" for entry in self.done), encoding="utf-8", newline="\n")
+        self.path.write_text("".join(map(_line, self.done)), encoding="utf-8", newline="\n")
 
     def passing(self) -> dict[int, Refusal]:
         """The rows that are refused for now, and why."""
-        found = {entry["row"]: Refusal("", entry["code"], entry["detail"]) for entry in self.done if "code" in entry}
-        return {row: refusal for row, refusal in found.items() if refusal.code in MAY_PASS}
+        refused = [entry for entry in self.done if isinstance(entry, RefusalEntry)]
+        return {entry.row: Refusal("", entry.code, entry.detail) for entry in refused if entry.code in MAY_PASS}
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def add(self, entry: Entry) -> None:
         """Note what became of the next row."""
         self.done.append(entry)
         self.waiting += 1
@@ -101,5 +136,9 @@ class Journal:
         """Append the rows noted since the last time."""
         if self.waiting:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{json.dumps(entry)}\n" for entry in self.done[-self.waiting :])
+                file.writelines(map(_line, self.done[-self.waiting :]))
         self.waiting = 0
+
+
+def _line(entry: Entry) -> str:
+    return f"{json.dumps(entry.model_dump())}\n"

@@ -1,10 +1,10 @@
-"""Verbs that prepare a cohort: what is wrong with a manifest, and which patients go where."""
+"""Verbs about a cohort: its manifest, what is wrong with it, and which patients go into which fold."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +23,60 @@ from medres.cli.options import (
 from medres.errors import UsageError
 from medres.terminal import progress_bar
 
-_MOST_NOTES = 20
+if TYPE_CHECKING:
+    pass
+
+_MOST_NOTES = 20  # shown on a terminal
+
+
+@medres.command()
+@click.argument("folder", type=FILE)
+@out_option("The manifest (CSV); refused.csv is written beside it.")
+@click.option(
+    "--gate",
+    default="any",
+    show_default=True,
+    metavar="any|frontal-chest|FILE",
+    help="Which radiographs to admit.",
+)
+@click.option(
+    "--labels",
+    type=FILE,
+    help="CSV with label_<finding> columns to join by SOPInstanceUID, path, Series…, Study… or PatientID.",
+)
+@click.option(
+    "--source",
+    metavar="NAME|FILE",
+    help="Labels of a public dataset, described by a YAML file of data_manifests/.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
+@with_force
+def index(
+    folder: Path,
+    out: Path,
+    gate: str,
+    labels: Path | None,
+    source: str | None,
+    workers: int | None,
+    force: bool,
+) -> None:
+    """List a folder of DICOM files as a manifest: one row per usable radiograph, every other file with its reason."""
+    from medres.cohort.indexing import write_index
+
+    with progress_bar("reading files") as progress:
+        result = write_index(
+            folder,
+            out,
+            gate=gate,
+            labels=labels,
+            source=source,
+            workers=workers,
+            force=force,
+            progress=progress,
+        )
+    for line in result.lines():
+        click.echo(line)
+    sys.exit(EXIT_SOME_REFUSED if result.refused else 0)
 
 
 @medres.command()
@@ -46,8 +99,8 @@ def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_
     admitted, limits = load_gate(gate), Limits()
     with progress_bar("checking") as progress:
         checked = check_manifest(manifest, root=root, gate=admitted, limits=limits, progress=progress)
-    labels = readable_labels(checked.table(), header=checked.header_columns())
-    others = [(item.problem, str(item)) for item in labels]
+    readable = readable_labels(checked.table(), header=checked.header_columns())
+    others = [(item.problem, str(item)) for item in readable]
     if out is not None:
         write_leaks(
             out,
@@ -58,9 +111,7 @@ def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_
             allow_burned_in=allow_burned_in,
             force=force,
         )
-    found = [(leak.problem, checked.described(leak)) for leak in checked.leaks] + others
-    problems = [*checked.problems, *(line for problem, line in found if problem)]
-    notes = [line for problem, line in found if not problem]
+    problems, notes = checked.lines(others)
     for line in problems:
         click.echo(line)
     for line in notes[:_MOST_NOTES]:

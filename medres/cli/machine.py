@@ -1,0 +1,75 @@
+"""Verbs about this machine: the demonstration, what the installation can do, and the review app."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medres.cli.group import medres
+from medres.cli.options import (
+    FILE,
+    need_model,
+    with_force,
+)
+from medres.errors import UsageError
+from medres.terminal import progress_bar
+
+if TYPE_CHECKING:
+    pass
+
+
+@medres.command()
+@click.option("--out", type=FILE, default=Path("medres-demo"), show_default=True, help="New folder for everything.")
+@click.option("--app/--no-app", "app", default=True, help="Open the review app at the end.")
+@click.option("--port", type=int, help="Port of the app; 8501, or the next free one, by default.")
+@with_force
+def demo(out: Path, app: bool, port: int | None, force: bool) -> None:
+    """Show the whole path on synthetic radiographs: needs no data, no network, no GPU; about three minutes."""
+    from medres.demo import run_demo, serve_demo
+
+    for line in run_demo(out, force=force, progress=progress_bar):
+        click.echo(line)
+    if app:
+        serve_demo(out, port=port, say=click.echo)
+
+
+@medres.command()
+def doctor() -> None:
+    """Say what this installation can do: device, precision, weights, folders, and what it decodes, by decoding it.
+
+    Exit code 1 where a package is missing or a transfer syntax is not decoded.
+    """
+    from medres.doctor import decoding, findings, missing_packages
+
+    missing = missing_packages()
+    for requirement in missing:
+        click.echo(f"MISSING {requirement}: pip install '{requirement}'")
+    if missing:
+        sys.exit(1)
+    for line in findings():
+        click.echo(line)
+    sound = True
+    for line, decoded in decoding():
+        click.echo(line)
+        sound &= decoded
+    if not sound:
+        sys.exit(1)
+
+
+@medres.command()
+@click.option("--model", type=FILE, required=True, help="The model (or run) that scored.")
+@click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
+@click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
+@click.option("--port", type=int, help="Port on 127.0.0.1; 8501, or the next free one, by default.")
+@click.option("--headless", is_flag=True, help="Do not open a browser.")
+def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
+    """Open the review app: worklist, image, prediction, heatmap, verdict."""
+    from medres.review.server import serve
+
+    need_model(model)
+    if not (scores / "predictions.csv").is_file():
+        raise UsageError(f"{scores} holds no predictions.csv; run `medres score` first")
+    sys.exit(serve(model=model, scores=scores, store=store, port=port, headless=headless, say=click.echo))

@@ -1,0 +1,243 @@
+"""The typed results of an evaluation: what `metrics.json`, `shortcuts.json` and `comparison.json` hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from medres.cohort.tasks import Task
+from medres.documents import Document
+from medres.model.calibration import Rule
+from medres.records import Interval
+
+
+class FoldResults(Document):
+    """One fold's figures; None where a figure is undefined."""
+
+    fold: int
+    n: int  # images
+    n_patients: int
+    n_positive: int
+    figures: Mapping[str, float | None]  # by metric; in the file each stands beside the other fields
+    auroc_low: float | None
+    auroc_high: float | None
+    auroc_method: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "figures" in content:
+            return content
+        figures = {name: value for name, value in content.items() if name not in cls.model_fields}
+        return {name: value for name, value in content.items() if name in cls.model_fields} | {"figures": figures}
+
+    @model_serializer(mode="wrap")
+    def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = {}
+        for name, value in handler(self).items():
+            written |= value if name == "figures" else {name: value}
+        return written
+
+    @property
+    def auroc(self) -> float | None:
+        """The AUROC of this fold's network on its held-out images."""
+        return self.figures.get("auroc")
+
+
+class SubgroupResults(Document):
+    """The images with one value of a column; figures are None where there are too few patients for one."""
+
+    value: str
+    n: int  # images
+    n_patients: int
+    n_positive: int
+    auroc: Interval | None = None
+    sensitivity: Interval | None = None
+    specificity: Interval | None = None
+    difference: Mapping[str, Interval] = {}  # by metric: this group minus all other images
+
+
+class IntersectionResults(Document):
+    """The images with one value of each of two columns."""
+
+    values: tuple[str, ...]
+    n: int  # images
+    n_patients: int
+    n_positive: int
+    auroc: Interval | None = None
+    sensitivity: Interval | None = None
+    specificity: Interval | None = None
+
+
+class SubgroupColumn(Document):
+    """A column that divides the cohort, with its groups."""
+
+    column: str
+    title: str
+    groups: tuple[SubgroupResults, ...]
+
+
+class Intersection(Document):
+    """Two columns that divide the cohort together, with the groups that are large enough to show."""
+
+    columns: tuple[str, ...]
+    titles: tuple[str, ...]
+    groups: tuple[IntersectionResults, ...]
+    suppressed_groups: int
+    suppressed_images: int
+
+
+class PredictiveValues(Document):
+    """What a call would mean at another prevalence."""
+
+    ppv: Interval
+    npv: Interval
+
+
+class OperatingPointResults(Document):
+    """What the decisions of one rule reach on patients who did not choose its thresholds."""
+
+    sensitivity: Interval
+    specificity: Interval
+    ppv: Interval
+    npv: Interval
+    f1: Interval
+    n_called: int  # images
+    at_prevalence: Mapping[str, PredictiveValues] = {}  # by prevalence, as text: "0.05"
+
+
+class LabelResults(Document):
+    """Every figure of one label."""
+
+    pooled: Mapping[str, Interval]  # by metric, in the order in which they are shown
+    folds: tuple[FoldResults, ...]
+    undefined_folds: int = 0  # folds without an AUROC
+    n: int  # images whose label is known
+    n_patients: int
+    n_positive: int
+    prevalence: float | None
+    uncertain: int = 0  # images left out because the label is -1
+    unknown: int = 0  # images left out because the label is blank
+    subgroups: tuple[SubgroupColumn, ...] = ()
+    intersections: tuple[Intersection, ...] = ()
+    operating_points: Mapping[Rule, OperatingPointResults] = {}  # not written where no rule is recorded
+
+    def __getattr__(self, name: str) -> Any:
+        """A pooled metric by its name: `results.auroc`."""
+        pooled = self.__dict__.get("pooled") or {}
+        if name in pooled:
+            return pooled[name]
+        raise AttributeError(f"{type(self).__name__} has no metric or field {name!r}")
+
+
+class TaskResults(Document):
+    """Every figure of a grade or a class."""
+
+    kind: Literal["ordinal", "multiclass"]
+    values: tuple[str, ...]
+    labels: tuple[str, ...]
+    n: int  # images whose answer is known
+    n_patients: int
+    confusion: tuple[tuple[int, ...], ...]  # images; rows are the true, columns the predicted values
+    metrics: Mapping[str, Interval]
+
+    def task(self, name: str) -> Task:
+        """The task that these figures answer."""
+        return Task(name, self.kind, self.values)
+
+
+class Metrics(Document):
+    """The content of `metrics.json`: a function of `oof.csv`."""
+
+    labels: Mapping[str, LabelResults]
+    tasks: Mapping[str, TaskResults] = {}
+
+    def __getitem__(self, label: str) -> LabelResults:
+        """The figures of one label."""
+        return self.labels[label]
+
+
+class AlterationResults(Document):
+    """What is left of a score when a part of every image is hidden."""
+
+    auroc: Interval
+    kept: Interval  # (AUROC altered − 0.5) ÷ (AUROC − 0.5)
+
+
+class ColumnResults(Document):
+    """What one column of metadata knows of a label."""
+
+    alike: tuple[str, ...]  # columns that divide the images just so
+    alone: Interval
+    within: Interval  # the score's AUROC over pairs of images that share the column's value
+    difference: Interval  # the AUROC minus that
+    hidden_within: Interval  # the same with the centre hidden
+    hidden_difference: Interval
+
+
+class TogetherResults(Document):
+    """What all columns of metadata know of a label together."""
+
+    columns: tuple[str, ...]
+    auroc: Interval
+
+
+class MetadataResults(Document):
+    """What metadata alone know of a label."""
+
+    together: TogetherResults | None
+    columns: Mapping[str, ColumnResults]
+
+
+class ShortcutVerdict(Document):
+    """What the probes mean; see `shortcuts.verdicts`."""
+
+    anatomy: Literal["much", "part", "little", "open", "undefined"]
+    corners: bool  # whether corners alone give half of the score
+    columns: tuple[str, ...]  # that stand in for the score
+    suspect: bool  # whether a reader must be warned
+    sentences: tuple[str, ...]
+
+
+class LabelShortcuts(Document):
+    """All shortcut probes of one label."""
+
+    auroc: Interval
+    alterations: Mapping[str, AlterationResults]
+    metadata: MetadataResults
+    verdict: ShortcutVerdict
+
+
+class FeatureResults(Document):
+    """How well one column can be read from the network's features."""
+
+    values: tuple[str, ...]
+    auroc: Interval  # mean over values, each against all others
+
+
+class AlterationRecord(Document):
+    """One way to hide a part of the images, in words."""
+
+    title: str
+    meaning: str
+
+
+class VerdictThresholds(Document):
+    """From which share of a score on much of it survives, and below which little does."""
+
+    much: float
+    little: float
+
+
+class Shortcuts(Document):
+    """The content of `shortcuts.json`: a function of `oof.csv` and `shortcuts.csv`."""
+
+    format: Literal[1] = 1
+    labels: Mapping[str, LabelShortcuts]
+    features: Mapping[str, FeatureResults]
+    alterations: Mapping[str, AlterationRecord]
+    centre: float  # share of each side that the hidden centre takes
+    corner: float  # share of each side that a corner takes
+    thresholds: VerdictThresholds
