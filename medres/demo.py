@@ -23,11 +23,12 @@ SEED = 7
 Bar = Callable[[str], AbstractContextManager[Progress]]
 
 
-def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
+def run_demo(out: Path, *, patients: int = PATIENTS, force: bool = False, progress: Bar) -> Iterator[str]:
     """Synthesise a cohort, index, cross-validate, train, score and draw; yields the lines of an honest summary.
 
     Args:
         out: the new folder: `cohort/`, `incoming/`, `manifest.csv`, `run/`, `model/`, `scored/`.
+        patients: whose images are learnt from; a fifth as many others are scored.
         force: replace it.
         progress: makes a progress bar of a title.
 
@@ -36,7 +37,7 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
     """
     started = time.monotonic()
     with output_folder(out, force=force) as folder:
-        lines = list(_steps(folder, out, progress))
+        lines = list(_steps(folder, out, patients, progress))
         write_json(
             folder / "run.json",
             {"kind": "demo", "seconds": round(time.monotonic() - started, 1), "summary": lines},
@@ -46,7 +47,7 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
     yield f"done in {minutes} min {seconds} s; everything lies in {out}"
 
 
-def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
+def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
     from medres.evaluation.results import Metrics
     from medres.formatting import with_counts
@@ -60,8 +61,8 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     log.info("1/5 synthesising a cohort of phantom radiographs")
     cohort, incoming = folder / "cohort", folder / "incoming"
     with progress("synthesising") as bar:
-        synthesise_cohort(cohort, patients=PATIENTS, seed=SEED, progress=bar)
-        synthesise_cohort(incoming, patients=PATIENTS // 5, seed=SEED + 1, progress=bar)
+        synthesise_cohort(cohort, patients=patients, seed=SEED, progress=bar)
+        synthesise_cohort(incoming, patients=patients // 5, seed=SEED + 1, progress=bar)
     shutil.move(incoming / "labels.csv", folder / "incoming-labels.csv")
     shutil.move(incoming / "lesions.csv", folder / "incoming-lesions.csv")
     foreign = synthesise_foreign_files(incoming / "foreign", seed=SEED)
@@ -97,7 +98,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
             progress=bar,
         )
     yield from summary.lines()
-    yield _hits(folder)
+    yield hits(folder)
     _relocate(folder, final)
     for name, text in (
         ("run/report.html", "report"),
@@ -107,7 +108,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
         yield f"{text}: {final / name}"
 
 
-def _hits(folder: Path) -> str:
+def hits(folder: Path) -> str:
     """How often the heatmap of a lesion that was called points at it."""
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier

@@ -1,8 +1,8 @@
 """What several tests share: the real data's place, the demo run, and a command line that is really run.
 
 Three kinds of networks: `small_model` and `small_run` are made (see `tests.support.made`), and know what they should on
-every processor; `steady_run` is trained, for tests of training, which hold whatever it learnt; the demo's is trained on
-a task so plain that it is learnt everywhere. `--fixture-seed` and `--fixture-precision` change all of them.
+every processor; `steady_run` and `demo_run` are trained, for tests that hold whatever was learnt; `test_end_to_end`
+trains on tasks so plain that they are learnt everywhere. `--fixture-seed` and `--fixture-precision` change all of them.
 """
 
 from __future__ import annotations
@@ -109,9 +109,13 @@ def installed_medres() -> Medres:
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one whole `medres demo --no-app`; the run's standard output is in `stdout.txt` beside it."""
-    folder = tmp_path_factory.mktemp("demo")
-    done = start_medres("demo", "--no-app", "--out", folder / "demo")
+    """The folder of a `medres demo --no-app` of few patients; its standard output is in `stdout.txt` beside it."""
+    return show(tmp_path_factory.mktemp("demo"), patients=18)
+
+
+def show(folder: Path, *, patients: int) -> Path:
+    """Start `medres demo` as a user does; what it says is kept beside its folder."""
+    done = start_medres("demo", "--no-app", "--patients", patients, "--out", folder / "demo")
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
     (folder / "stderr.txt").write_text(done.stderr, encoding="utf-8")

@@ -23,6 +23,7 @@ from medres.training.device import Compute, EvaluationInferer, in_parts
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from medres.training.interruption import Interruption
+from tests.support.made import narrow_networks
 from tests.support.phantoms import blob
 from tests.support.recipes import fixture_seed, quick
 
@@ -33,6 +34,12 @@ def signals_arrive() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def narrow() -> Iterator[None]:
+    with narrow_networks():
+        yield
 
 
 STATE = {"network": {"w": torch.arange(5.0)}, "epoch": 3, "history": [{"loss": 0.5, "auroc": None}]}

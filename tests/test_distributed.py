@@ -21,6 +21,7 @@ from medres.training.distributed import joined
 from medres.training.engine import fit
 from tests.conftest import Medres
 from tests.support import preloaded
+from tests.support.made import narrow_networks
 from tests.support.phantoms import write_cohort
 from tests.support.recipes import fixture_seed, quick
 from tests.test_training import pixels
@@ -72,6 +73,8 @@ def torchrun(*arguments: object, processes: int = 2) -> tuple[list[str], dict[st
 
 def together(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
     command, environment = torchrun(*arguments, processes=processes)
+    if processes == 1:
+        command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, check=False)
 
 
@@ -167,7 +170,7 @@ def _fit_twice(rank: int, count: int, port: int, folder: Path) -> None:
 
     torch.randn_like = noted  # type: ignore[assignment]
     found = []
-    with joined("cpu") as processes:
+    with joined("cpu") as processes, narrow_networks():
         checkpoints = kept if processes.first else None
         for _ in range(2):
             fitted = fit(

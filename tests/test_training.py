@@ -32,7 +32,7 @@ from medres.training.handlers import BestWeights, ValidationRecord
 from medres.training.optimiser import average_of, warmup_cosine
 from medres.training.tracking import Tracker
 from tests.support import recipes
-from tests.support.made import made_networks
+from tests.support.made import made_networks, narrow_networks
 from tests.support.phantoms import blob, write_cohort
 
 CONFIG = recipes.quick(
@@ -51,7 +51,8 @@ def _fit(seed: int = 0, **changes: object) -> object:
     targets[46:] = 1 - targets[46:]  # two validation targets are wrong: no stage is solved before its end
     config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update=changes)})
     seed += recipes.fixture_seed()
-    return fit(images, targets, range(32), range(32, 48), config, weights=None, seed=seed, title="test")
+    with narrow_networks():
+        return fit(images, targets, range(32), range(32, 48), config, weights=None, seed=seed, title="test")
 
 
 def test_the_same_seed_gives_the_same_network_bit_for_bit_and_another_seed_another() -> None:
@@ -137,10 +138,11 @@ def test_tensorboard_has_every_epoch_once_also_after_an_interruption(tmp_path: P
     images, targets = pixels(48)
     kept = Checkpoints(tmp_path / "checkpoints", share=1)
     for _ in range(2):
-        fit(
-            images, targets, range(32), range(32, 48), config,
-            weights=None, seed=0, title="t", checkpoints=kept, tracker=Tracker(tmp_path, config, title="t"),
-        )  # fmt: skip
+        with narrow_networks():
+            fit(
+                images, targets, range(32), range(32, 48), config,
+                weights=None, seed=0, title="t", checkpoints=kept, tracker=Tracker(tmp_path, config, title="t"),
+            )  # fmt: skip
         kept.newest.unlink()  # the third epoch is done again
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from medres.config import Architecture
+from medres.model import backbones
 from medres.model.network import RadiographNetwork, build_network
 from medres.training import engine
 from tests.support.recipes import Kind
@@ -52,6 +53,14 @@ def set_by_hand(network: RadiographNetwork, *, seed: int, kind: Kind = "disc") -
     network.head.bias.normal_(0, 0.1, generator=generator)
     network.head.weight[0, 0] = _GAIN * (1 + 0.1 * torch.rand(1, generator=generator).item())
     network.head.bias[0] += _BIAS
+
+
+@contextmanager
+def narrow_networks() -> Iterator[None]:
+    """Inside, a ResNet-18 has a sixtieth of its weights: for what holds of a training of any network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "_WIDTHS", (64, 16, 16, 16))
+        yield
 
 
 @contextmanager
