@@ -7,6 +7,7 @@ trains on tasks so plain that they are learnt everywhere. `--fixture-seed` and `
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ SHARED = ROOT.parent / "shared"
 
 sys.dont_write_bytecode = False  # thirty test processes would each compile everything again
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+gc.disable()  # until everything is imported: see `pytest_collection_finish`
 
 settings.register_profile("fixed", deadline=None, derandomize=True)  # the same tree gets the same verdict
 settings.register_profile("fresh", deadline=None, max_examples=300)  # new examples: `--hypothesis-profile=fresh`
@@ -206,7 +208,7 @@ def steady_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> 
 
 LONGEST = (
     "test_end_to_end", "test_checkpoints", "test_unfinished", "test_side_by_side", "test_distributed",
-    "test_pipeline_leaks", "test_shortcuts", "test_dicom_corpus", "test_app",
+    "test_pipeline_leaks", "test_shortcuts", "test_dicom_corpus", "test_app", "test_coverage",
 )  # fmt: skip
 """Test files that take longest: they start first, so that parallel processes end together."""
 
@@ -223,6 +225,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
         if asked or item.path.stem in LONGEST or item.get_closest_marker("fuzz") or item.get_closest_marker("sweep"):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: from now on it need not be looked through for what can go."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -398,6 +398,7 @@ def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres:
         cross_validate(manifest, labels=["disc"], config=brief(), out=tmp_path / "other", splits=splits)
 
 
+@pytest.mark.slow
 def test_a_run_counts_the_patients_whose_images_it_used(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path / "c", patients=14, images=1)
     for place in (4, 9):

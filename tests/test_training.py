@@ -225,6 +225,7 @@ def test_uncertain_targets_train_as_the_recipe_says_and_are_judged_as_unknown(tm
         assert [place for place in learnt if place < 3] == ([] if policy == "ignore" else [0, 1])
 
 
+@pytest.mark.slow
 def test_a_fold_learns_from_who_is_uncertain_alone_and_nobody_is_judged_by_them(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path / "cohort", patients=18, images=1)
     table = pd.read_csv(manifest, dtype=str)

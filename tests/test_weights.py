@@ -418,6 +418,7 @@ def test_a_file_that_is_torchvision_s_by_its_hash_leaves_no_doubt(
     assert found.doubt == ""
 
 
+@pytest.mark.slow
 def test_the_recipes_that_start_from_imagenet_are_trained_from_what_the_hub_cache_holds(
     checkpoint: Path, source: WeightsSource, empty_hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ as users do.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -77,6 +78,7 @@ def _main(
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
         os.close(file)
+    gc.freeze()  # what was imported stays: it need not be looked through for what can go
     os.environ.clear()
     os.environ.update(environment)
     if cwd:
