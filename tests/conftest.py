@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,6 @@ SHARED = ROOT.parent / "shared"
 
 sys.dont_write_bytecode = False  # thirty test processes would each compile everything again
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-gc.disable()  # until everything is imported: see `pytest_collection_finish`
 
 settings.register_profile("fixed", deadline=None, derandomize=True)  # the same tree gets the same verdict
 settings.register_profile("fresh", deadline=None, max_examples=300)  # new examples: `--hypothesis-profile=fresh`
@@ -227,10 +226,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays: from now on it need not be looked through for what can go."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported stays: neither now nor later need it be looked through for what can go."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -43,7 +43,7 @@ from tests.test_cli import refusal
 
 
 def brief() -> Config:
-    return recipes.made("evaluation.replicates=100", "evaluation.shortcuts=false")
+    return recipes.made(*(option.removeprefix("--set=") for option in recipes.TOKEN))
 
 
 def rows(patients: int, *, seed: int = 0, labels: tuple[str, ...] = ("a",)) -> list[ManifestRow]:
@@ -299,7 +299,7 @@ def test_a_run_goes_through_one_repeat_of_a_split_file(medres: Medres, small_coh
     assert done.returncode == 0, done.stderr
     assert "fold 5 of repeat 2: " in done.stdout
     command = ("crossval", small_cohort, "--label", "disc", "--splits", splits, *TINY)
-    done = medres(*command, "--repeat", 1, "--out", tmp_path / "run", made="disc")
+    done = medres(*command, *recipes.TOKEN, "--repeat", 1, "--out", tmp_path / "run", made="disc")
     assert done.returncode == 0, done.stderr
     whole = [fold for fold in read_splits(splits)[0] if fold.repeat == 1]
     mine, document = read_splits(tmp_path / "run" / "splits.json")
@@ -349,7 +349,7 @@ def test_a_run_on_given_training_and_test_patients_judges_the_test_patients_alon
     table.to_csv(manifest, index=False)
     done = medres(
         "crossval", manifest, "--label", "disc", "--folds-column", "part", "--out", tmp_path / "run", *TINY,
-        made="disc",
+        *recipes.TOKEN, made="disc",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     oof = pd.read_csv(tmp_path / "run" / "oof.csv", dtype=str)

@@ -232,7 +232,7 @@ def test_a_fold_learns_from_who_is_uncertain_alone_and_nobody_is_judged_by_them(
     table["label_spot"] = ["1", "0", "0", "1"] * 4 + ["", "0"]
     table.loc[[16, 17], "label_disc"] = "-1"  # patient 16 has nothing else, 17 has another label
     table.to_csv(manifest, index=False)
-    config = recipes.made("training.uncertain=ones", "evaluation.shortcuts=false", "evaluation.replicates=100")
+    config = recipes.made("training.uncertain=ones", *(option.removeprefix("--set=") for option in recipes.TOKEN))
     with made_networks():
         cross_validate(manifest, labels=["disc", "spot"], config=config, out=tmp_path / "run")
     oof = pd.read_csv(tmp_path / "run" / "oof.csv", dtype=str, keep_default_na=False).set_index("PatientID")

@@ -29,6 +29,9 @@ TINY = [
 ]
 """Options of a small run of `crossval` or `train`; `pytest_configure` adds those of `fixture_changes`."""
 
+TOKEN = ("--set=preprocessing.size=32", "--set=evaluation.shortcuts=false", "--set=evaluation.replicates=100")
+"""Options, after those of TINY, of a run that is made for its records alone."""
+
 STEADY = [*TINY, "--set=training.stages=[{epochs: 1, size: 32}, {epochs: 2}]", "--set=training.saturation=1"]
 """Options of a run of two folds, three epochs each, that tests interrupt: no stage ends early."""
 
