@@ -219,7 +219,7 @@ def test_log_lines_can_be_json(medres: Medres, small_cohort: Path, tmp_path: Pat
         tmp_path / "o",
     )
     assert done.returncode == 2
-    done = medres("--log-format", "json", "crossval", small_cohort, "--label", "disc", "--out", tmp_path / "r", *TINY, *TOKEN,
-                  made="disc")  # fmt: skip
+    done = medres("--log-format", "json", "crossval", small_cohort, "--label", "disc", "--out", tmp_path / "r", *TINY,
+                  *TOKEN, made="disc")  # fmt: skip
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert any("random weights" in event["message"] for event in events)
