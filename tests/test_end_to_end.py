@@ -77,6 +77,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(1200)
 def test_the_whole_demo_learns_its_phantoms(tmp_path: Path) -> None:
     run = show(tmp_path, patients=demo.PATIENTS) / "run"
     pooled = json.loads((run / "metrics.json").read_text())["labels"]["nodule"]["pooled"]["auroc"]
