@@ -111,7 +111,7 @@ def installed_medres() -> Medres:
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a `medres demo --no-app` of few patients; its standard output is in `stdout.txt` beside it."""
-    return show(tmp_path_factory.mktemp("demo"), patients=18)
+    return show(tmp_path_factory.mktemp("demo"), patients=15)
 
 
 def show(folder: Path, *, patients: int) -> Path:

@@ -22,6 +22,7 @@ from medres.config import Evaluation, Stage, Tracking
 from medres.errors import TrainingError
 from medres.evaluation.performance import summarise
 from medres.evaluation.table import read_table
+from medres.report.run_page import write_report
 from medres.runs.cohort import load_cohort
 from medres.runs.crossval import cross_validate
 from medres.training.batches import Pixels
@@ -244,7 +245,7 @@ def test_a_fold_learns_from_who_is_uncertain_alone_and_nobody_is_judged_by_them(
     }  # fmt: skip
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["flow"] == {"rows": 18, "used": 17, "refused": {"only uncertain labels, learnt from": 1}}
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "learned from where their patients are in a training part, not judged: <code>only uncertain labels" in page
     assert "not used: <code>only uncertain labels" not in page
     for number, fold in enumerate(json.loads((tmp_path / "run" / "splits.json").read_text())["folds"]):
