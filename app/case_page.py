@@ -12,7 +12,7 @@ from medres.errors import MedresError
 from medres.review.cases import Case, OpenedCase, Worklist
 from medres.review.encode import pack
 from medres.review.store import LONGEST_COMMENT, LONGEST_NAME, Conflict, ReviewStore, Verdict
-from medres.review.words import (
+from medres.review.wording import (
     OPINIONS,
     claim,
     heatmap_scale,

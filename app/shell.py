@@ -12,10 +12,10 @@ from case_page import show_case
 from worklist_page import show_worklist
 
 from medres.errors import MedresError
-from medres.review.about import facts
+from medres.review.about import card_facts
 from medres.review.cases import Worklist
 from medres.review.store import ReviewStore
-from medres.review.words import NOT_DIAGNOSTIC
+from medres.review.wording import NOT_DIAGNOSTIC
 
 log = logging.getLogger(__name__)
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
@@ -64,5 +64,7 @@ def _store(url: str) -> ReviewStore:
 
 @st.dialog("About the model", width="large")
 def _about(worklist: Worklist) -> None:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts(worklist.model.card))
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in card_facts(worklist.model.card)
+    )
     st.html(f'<dl class="facts">{rows}</dl>')

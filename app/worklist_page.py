@@ -11,7 +11,7 @@ from components import table
 
 from medres.review.cases import Case, Worklist
 from medres.review.store import ReviewStore, Verdict
-from medres.review.words import call, percentages, verdict_in_words
+from medres.review.wording import call, percentages, verdict_in_words
 
 NOT_REVIEWED, LOOK, ALL = "Not reviewed", "Needs a look", "All"
 EMPTY = {

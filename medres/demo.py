@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 from medres.cohort.indexing import Progress
 from medres.config import load_config
-from medres.tables import named_path, output_folder, read_csv, write_json
+from medres.documents import Document, write_document
+from medres.tables import MARKER, named_path, output_folder, read_csv, write_json
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +23,14 @@ FOLDS = 3
 SEED = 7
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
+
+
+class DemoRecord(Document):
+    """The content of `run.json` in the folder of a demonstration."""
+
+    kind: Literal["demo"]
+    seconds: float
+    summary: tuple[str, ...]  # the lines that were shown
 
 
 def run_demo(out: Path, *, patients: int = PATIENTS, force: bool = False, progress: Bar) -> Iterator[str]:
@@ -38,10 +48,8 @@ def run_demo(out: Path, *, patients: int = PATIENTS, force: bool = False, progre
     started = time.monotonic()
     with output_folder(out, force=force) as folder:
         lines = list(_steps(folder, out, patients, progress))
-        write_json(
-            folder / "run.json",
-            {"kind": "demo", "seconds": round(time.monotonic() - started, 1), "summary": lines},
-        )
+        seconds = round(time.monotonic() - started, 1)
+        write_document(folder / MARKER, DemoRecord(kind="demo", seconds=seconds, summary=tuple(lines)))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
     yield from lines
     yield f"done in {minutes} min {seconds} s; everything lies in {out}"
@@ -109,7 +117,7 @@ def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[
 
 
 def hits(folder: Path) -> str:
-    """How often the heatmap of a lesion that was called points at it."""
+    """How often the heatmap of a correctly called lesion peaks on it."""
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier
     from medres.model.network import STRIDE

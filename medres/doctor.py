@@ -1,4 +1,4 @@
-"""What this installation can do, found by trying, not by asking what is installed."""
+"""What this installation can do, found by trying it."""
 
 from __future__ import annotations
 

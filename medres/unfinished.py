@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
+import errno
 import json
 import os
 import shutil
@@ -15,54 +14,103 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
+from filelock import FileLock, Timeout
 
 from medres.errors import OutputExists, UsageError
 from medres.tables import refuse_existing, write_json
 
 LOCK = ".lock"
+HOLDER = f"{LOCK}.holder"
+"""Which process took the lock: for messages only."""
+
 IDENTITY = "unfinished.json"
 """What an unfinished run is: it is only gone on with by the same."""
 
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+
+
+_held: dict[tuple[int, int], FileLock] = {}
+"""The locks of this process, by device and number of their files, which stay the same when a folder is renamed."""
+
 
 def lock(folder: Path) -> None:
-    """Take a folder, which is made if it is missing, for this process; the lock of a process that is gone is replaced.
+    """Take a folder, which is made if it is missing, for this process, until `unlock` or the end of the process.
+
+    The kernel holds the lock (`flock` on Linux and macOS): when a process ends, however it ends, it holds nothing any
+    more, and a lock file that it left is in nobody's way. Processes in containers and on other hosts see the lock where
+    the file system passes it on, as NFS with its lock service does.
 
     Raises:
-        OutputExists: another process holds it; the message names it, and the file to delete if it is gone.
+        OutputExists: another process holds it, or this one already does; the message names the holder.
+        UsageError: the file system has no locks.
     """
-    _take(folder / LOCK)
-
-
-def _take(path: Path) -> None:
-    """Make a lock file, or replace one whose process is gone.
-
-    Whoever replaces it holds a second lock, named after what the first says: of several that find the same lock without
-    a process one replaces it, and the others then find a lock that says something else.
-    """
+    path = folder / LOCK
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        found = _text(path)
-        if found is None:
-            try:
-                write_new(path, _this_process())
-                return
-            except (FileExistsError, FileNotFoundError):  # another was faster; or the folder was moved to its place
-                continue
-        _refuse_if_held(path, found)
-        claim = path.with_name(f"{path.name}.{hashlib.sha256(found.encode()).hexdigest()[:12]}")
-        _take(claim)
-        if _text(path) == found:
-            claim.replace(path)  # it says who holds it
-            return
-        claim.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            taken, file = _take(path)
+        except Timeout:
+            raise OutputExists(f"{folder} is being written by {_holder(folder)}") from None
+        except FileNotFoundError:  # the folder was moved to its place just now
+            continue
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise UsageError(f"{folder} lies on a file system without locks; choose another --out") from None
+            raise
+        if path.exists() and os.path.samestat(path.stat(), file):
+            break
+        taken.release()  # the folder was moved to its place in between: this is no longer its lock
+    _held[file.st_dev, file.st_ino] = taken
+    write_json(folder / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
+
+
+def _take(path: Path) -> tuple[FileLock, os.stat_result]:
+    """A lock file, held, and which file that is.
+
+    Raises:
+        Timeout: it is held already.
+        OSError: it cannot be opened or locked.
+    """
+    files: list[os.stat_result] = []
+    taken = FileLock(
+        path, blocking=False, thread_local=False, on_acquired=lambda opened: files.append(os.fstat(opened))
+    )
+    taken.acquire()
+    return taken, files[-1]
 
 
 def unlock(folder: Path) -> None:
-    """Let a folder go, if this process holds it."""
+    """Let a folder go, if this process holds it, under whatever name it was taken."""
     path = folder / LOCK
-    if _text(path) == _this_process():
-        path.unlink(missing_ok=True)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    taken = _held.pop((found.st_dev, found.st_ino), None)
+    if taken is not None:
+        (folder / HOLDER).unlink(missing_ok=True)
+        with suppress(PermissionError):  # Windows deletes no open file; there the release does
+            path.unlink(missing_ok=True)  # while it is held: who waits for this file finds that it has no name
+        taken.release()
+
+
+def rename_held(folder: Path, path: Path) -> None:
+    """Give a folder that this process holds its final name; it stays held.
+
+    On Windows, where no folder with an open file can be renamed, it is let go first.
+    """
+    if sys.platform == "win32":
+        unlock(folder)
+    folder.replace(path)
+
+
+def _holder(folder: Path) -> str:
+    """Who holds a folder, as far as is known."""
+    try:
+        holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f"process {int(holder['pid'])} on {holder['host']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another process"
 
 
 def write_new(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -137,7 +185,7 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
         _same_run(building, dict(identity))
         yield building
         replaced = _set_aside(path)
-        building.replace(path)  # with its lock: what else waits for the folder finds it gone
+        rename_held(building, path)  # with its lock: what else waits for the folder finds it gone
         finished = True
     finally:
         if not finished:
@@ -146,6 +194,7 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
             unlock(building)
             with suppress(OSError):  # it holds something, or somebody
                 building.rmdir()
+    unlock(path)
     for left in (path / IDENTITY, *filter(is_lock, path.iterdir())):
         left.unlink(missing_ok=True)
     if replaced is not None:
@@ -219,53 +268,3 @@ def _empty(folder: Path) -> None:
 def _nothing_to_keep(folder: Path) -> bool:
     """No epoch and no model was finished."""
     return not any(folder.rglob("checkpoint*.pt")) and not any(folder.rglob("medres.json"))
-
-
-def _text(path: Path) -> str | None:
-    """What a lock says; None where there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-
-
-def _this_process() -> str:
-    """What a lock of this process says."""
-    return _holder(os.getpid())
-
-
-@functools.cache
-def _holder(pid: int) -> str:
-    return json.dumps({"pid": pid, "host": socket.gethostname(), "started": _started(pid)})
-
-
-def _started(pid: int) -> float:
-    """When a process was created, in seconds: after the system's start on Linux, where the clock may be set later.
-
-    Raises:
-        psutil.Error: there is none.
-    """
-    boot = psutil.boot_time()  # first: psutil < 7.1 then reckons with it
-    created = psutil.Process(pid).create_time()
-    return round(created - boot if sys.platform == "linux" else created, 2)
-
-
-def _refuse_if_held(path: Path, found: str) -> None:
-    """Say no if the process that a lock names lives; the next process of its number, after a restart, is another."""
-    try:
-        holder = json.loads(found)
-        pid, host, started = int(holder["pid"]), str(holder["host"]), holder.get("started")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return  # of nobody
-    if host == socket.gethostname():
-        try:
-            now = _started(pid)
-        except (psutil.NoSuchProcess, ValueError, OverflowError):
-            return
-        except psutil.Error:
-            now = started
-        if started not in {None, now}:
-            return
-    raise OutputExists(
-        f"{path.parent} is being written by process {pid} on {host}; if that process is gone, delete {path}"
-    )

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 
@@ -26,3 +28,12 @@ def test_the_statistics_agree_with_how_they_are_usually_written_before_they_are_
     result = json.loads(done.stdout)
     for part in (*result["bootstrap"].values(), result["delong"]):
         assert part["ratio"]["processor_s"] > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="CPU-seconds of children are not counted there")
+def test_what_scoring_one_file_costs_is_measured_beside_the_import_of_torch() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.startup", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, check=False)
+    result = json.loads(done.stdout)
+    assert result["ratio"] > 1
+    assert set(result["processor_s"]) == {"score", "import torch"}

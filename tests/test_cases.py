@@ -17,11 +17,11 @@ from hypothesis.extra import numpy as arrays
 
 from medres import Classifier, read_radiograph
 from medres.errors import Refused, UsageError
-from medres.review.about import facts
+from medres.review.about import card_facts
 from medres.review.cases import Case, Worklist
-from medres.review.encode import LONGEST_SIDE, Picture, encode_heatmap, encode_picture, pack
+from medres.review.encode import LONGEST_SIDE, EncodedPicture, encode_heatmap, encode_picture, pack
 from medres.review.store import ReviewStore, Verdict
-from medres.review.words import percentages
+from medres.review.wording import percentages
 from medres.tables import read_csv, write_csv, write_json
 from tests.support.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid
 
@@ -211,7 +211,7 @@ def test_a_folder_without_scores_is_a_usage_error(scores: Path, tmp_path: Path, 
 
 
 def test_the_card_is_told_in_words(model: Classifier) -> None:
-    told = dict(facts(model.card))
+    told = dict(card_facts(model.card))
     assert told["Intended use"].startswith("Not for diagnostic use")
     assert told["Model"] == model.model_id
     assert "random start" in told["Starting weights"]
@@ -220,7 +220,7 @@ def test_the_card_is_told_in_words(model: Classifier) -> None:
     assert "Youden" in told[f"Operating point, {LABEL}"]
 
 
-def _levels(picture: Picture) -> np.ndarray:
+def _levels(picture: EncodedPicture) -> np.ndarray:
     flat = np.frombuffer(zlib.decompress(picture.pixels), dtype="<u2").reshape(picture.rows, picture.columns)
     return np.cumsum(flat, axis=1, dtype=np.uint16)
 

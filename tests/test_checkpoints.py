@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medres.errors import TrainingError
+from medres.model.forward import in_parts
 from medres.training import engine, interruption
 from medres.training.augmentation import BatchAugmentation
 from medres.training.checkpoints import Checkpoints
-from medres.training.device import Compute, EvaluationInferer, in_parts
+from medres.training.device import Compute, EvaluationInferer
 from medres.training.engine import fit
 from medres.training.fitted import Fitted
 from medres.training.interruption import Interruption

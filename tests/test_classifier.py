@@ -20,7 +20,7 @@ from medres.model.classifier import read_card
 from medres.model.ensemble import ensemble_card
 from medres.model.network import RadiographNetwork, full_precision
 from medres.records import Fold, Interval
-from medres.review.about import facts
+from medres.review.about import card_facts
 from medres.runs import folds
 from medres.runs.validation_choices import outputs
 from medres.tables import sha256_file, write_json
@@ -252,13 +252,13 @@ def test_a_card_says_what_validation_patients_chose_and_no_more(
     told = card.provenance.model_copy(update={"config": config, "epochs": 8, "best_epoch": 5})
     other = card.model_copy(update={"provenance": told})
     assert f"patients; {said}" in card_text(other)
-    assert ("chose epoch" in dict(facts(other))["Trained on"]) == (said.startswith("epoch"))
+    assert ("chose epoch" in dict(card_facts(other))["Trained on"]) == (said.startswith("epoch"))
 
 
 def test_an_ensemble_is_not_described_by_its_first_fold(small_run: Path, medres: Medres) -> None:
     card = Classifier.load(small_run).card
     several = "2 networks, the folds of one cross-validation; each has its own card"
-    told = dict(facts(card))
+    told = dict(card_facts(card))
     origin = card.provenance
     for words in (medres("inspect", small_run).stdout, " ".join(told.values())):
         assert several in words
@@ -277,7 +277,7 @@ def test_an_interval_is_of_the_confidence_that_was_asked_for(small_model: Path) 
         "provenance": card.provenance.model_copy(update={"config": config}),
         "metrics": {"disc": {"auroc": auroc}},
     }
-    assert "0.800 (90 % interval 0.700–0.900)" in dict(facts(card.model_copy(update=update)))["AUROC, disc"]
+    assert "0.800 (90 % interval 0.700–0.900)" in dict(card_facts(card.model_copy(update=update)))["AUROC, disc"]
 
 
 def tf32() -> tuple[str, str]:

@@ -352,7 +352,7 @@ def test_runs_of_crossval_on_the_same_splits_compare_as_they_are(
     short = tmp_path / "short"
     done = medres(
         "crossval", small_cohort, "--label", "disc", "--out", short, "--splits", small_run / "splits.json", *TINY,
-        "--set=training.batch_size=16", made="disc",
+        "--set=training.batch_size=16", made="marker",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     content = compare_runs([small_run, short], out=tmp_path / "out", device="cpu")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from medres import doctor
 from medres.cli import medres as group
 from medres.imaging import samples
-from medres.imaging.samples import Sample, Trial
+from medres.imaging.samples import EncodedSample, Trial
 from tests.support.dicom_files import JPEG
 
 
@@ -31,8 +31,8 @@ def test_a_transfer_syntax_that_cannot_be_decoded_is_said_with_its_remedy_and_fa
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def trials() -> Iterator[Trial]:
-        yield Trial(Sample(f"{JPEG}80", 8), "imagecodecs 1", "")
-        yield Trial(Sample(f"{JPEG}80", 12), "", "DECODE_FAILED: no decoder")
+        yield Trial(EncodedSample(f"{JPEG}80", 8), "imagecodecs 1", "")
+        yield Trial(EncodedSample(f"{JPEG}80", 12), "", "DECODE_FAILED: no decoder")
 
     monkeypatch.setattr(samples, "try_samples", trials)
     done = CliRunner().invoke(group, ["doctor"])

@@ -118,10 +118,10 @@ def test_every_code_that_the_source_uses_is_documented_and_the_other_way_round()
 
 
 def test_the_table_of_columns_has_every_column_of_an_index() -> None:
-    from medres.cohort.indexing import COLUMNS, REFUSED_COLUMNS
+    from medres.cohort.indexing import MANIFEST_COLUMNS, REFUSED_COLUMNS
 
     table = (ROOT / "data_manifests" / "README.md").read_text(encoding="utf-8")
-    assert [name for name in (*COLUMNS, *REFUSED_COLUMNS) if name not in table] == []
+    assert [name for name in (*MANIFEST_COLUMNS, *REFUSED_COLUMNS) if name not in table] == []
 
 
 def test_the_changelog_has_the_version() -> None:

@@ -105,6 +105,14 @@ def test_no_process_is_left_over() -> None:
     assert not [child for child in multiprocessing.active_children() if child.pid in processes]
 
 
+def test_no_more_processes_start_than_there_are_files() -> None:
+    with Workers(4, limits=PATIENT) as pool:
+        assert len(list(pool.map(worker_jobs.process_id, ["a"]))) == 1
+        assert len(pool._pool) == 1
+        assert len(list(pool.map(worker_jobs.process_id, ["a", "b", "c"]))) == 3
+        assert len(pool._pool) <= 3
+
+
 def test_a_decoding_process_imports_nothing_heavy(tmp_path: Path) -> None:
     from functools import partial
 

@@ -1,30 +1,32 @@
-"""One process at a time: a lock is whole when it appears, names its process, and is replaced by one other at most."""
+"""One process at a time holds an output: the kernel's lock says who, and a killed process holds nothing."""
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import re
 import socket
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from filelock import FileLock
 
+from medres import unfinished
 from medres.cohort.pseudonyms import pseudonym_key
 from medres.errors import OutputExists, UsageError
-from medres.unfinished import LOCK, lock, unlock
+from medres.unfinished import HOLDER, LOCK, is_lock, lock, rename_held, unlock
 
 SPAWN = multiprocessing.get_context("spawn")
 
 
-def stale(folder: Path, **says: object) -> None:
-    """A lock of a process that is gone."""
-    folder.mkdir(exist_ok=True)
-    holder = {"pid": 2**22 + 1, "host": socket.gethostname(), "started": 1.0, **says}
-    (folder / LOCK).write_text(json.dumps(holder))
+def abandon(folder: Path) -> None:
+    """Leave a folder as a process does that is killed: its files lie there, and the kernel holds nothing."""
+    found = (folder / LOCK).stat()
+    unfinished._held.pop((found.st_dev, found.st_ino)).release()
 
 
 def _contend(folder: Path, turns: int, inside: Path, found: multiprocessing.Queue[list[str]]) -> None:
@@ -45,78 +47,101 @@ def _contend(folder: Path, turns: int, inside: Path, found: multiprocessing.Queu
             os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             wrong.append("two at once")
-        text = (folder / LOCK).read_text()
+        text = (folder / HOLDER).read_text()
         if json.loads(text)["pid"] != os.getpid():
             wrong.append(text)
         inside.unlink(missing_ok=True)
         if held % 2:
-            temporary = folder / f"{LOCK}.old-{os.getpid()}"
-            temporary.write_text(
-                json.dumps({"pid": 2**22 + 1, "host": socket.gethostname(), "turn": [os.getpid(), held]})
-            )
-            temporary.replace(folder / LOCK)  # now it is of a process that is gone
+            abandon(folder)
         else:
             unlock(folder)
     found.put([*wrong, *([] if held else ["never held"])])
 
 
-def test_of_many_that_find_a_lock_without_a_process_one_takes_it(tmp_path: Path) -> None:
+def test_of_many_that_want_a_folder_one_at_a_time_has_it_whatever_killed_ones_left(tmp_path: Path) -> None:
     folder, found = tmp_path / "out", SPAWN.Queue()
-    stale(folder)
+    lock(folder)
+    abandon(folder)
     processes = [SPAWN.Process(target=_contend, args=(folder, 25, tmp_path / "inside", found)) for _ in range(4)]
     for process in processes:
         process.start()
     assert [found.get(timeout=60) for _ in processes] == [[]] * len(processes)
     for process in processes:
         process.join()
-    assert [path.name for path in folder.iterdir() if path.name != LOCK] == []
+    assert [path.name for path in folder.iterdir() if not is_lock(path)] == []
 
 
-def test_a_process_that_was_killed_while_it_took_a_lock_over_is_in_nobody_s_way(tmp_path: Path) -> None:
-    import hashlib
+def _hold(folder: Path, held: multiprocessing.Queue[int]) -> None:
+    lock(folder)
+    held.put(os.getpid())
+    time.sleep(600)
 
-    stale(tmp_path)
-    claim = f"{LOCK}.{hashlib.sha256((tmp_path / LOCK).read_bytes()).hexdigest()[:12]}"
-    (tmp_path / claim).write_text((tmp_path / LOCK).read_text())
+
+def test_a_held_folder_is_refused_by_the_holder_s_name_and_is_free_once_that_is_killed(tmp_path: Path) -> None:
+    held = SPAWN.Queue()
+    process = SPAWN.Process(target=_hold, args=(tmp_path, held), daemon=True)
+    process.start()
+    pid = held.get(timeout=60)
+    with pytest.raises(OutputExists, match=f"is being written by process {pid} on {re.escape(socket.gethostname())}"):
+        lock(tmp_path)
+    unlock(tmp_path)  # another's lock is not let go
+    with pytest.raises(OutputExists, match=f"by process {pid}"):
+        lock(tmp_path)
+    process.kill()
+    process.join()
+    assert (tmp_path / LOCK).exists()
     lock(tmp_path)
-    with pytest.raises(OutputExists, match=r"delete .*lock"):
+    assert json.loads((tmp_path / HOLDER).read_text())["pid"] == os.getpid()
+    unlock(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "says",
+    ["", "{", '{"pid": 1, "host": "elsewhere", "started": 1.0}', "OWN"],
+    ids=["empty", "torn", "another host", "this process"],
+)
+def test_a_lock_file_that_an_earlier_version_left_is_in_nobody_s_way(tmp_path: Path, says: str) -> None:
+    """It held by the number of its process, which another process may have by now."""
+    own = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": 1.0})
+    (tmp_path / LOCK).write_text(says.replace("OWN", own))
+    lock(tmp_path)
+    with pytest.raises(OutputExists, match=f"process {os.getpid()}"):
         lock(tmp_path)
     unlock(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_number_of_a_process_does_not_hold_for_a_later_process_of_that_number(tmp_path: Path) -> None:
-    stale(tmp_path, pid=os.getpid())  # as after a restart of the machine or the container
+@pytest.mark.parametrize("says", ["", "{", "[]", '{"pid": "x", "host": "h"}', '{"pid": 1}'])
+def test_a_lock_holds_whatever_is_said_of_its_holder(tmp_path: Path, says: str) -> None:
     lock(tmp_path)
-    started = json.loads((tmp_path / LOCK).read_text())["started"]
-    assert started != 1.0
-    stale(tmp_path, pid=os.getpid(), started=started)
-    with pytest.raises(OutputExists):
-        lock(tmp_path)
-
-
-def test_a_lock_of_another_host_holds_and_another_s_lock_is_not_let_go(tmp_path: Path) -> None:
-    stale(tmp_path, host="elsewhere")
-    with pytest.raises(OutputExists, match="on elsewhere; if that process is gone, delete"):
+    (tmp_path / HOLDER).write_text(says)
+    with pytest.raises(OutputExists, match="is being written by another process"):
         lock(tmp_path)
     unlock(tmp_path)
-    assert (tmp_path / LOCK).is_file()
 
 
-@pytest.mark.parametrize("says", ["", "{", "[]", '{"pid": -4, "host": "HOST"}', '{"pid": "x"}'])
-def test_a_torn_lock_is_of_nobody(tmp_path: Path, says: str) -> None:
-    (tmp_path / LOCK).write_text(says.replace("HOST", socket.gethostname()))
-    lock(tmp_path)
-    unlock(tmp_path)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own time of creation is compared")
-def test_a_clock_that_is_set_does_not_end_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock(tmp_path)
-    boot, created = psutil.boot_time(), psutil.Process().create_time()
-    monkeypatch.setattr(psutil, "boot_time", lambda: boot + 3600)
-    monkeypatch.setattr(psutil.Process, "create_time", lambda _: created + 3600)
+@pytest.mark.skipif(sys.platform == "win32", reason="no folder with an open file is renamed there")
+def test_a_renamed_folder_stays_held_and_its_old_name_is_free(tmp_path: Path) -> None:
+    lock(tmp_path / "old")
+    rename_held(tmp_path / "old", tmp_path / "new")
+    lock(tmp_path / "old")
     with pytest.raises(OutputExists):
+        lock(tmp_path / "new")
+    for name in ("old", "new"):
+        unlock(tmp_path / name)
+        assert list((tmp_path / name).iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(self: FileLock) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(UsageError, match="without locks; choose another --out"):
         lock(tmp_path)
 
 

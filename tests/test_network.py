@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from medres.config import Architecture
 from medres.model.network import build_network, parameter_count
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121"])
+@pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_every_depth_gives_one_logit_per_label(architecture: Architecture) -> None:
     network = build_network(architecture, labels=3).eval()
     with torch.inference_mode():

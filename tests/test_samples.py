@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medres.errors import Refused
 from medres.imaging import codecs, decoders, samples
-from medres.imaging.samples import SAMPLES, Sample, decode_sample, try_samples
+from medres.imaging.samples import SAMPLES, EncodedSample, decode_sample, try_samples
 from tests.support.dicom_files import JPEG
 
 
@@ -33,7 +33,7 @@ def test_a_decoder_that_returns_other_pixels_is_told(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(decoders, "_decoders", lambda _: (shifted,))
     with pytest.raises(Refused, match="wrong by up to"):
-        decode_sample(Sample(f"{JPEG}80", 12))
+        decode_sample(EncodedSample(f"{JPEG}80", 12))
 
 
 def test_a_missing_encoder_is_a_failure_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,4 +42,4 @@ def test_a_missing_encoder_is_a_failure_and_no_crash(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setitem(samples._ENCODERS, f"{JPEG}201", (missing, (12,), 0))
     with pytest.raises(Refused, match="no sample could be made"):
-        decode_sample(Sample(f"{JPEG}201", 12))
+        decode_sample(EncodedSample(f"{JPEG}201", 12))

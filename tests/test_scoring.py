@@ -35,6 +35,7 @@ from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
 from tests.conftest import TINY, Medres
 from tests.support.phantoms import blob, write_radiograph
+from tests.support.processes import loaded_after
 
 
 @pytest.fixture
@@ -376,6 +377,22 @@ def test_a_torn_part_is_set_aside_and_its_rows_are_missing(tmp_path: Path) -> No
         (tmp_path / "out" / "parts" / "000001.csv").write_bytes(b"\xff\xfe\x00torn")
         assert [row["path"] for row in ledger.rows()] == ["a"]
         assert (tmp_path / "out" / "parts" / "000001.damaged").exists()
+
+
+def test_scoring_one_file_loads_no_compiler_no_reader_of_tables_and_nothing_of_training(
+    format3_model: Path, tmp_path: Path
+) -> None:
+    """What `medres score` costs is the import of torch, its forward passes, and one process that decodes."""
+    write_radiograph(tmp_path / "in" / "a.dcm", blob(3, bright=True), patient="1", uid="2.25.1")
+    asked = ["medres", "score", str(format3_model), str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--heatmaps"]
+    code = f"sys.argv = {asked!r}\nfrom medres.cli import main\ntry:\n    main()\nexcept SystemExit as ending:\n"
+    loaded = loaded_after(f"{code}    assert ending.code == 0")
+    assert {"torch", "pyarrow", "cv2"} <= loaded
+    assert not loaded & {
+        *("torch._dynamo", "torch._inductor", "torchvision", "sympy"),
+        *("scipy", "sklearn", "pandas", "monai", "ignite", "matplotlib", "jinja2", "streamlit", "sqlalchemy"),
+        *("pydicom", "imagecodecs", "PIL"),  # which the decoding process has
+    }
 
 
 def test_an_output_inside_the_scored_folder_is_refused(small_model: Path, incoming: Path, medres: Medres) -> None:

@@ -29,7 +29,7 @@ from medres.tables import read_csv, read_json, write_json
 from medres.training.checkpoints import Checkpoints
 from medres.training.distributed import ALONE, Processes
 from medres.training.steps import AccumulatedStep
-from medres.unfinished import IDENTITY, LOCK, lock, resumable_folder, unfinished_folder
+from medres.unfinished import HOLDER, IDENTITY, LOCK, lock, resumable_folder, unfinished_folder
 from tests.conftest import STEADY, TINY, Medres
 from tests.support import preloaded
 
@@ -278,7 +278,7 @@ def test_a_run_that_finished_nothing_leaves_nothing(tmp_path: Path) -> None:
 def test_two_processes_cannot_write_one_output(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with resumable_folder(out, identity=IDENTICAL, resume=False, force=False) as folder:
-        holder = json.loads((folder / LOCK).read_text())
+        holder = json.loads((folder / HOLDER).read_text())
         with pytest.raises(OutputExists, match=f"being written by process {holder['pid']}"):
             fill(out, resume=True)
     assert out.is_dir()
@@ -328,7 +328,7 @@ with resumable_folder(out, identity=identity, resume=False, force=True) as folde
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("step", range(1, 5))
+@pytest.mark.parametrize("step", range(1, 7))
 def test_a_kill_at_the_end_leaves_a_run_that_is_whole_or_can_be_gone_on_with(tmp_path: Path, step: int) -> None:
     """Killed before each thing that is done to the files once the run is finished, while it replaces another."""
     out = tmp_path / "out"

@@ -42,7 +42,7 @@ _MOST_NOTES = 20  # shown on a terminal
 @click.option(
     "--labels",
     type=FILE,
-    help="CSV with label_<finding> columns to join by SOPInstanceUID, path, Series…, Study… or PatientID.",
+    help="CSV with label_<finding> columns to join by SOPInstanceUID, path, Series- or StudyInstanceUID, or PatientID.",
 )
 @click.option(
     "--source",
@@ -87,7 +87,7 @@ def index(
 @with_burned_in
 @with_force
 def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_burned_in: bool, force: bool) -> None:
-    """Name every problem of a manifest: form, files, and one patient or image under two names. Exit 3 if any."""
+    """Name every problem of a manifest: its form, its files, one patient or image under two names. Exit 3 if any."""
     from medres.cohort.checking import check_manifest
     from medres.cohort.leak_report import write_leaks
     from medres.config import Limits, load_gate
@@ -129,14 +129,18 @@ def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_
 @click.argument("manifest", type=FILE)
 @out_option("The split file (JSON).")
 @click.option("--folds", type=click.IntRange(2, 50), help="Number of folds; 5 by default.")
-@click.option("--repeats", type=click.IntRange(1, 50), help="Times that everybody is held out, each with its own seed.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 50),
+    help="How often every patient is held out, each time with another seed; once by default.",
+)
 @with_folds_column
 @click.option(
     "--validation-fraction",
     type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
-    help="Part of each fold's training patients that chooses epoch (unless the last is kept), calibration and "
-    "thresholds; 0.15 by default, rounded to one of equal parts (one in seven). A run on the file takes these "
-    "patients, whatever training.validation_fraction says.",
+    help="Share of each fold's training patients that is set aside to choose epoch (unless the last is kept), "
+    "calibration and thresholds; 0.15 by default, rounded to one of equal parts (one in seven). A run on this file "
+    "takes these patients, whatever training.validation_fraction says.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same folds.")
 @with_cohort

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medres.formatting import with_counts
-
 if TYPE_CHECKING:
     from medres.evaluation.results import Metrics
 
 
 def show_metrics(metrics: Metrics) -> None:
     """The figures of a `metrics.json` that fit a terminal."""
+    from medres.formatting import with_counts
+
     for label, results in metrics.labels.items():
         click.echo(f"{label}: AUROC {with_counts(results.pooled['auroc'])}")
         for name in ("sensitivity", "specificity"):

@@ -67,7 +67,7 @@ def doctor() -> None:
 
 
 @medres.command()
-@click.option("--model", type=FILE, required=True, help="The model (or run) that scored.")
+@click.option("--model", type=FILE, required=True, help="The model (or run) that scored the folder.")
 @click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
 @click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
 @click.option("--port", type=int, help="Port on 127.0.0.1; 8501, or the next free one, by default.")

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from medres.cli.group import medres
-from medres.cli.options import (
-    FILE,
-    need_model,
-)
-
-if TYPE_CHECKING:
-    pass
+from medres.cli.options import FILE, need_model
 
 
 @medres.command()
@@ -23,8 +17,12 @@ if TYPE_CHECKING:
 def inspect(model: Path, as_json: bool) -> None:
     """Verify a saved model and show its card."""
     need_model(model)
+    from medres.model.attachments import attachments_text, read_attachments
     from medres.model.bundle import card_text
     from medres.model.classifier import Classifier
 
     card = Classifier.load(model, device="cpu").card
-    click.echo(card.model_dump_json(indent=1) if as_json else card_text(card))
+    attached = read_attachments(model, card.model_id)
+    click.echo(json.dumps(card.content(), indent=1, ensure_ascii=False) if as_json else card_text(card))
+    if attached and not as_json:
+        click.echo(attachments_text(attached))

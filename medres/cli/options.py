@@ -1,4 +1,4 @@
-"""Options that several verbs share, and checks that come before the seconds of heavy imports."""
+"""Options that several verbs share, and checks that are made before seconds are spent on imports."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_cohort(verb: Verb) -> Verb:
-    """The options that say what is asked of the images, and where those lie; the verb gets them as `labels`."""
+    """The options that name labels, grades and classes, and the images' folder; the verb gets `labels` and `root`."""
 
     @wraps(verb)
     def asked(
@@ -84,7 +84,7 @@ def with_cohort(verb: Verb) -> Verb:
             *(Task(name, "multiclass") for name in multiclass),
         )
         if not labels:
-            raise UsageError("nothing is asked: give --label, --ordinal or --multiclass")
+            raise UsageError("no label is named: give --label, --ordinal or --multiclass")
         return verb(labels=labels, **others)
 
     options = (
@@ -148,7 +148,7 @@ def with_gate(verb: Verb) -> Verb:
 
 
 def with_burned_in(verb: Verb) -> Verb:
-    """The option that lets pictures out although they may show a name."""
+    """The option that allows pictures of images whose pixels may show a name."""
     text = "Write pictures although BurnedInAnnotation is not NO: pixels may hold a name."
     return click.option("--allow-burned-in", is_flag=True, help=text)(verb)
 
@@ -164,20 +164,20 @@ def is_first_process() -> bool:
 
 
 def refuse_early(out: Path, force: bool) -> None:
-    """Before seconds are spent on imports: is the output free?"""
+    """Refuse an output that is already there, before seconds are spent on imports."""
     from medres.tables import refuse_existing
 
     refuse_existing(out, force=force)
 
 
 def need_model(model: Path) -> None:
-    """Before seconds are spent on imports: is there a model at all? What it is worth, `Classifier.load` finds out."""
+    """Refuse a folder without a model, before seconds are spent on imports; `Classifier.load` verifies the model."""
     if not (model / "medres.json").is_file() and not list((model / "models").glob("fold-*/medres.json")):
         raise UsageError(f"{model} holds no model (no medres.json) and no cross-validation run (no models/fold-*)")
 
 
 def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None, folds_column: str | None = None) -> None:
-    """Before seconds are spent on imports: can the manifest be used, and the folds that it gives?"""
+    """Refuse a manifest, or folds it gives, that cannot be used, before seconds are spent on imports."""
     from medres.cohort.manifest import read_manifest
 
     checked = read_manifest(manifest, labels, root=root)

@@ -31,14 +31,16 @@ if TYPE_CHECKING:
 @click.argument("manifest", type=FILE)
 @out_option("The new folder for table, metrics and report.")
 @click.option(
-    "--allow-overlap", is_flag=True, help="Go on although patients or images of the training cohort are here."
+    "--allow-overlap",
+    is_flag=True,
+    help="Go on although patients or images of the training cohort are in this one; the report says so.",
 )
 @with_root
 @with_force
 def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, force: bool) -> None:
-    """Validate a saved model (or a run as an ensemble) on another labelled cohort, everything it learned frozen.
+    """Validate a saved model (or a run as an ensemble) on another labelled cohort, with all it learned frozen.
 
-    Also says how that cohort differs from the training cohort, and, apart, what recalibration there would give.
+    Also says how that cohort differs from the training cohort, and separately what recalibration there would give.
     Exit 3 if any row was not judged.
     """
     refuse_early(out, force)
@@ -63,8 +65,8 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
 @out_option("The new folder for compare.html, comparison.json, comparison.csv, costs.csv and run.json.")
 @click.option(
     "--seed-spread", type=click.FloatRange(0, 1), metavar="AUROC",
-    help="What another seed is taken to change where no recipe was run with two; where few were (fewer than three "
-    "seeds of two recipes), it counts beside what they say. 0.017, the upper end of what is usual, by default.",
+    help="The change of AUROC that another seed is assumed to make, where no recipe was run with two seeds. With fewer "
+    "than three seeds of two recipes it is combined with what they show. Default: 0.017, the upper end of the usual.",
 )  # fmt: skip
 @click.option("--timing/--no-timing", default=True, help="Measure the speed of scoring on this machine.")
 @with_force

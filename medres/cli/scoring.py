@@ -67,7 +67,7 @@ def score(
 @out_option("IMAGE.png (8 bit), or IMAGE.npy (float32 in [0, 1]).")
 @click.option(
     "--voi", type=click.Choice(["header", "full", "percentile"]), default="header", show_default=True,
-    help="What spans black to white.",
+    help="Which values are shown as black and white: the header's window, the full range, or percentiles.",
 )  # fmt: skip
 @with_burned_in
 @with_force

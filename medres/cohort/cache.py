@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from medres.cohort.cache_files import NO_ROOM, CacheIndex, Entry, ImageEntry, Journal, Pixels, RefusalEntry
+from medres.cohort.cache_files import NO_ROOM, CacheIndex, Entry, ImageEntry, Journal, PixelFile, RefusalEntry
 from medres.cohort.cohort_files import CohortFiles
 from medres.cohort.indexing import Progress
 from medres.config import Gate, Limits, Preprocessing
@@ -28,7 +28,7 @@ from medres.imaging import decoders
 from medres.imaging.preprocessing import Prepared, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
 from medres.tables import sha256_json
-from medres.unfinished import lock, unlock
+from medres.unfinished import lock, rename_held, unlock
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _reopen(path: str, images: tuple[CachedImage, ...], refusals: tuple[tuple[in
 
 
 def cache_folder() -> Path:
-    """Where caches lie: the environment's MEDRES_CACHE, else the user's cache folder."""
+    """The folder of all caches: MEDRES_CACHE of the environment, else the user's cache folder."""
     return Path(os.environ.get("MEDRES_CACHE") or user_cache_path("medres"))
 
 
@@ -134,28 +134,28 @@ _Known = Mapping[str, tuple[NDArray[np.uint16] | None, Entry]]  # by a file's ha
 
 @dataclass(frozen=True, slots=True)
 class _Caches:
-    """The finished caches that were made in one way."""
+    """The finished caches of one combination of preprocessing, gate, budgets and decoders."""
 
     folder: Path
-    making: str
+    making: str  # the hash of that combination
 
     def home(self, cohort: CohortFiles, without: Collection[int] = ()) -> Path:
-        """Where the cache of a cohort lies, apart from the rows that are refused for now and some more."""
+        """The folder of a cohort's cache that leaves out the rows refused for now, and those in `without`."""
         digests = [None if number in without else cohort.digest(number) for number in range(len(cohort.rows))]
         return self.folder / f"{self.making}-{sha256_json(digests)[:16]}"
 
     def without_refused(self, cohort: CohortFiles, known: _Known) -> _Found | None:
-        """The cache of a cohort of which some files were refused for now, if they still are."""
+        """An earlier cache of this cohort that lacks only files refused for now, if they are refused again."""
         digests = [(number, cohort.digest(number)) for number in range(len(cohort.rows))]
         new = [number for number, digest in digests if digest and digest not in known]
         found = _read(self.home(cohort, new)) if new else None
         if found and len(still := cohort.still_refused(new)) == len(new):
-            cohort.passing |= still
+            cohort.refused_for_now |= still
             return found
         return None
 
     def known(self) -> _Known:
-        """What became of every file in any of them."""
+        """What these caches hold of every file, by its SHA-256."""
         known: dict[str, tuple[NDArray[np.uint16] | None, Entry]] = {}
         for home in sorted(self.folder.glob(f"{self.making}-*")):
             if not home.suffix and (found := _read(home)):  # or it is being built
@@ -165,13 +165,13 @@ class _Caches:
         return known
 
     def publish(self, building: Path, cohort: CohortFiles) -> None:
-        """Give a finished cache its place, unless another run has built the same in the meantime."""
+        """Move a finished cache to its place, unless another run has built the same one in the meantime."""
         home = self.home(cohort)
         if _read(home):
             shutil.rmtree(building, ignore_errors=True)
             return
         shutil.rmtree(home, ignore_errors=True)  # damaged
-        building.replace(home)
+        rename_held(building, home)
         unlock(home)
 
 
@@ -187,9 +187,9 @@ def _read(home: Path) -> _Found | None:
 
 @contextmanager
 def _workplace(home: Path) -> Iterator[Path]:
-    """The folder in which a cache is built: one for all runs in turn, so that an interruption costs nothing.
+    """The folder in which a cache is built. All runs use the same one in turn, so that an interruption costs nothing.
 
-    Where another process is building the same cache right now, a folder of one's own.
+    Where another process is building the same cache right now, it is a temporary folder.
     """
     building = home.with_name(f"{home.name}.building")
     building.mkdir(exist_ok=True)
@@ -207,16 +207,16 @@ def _workplace(home: Path) -> Iterator[Path]:
 
 
 def _build(building: Path, cohort: CohortFiles, known: _Known, size: int, *, progress: Progress | None) -> None:
-    """Decode or copy every row in order; what an interrupted build left is kept.
+    """Decode or copy every row, in order, and go on where an interrupted build ended.
 
-    Rows that are refused for now are noted in `cohort.passing`, and not in the index.
+    Rows that are refused for now are noted in `cohort.refused_for_now`, and not in the index.
     """
     count = len(cohort.rows)
     journal = Journal(building / "done.jsonl")
-    stored = Pixels(building / "pixels.npy", count, size)
+    stored = PixelFile(building / "pixels.npy", count, size)
     if stored.new and journal.done:
         journal.cut(0)
-    waiting = [number for number in journal.passing() if cohort.digest(number)]
+    waiting = [number for number in journal.refused_for_now() if cohort.digest(number)]
     still = cohort.still_refused(waiting)
     if len(still) < len(waiting):
         journal.cut(waiting[len(still)])
@@ -234,7 +234,7 @@ def _build(building: Path, cohort: CohortFiles, known: _Known, size: int, *, pro
                     stored.put(images, copied)
                     images += 1
                 journal.add(entry.model_copy(update={"row": number}))
-            elif isinstance(result := next(results)[1] if digest else cohort.passing[number], Refusal):
+            elif isinstance(result := next(results)[1] if digest else cohort.refused_for_now[number], Refusal):
                 journal.add(RefusalEntry(row=number, sha256=digest, code=result.code, detail=result.detail))
             else:
                 stored.put(images, result.pixels)
@@ -258,9 +258,11 @@ def _build(building: Path, cohort: CohortFiles, known: _Known, size: int, *, pro
                 progress(number + 1, count)
     stored.close()
     journal.write()
-    passing = journal.passing()
-    cohort.passing |= {number: refusal for number, refusal in passing.items() if number not in cohort.passing}
-    settled = [entry for entry in journal.done if entry.row not in passing]
+    still = journal.refused_for_now()
+    cohort.refused_for_now |= {
+        number: refusal for number, refusal in still.items() if number not in cohort.refused_for_now
+    }
+    settled = [entry for entry in journal.done if entry.row not in still]
     index = CacheIndex(
         images=tuple(entry for entry in settled if isinstance(entry, ImageEntry)),
         refusals=tuple(entry for entry in settled if isinstance(entry, RefusalEntry)),
@@ -283,7 +285,7 @@ def _as_cache(found: _Found, cohort: CohortFiles) -> PixelCache:
         for entry in index.images
     )
     refused = {entry.row: (entry.code, entry.detail) for entry in index.refusals}
-    refused |= {row: (refusal.code, refusal.detail) for row, refusal in cohort.passing.items()}
+    refused |= {row: (refusal.code, refusal.detail) for row, refusal in cohort.refused_for_now.items()}
     refusals = tuple(
         (row, Refusal(os.fspath(cohort.rows[row].path), *reason)) for row, reason in sorted(refused.items())
     )

@@ -53,7 +53,7 @@ class CacheIndex(Document):
     refusals: tuple[RefusalEntry, ...]
 
 
-class Pixels:
+class PixelFile:
     """The array of a cache that is being built: uint16 (images, size, size), with room on the disk for all of it."""
 
     def __init__(self, path: Path, count: int, size: int) -> None:
@@ -76,7 +76,7 @@ class Pixels:
 
     @staticmethod
     def _left(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any] | None:
-        """The array that an interrupted build left, if it is whole."""
+        """The array of an interrupted build, if it is whole."""
         try:
             found = np.lib.format.open_memmap(path, mode="r+")
         except (OSError, ValueError, EOFError):
@@ -94,13 +94,13 @@ class Pixels:
         self.array.flush()
 
     def close(self) -> None:
-        """Flush and let go: Windows cannot rename a mapped file."""
+        """Bring everything to disk and unmap the file: Windows cannot rename a mapped one."""
         self.flush()
         self.array = None
 
 
 class Journal:
-    """What became of each row so far: written after the pixels it tells of, so that it never promises too much."""
+    """What became of each row so far. An entry is written after the pixels that it is about, and can be relied on."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,11 +118,11 @@ class Journal:
             self.cut(len(self.done))
 
     def cut(self, count: int) -> None:
-        """Keep so many rows: what follows is done again."""
+        """Keep the entries of the first `count` rows; the others are done again."""
         del self.done[count:]
         self.path.write_text("".join(map(_line, self.done)), encoding="utf-8", newline="\n")
 
-    def passing(self) -> dict[int, Refusal]:
+    def refused_for_now(self) -> dict[int, Refusal]:
         """The rows that are refused for now, and why."""
         refused = [entry for entry in self.done if isinstance(entry, RefusalEntry)]
         return {entry.row: Refusal("", entry.code, entry.detail) for entry in refused if entry.code in MAY_PASS}

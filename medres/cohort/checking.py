@@ -1,4 +1,4 @@
-"""All problems of a manifest at once: its form, its files, and patients who leak."""
+"""Every problem of a manifest in one go: its form, its files, and patients or images under two names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Checked:
     cache: PixelCache | None = None  # of its usable files
 
     def described(self, leak: Leak) -> str:
-        """A leak as one line for the manifest's owner, who needs the PatientIDs where they are the matter."""
+        """A leak as one line. It names PatientIDs where it is about them: the manifest's owner has to look them up."""
         if leak.kind != "similar PatientID" or self.manifest is None:
             return f"{leak.kind}: {leak.detail}"
         patients = ", ".join(repr(self.manifest.rows[row].patient_id) for row in leak.rows)

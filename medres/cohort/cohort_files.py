@@ -15,27 +15,31 @@ from medres.records import ManifestRow, Refusal
 
 
 class CohortFiles:
-    """The files of a cohort: their hashes as the run began, and which of them are refused for now."""
+    """The files of a cohort: their hashes when the run began, and those that are refused for now."""
 
     def __init__(
-        self, rows: Sequence[ManifestRow], job: Callable[[str], Prepared], limits: Limits, passing: dict[int, Refusal]
+        self,
+        rows: Sequence[ManifestRow],
+        job: Callable[[str], Prepared],
+        limits: Limits,
+        refused_for_now: dict[int, Refusal],
     ) -> None:
         self.rows, self.job, self.limits = rows, job, limits
-        self.passing = passing
+        self.refused_for_now = refused_for_now
         with ThreadPoolExecutor() as threads:
             hashed = list(threads.map(_digest, rows))
         for number, found in enumerate(hashed):
             if isinstance(found, Refusal):
-                self.passing.setdefault(number, found)
+                self.refused_for_now.setdefault(number, found)
         self._hashed = hashed
 
     def digest(self, number: int) -> str | None:
         """The hash of a row's file; None: it is refused for now."""
         found = self._hashed[number]
-        return None if number in self.passing or isinstance(found, Refusal) else found
+        return None if number in self.refused_for_now or isinstance(found, Refusal) else found
 
     def decoded(self, numbers: Sequence[int]) -> Generator[tuple[int, Prepared | Refusal]]:
-        """What becomes of some rows, in their order."""
+        """Decode some rows, in their order: each gives the network's input, or the reason why it was refused."""
         if not numbers:
             return
         with Workers(limits=self.limits) as pool:
@@ -44,7 +48,7 @@ class CohortFiles:
                 yield number, self._of_the_same_bytes(number, result)
 
     def still_refused(self, numbers: Sequence[int]) -> dict[int, Refusal]:
-        """Try some rows again: those that are refused for now, up to the first that is not."""
+        """Try some rows again, and return the refusals up to the first row that is no longer refused."""
         found = {}
         with closing(self.decoded(numbers)) as results:
             for number, result in results:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """How a file relates to earlier ones of its SOPInstanceUID.
+    """How a file relates to earlier files with the same SOPInstanceUID.
 
     The same bytes are one image (`identical_to` names the earlier file). Other pixels under the same identifier are a
     conflict that a human must look at; both are kept. The same pixels under another header (sent again, corrected) are
@@ -26,12 +26,12 @@ class _Seen:
 
 
 class Repeats:
-    """Every kept file of a run by its SOPInstanceUID."""
+    """Remembers the files of a run by SOPInstanceUID, and finds the same image among them."""
 
     def __init__(self) -> None:
         self._seen: dict[str, list[_Seen]] = {}
 
-    def judge(self, path: str, *, sop_instance_uid: str, sha256: str, pixels_sha256: str) -> Repeat:
+    def compare(self, path: str, *, sop_instance_uid: str, sha256: str, pixels_sha256: str) -> Repeat:
         """Compare a file with those before it, and remember it unless it is identical to one of them.
 
         Args:

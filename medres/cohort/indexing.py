@@ -21,7 +21,7 @@ from medres.tables import inert_path, named_path, read_csv, refuse_existing, ref
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
+MANIFEST_COLUMNS = (
     "path", "sha256", "status", "warnings", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
     "Modality", "BodyPartExamined", "ViewPosition", "ImageLaterality", "PatientSex", "PatientAge", "Manufacturer",
     "ManufacturerModelName", "InstitutionName", "PhotometricInterpretation", "Rows", "Columns",
@@ -90,7 +90,7 @@ def index_folder(
     """Read every file below a folder far enough to know that it is a usable radiograph.
 
     Returns:
-        The manifest (COLUMNS; `status` ok or review, `warnings` codes joined by spaces) and the table of
+        The manifest (MANIFEST_COLUMNS; `status` ok or review, `warnings` codes joined by spaces) and the table of
         the other files (REFUSED_COLUMNS; `status` refused or duplicate). Together they hold every file once.
 
     Raises:
@@ -107,7 +107,7 @@ def index_folder(
             other.append(_refused(Refusal(relative, result.code, result.detail)))
         else:
             row = _row(relative, result)
-            repeat = repeats.judge(
+            repeat = repeats.compare(
                 row["path"],
                 sop_instance_uid=result.sop_instance_uid,
                 sha256=result.sha256,
@@ -122,7 +122,7 @@ def index_folder(
                 usable.append(row)
         if progress:
             progress(number, len(listing.files))
-    manifest = pd.DataFrame(usable, columns=list(COLUMNS), dtype=str)
+    manifest = pd.DataFrame(usable, columns=list(MANIFEST_COLUMNS), dtype=str)
     refused = pd.DataFrame(other, columns=list(REFUSED_COLUMNS), dtype=str).sort_values("path", ignore_index=True)
     return manifest, refused
 
@@ -149,7 +149,7 @@ def _row(relative: str, item: Inspected) -> dict[str, str]:
         "ViewPosition": item.view_position,
         "ImageLaterality": item.laterality,
     }
-    return {name: identified.get(name, item.attributes.get(name, "")) for name in COLUMNS}
+    return {name: identified.get(name, item.attributes.get(name, "")) for name in MANIFEST_COLUMNS}
 
 
 def _refused(refusal: Refusal) -> dict[str, str]:
@@ -282,8 +282,10 @@ def write_index(
 
 
 def _from(start: Path, folder: Path) -> Path:
-    """A folder, as seen from another: by the names given where they lead to it, as they do not past a link, else by
-    the real ones; absolute where no relative path leads there (another drive).
+    """The path that leads from one folder to another.
+
+    The names as given are used where they lead there. Past a link they may not: then those of the real folders are.
+    The path is absolute where no relative one leads there (another drive).
     """
     for here, there in ((start, folder), (start.resolve(), folder.resolve())):
         with suppress(OSError, ValueError):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,13 +16,14 @@ import numpy as np
 from medres.cohort.checking import Checked
 from medres.cohort.leakage import Leak
 from medres.config import Gate, Limits, Preprocessing
+from medres.documents import Document, write_document
 from medres.imaging.isolation import Workers
 from medres.imaging.pictures import may_be_exported
 from medres.imaging.preprocessing import prepare
 from medres.records import Refusal
-from medres.tables import MARKER, inert_path, output_folder, write_csv, write_json, write_text
+from medres.tables import MARKER, inert_path, output_folder, write_csv, write_text
 
-COLUMNS = ("level", "kind", "path", "other_path", "correlation", "detail")
+LEAK_COLUMNS = ("level", "kind", "path", "other_path", "correlation", "detail")
 _SIDE = 320  # pixels of a picture
 _MOST_PICTURES = 100  # leaks shown with pictures; the table has them all
 _MOST_IMAGES = 4  # of one leak
@@ -32,6 +34,13 @@ class _Shown:
     path: str
     picture: str  # a data URI, or "" where it is withheld
     withheld: str  # why, or ""
+
+
+class CheckRecord(Document):
+    """The content of `run.json` in the folder of a check: it marks the folder as one that medres wrote."""
+
+    kind: Literal["check"]
+    leaks: int
 
 
 def write_leaks(
@@ -63,7 +72,7 @@ def write_leaks(
 
     with output_folder(out, force=force) as folder:
         rows = [record for leak in checked.leaks for record in _records(checked, leak)]
-        write_csv(folder / "leaks.csv", pd.DataFrame(rows, columns=list(COLUMNS)))
+        write_csv(folder / "leaks.csv", pd.DataFrame(rows, columns=list(LEAK_COLUMNS)))
         shown = checked.leaks[:_MOST_PICTURES]
         pictures = _pictures(checked, shown, gate, limits, allow_burned_in)
         environment = Environment(loader=PackageLoader("medres.cohort"), autoescape=True, undefined=StrictUndefined)
@@ -77,7 +86,7 @@ def write_leaks(
             form=checked.problems,
         )
         write_text(folder / "leaks.html", page)
-        write_json(folder / MARKER, {"kind": "check", "leaks": len(checked.leaks)})
+        write_document(folder / MARKER, CheckRecord(kind="check", leaks=len(checked.leaks)))
 
 
 def _path(checked: Checked, row: int) -> str:

@@ -1,4 +1,4 @@
-"""The same patient or the same image under two names: what would make a cross-validation lie."""
+"""The same patient or the same image under two names, which makes a cross-validation look too good."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from medres.cohort.similarity import similar_images
 from medres.records import ManifestRow
 from medres.tables import inert_path
 
-Kind = Literal["same image", "near-duplicate", "same SOPInstanceUID", "similar PatientID"]
+LeakKind = Literal["same image", "near-duplicate", "same SOPInstanceUID", "similar PatientID"]
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
     """One suspicion: images that may show one patient under several PatientIDs, or one image twice."""
 
-    kind: Kind
+    kind: LeakKind
     rows: tuple[int, ...]  # places in the manifest; for PatientIDs the first image of each
-    problem: bool  # it would let a cross-validation lie; False: worth knowing
+    problem: bool  # a cross-validation would be too good because of it; False: only worth knowing
     detail: str  # one line without a PatientID
     correlation: float | None = None  # of near-duplicates
 

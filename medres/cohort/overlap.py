@@ -1,4 +1,4 @@
-"""Does an external cohort hold patients or images of the training cohort? What can be known of that from the model."""
+"""Whether an external cohort holds patients or images of the training cohort, as far as the model's folder tells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medres.tables import read_csv
 
 @dataclass(frozen=True, slots=True)
 class TrainingIdentity:
-    """Who and what a model learned from, as far as its folder tells; None is not known."""
+    """The patients and images that a model learned from, as far as its folder tells; None where it does not."""
 
     manifests: frozenset[str]  # SHA-256
     patients: frozenset[str] | None = None
@@ -39,7 +39,7 @@ class Overlap:
 
     @property
     def checked(self) -> tuple[str, ...]:
-        """By what it was looked for."""
+        """The identifiers by which patients and images were looked for."""
         known = (("PatientID", self.patients), ("SOPInstanceUID", self.images), ("pixels", self.pixels))
         return ("SHA-256 of the manifest", *(name for name, count in known if count is not None))
 
@@ -53,7 +53,7 @@ class Overlap:
 
 
 def training_identity(model: Path, *, manifests: Sequence[str]) -> TrainingIdentity:
-    """Read who and what a model learned from.
+    """Read which patients and images a model learned from.
 
     Args:
         model: a cross-validation run, one of its folds, or a model of `medres train`.
@@ -73,7 +73,7 @@ def training_identity(model: Path, *, manifests: Sequence[str]) -> TrainingIdent
 
 
 def _of_run(run: Path, manifests: frozenset[str], *, fold: int | None) -> TrainingIdentity:
-    """Of all folds of a run: everybody; of one fold: those that it did not hold out."""
+    """The training cohort of a run: all its patients; of one of its folds: those that it did not hold out."""
     splits, table = run / "splits.json", run / "oof.csv"
     patients: frozenset[str] | None = None
     if splits.is_file():
@@ -98,7 +98,7 @@ def find_overlap(
     pixels: Sequence[str | None] | None = None,
     uids: Sequence[str] | None = None,
 ) -> Overlap:
-    """Look for the training cohort in another.
+    """Count the patients and images of the training cohort that are in another cohort.
 
     Args:
         training: see `training_identity`.
@@ -123,10 +123,10 @@ def find_overlap(
 
 
 def refuse_overlap(overlap: Overlap, manifest: Path) -> None:
-    """Make sure that a validation is external.
+    """Refuse a cohort that holds patients or images of the training cohort.
 
     Raises:
-        ManifestError: patients or images of the training cohort are in it.
+        ManifestError: it does.
     """
     if overlap.found:
         example = f", {overlap.example} for one" if overlap.example else ""

@@ -1,4 +1,4 @@
-"""Patients in results carry a keyed pseudonym: the same patient the same name, no way back without the key."""
+"""Pseudonyms of patients in results: always the same for one patient, and no way back without the key."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from medres.config.evaluation import CrossValidation, Evaluation
 from medres.config.images import GATES, PAIRED_LIMBS, Gate, Limits, Preprocessing, load_gate
-from medres.config.judging import CrossValidation, Evaluation
-from medres.config.reading import Frozen, apply_override, read_yaml, validated
+from medres.config.reading import Settings, apply_override, read_yaml, validated
 from medres.config.training import (
     Architecture,
     Augmentation,
@@ -43,8 +43,8 @@ __all__ = [
 ]
 
 
-class Config(Frozen):
-    """Everything that a run was told."""
+class Config(Settings):
+    """All settings of a run."""
 
     name: str = Field(default="custom", description="Name of the recipe.")
     seed: int = Field(default=0, ge=0, description="Seed of splits, weights, sampling and augmentation.")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from medres.config.reading import Frozen, read_yaml, validated
+from medres.config.reading import Settings, read_yaml, validated
 from medres.errors import ConfigError
 
 PAIRED_LIMBS = frozenset(
@@ -18,7 +18,7 @@ PAIRED_LIMBS = frozenset(
 """BodyPartExamined values of limbs that have a mirror image; the trunk has none: the heart lies left."""
 
 
-class Limits(Frozen):
+class Limits(Settings):
     """Budgets for one file; what exceeds them is refused before it is allocated."""
 
     file_bytes: int = Field(default=512 * 2**20, gt=0, description="Largest file that is opened, bytes.")
@@ -37,7 +37,7 @@ class Limits(Frozen):
     )
 
 
-class Gate(Frozen):
+class Gate(Settings):
     """Which radiographs a model accepts, decided on the header before any pixel is decoded.
 
     An empty tuple admits everything. Values are compared in upper case.
@@ -67,7 +67,7 @@ GATES: Mapping[str, Gate] = {
 """Named gates; a YAML file with the fields of Gate serves as well."""
 
 
-class Preprocessing(Frozen):
+class Preprocessing(Settings):
     """How a radiograph becomes the network's input; its hash travels with the model."""
 
     size: int = Field(default=320, ge=32, le=2048, description="Side of the square input, pixels.")

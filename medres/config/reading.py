@@ -1,4 +1,4 @@
-"""From YAML and `key=value` texts to checked settings, with complaints that name the key."""
+"""YAML and `key=value` texts become checked settings; an error names the key that is wrong."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from medres.config.versions import Versioned
 from medres.errors import ConfigError
 
 
-class Frozen(Versioned):
-    """Settings that do not change once made, and know no key that is not theirs."""
+class Settings(Versioned):
+    """The base of all settings: they cannot be changed once made, and an unknown key is refused."""
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_yaml(text: str, name: str) -> dict[str, Any]:
-    """The keys and values of a YAML text; `name` is what a complaint calls it.
+    """The keys and values of a YAML text; `name` is what an error calls it.
 
     Raises:
         ConfigError: it is not YAML, or no table.
@@ -56,7 +56,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def validated(model: type[Model], values: Mapping[str, Any], source: str) -> Model:
-    """Settings of checked values; `source` is what a complaint calls them.
+    """Settings from values, checked; `source` is what an error calls them.
 
     Raises:
         ConfigError: names every key that is wrong.

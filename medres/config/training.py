@@ -7,12 +7,19 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from medres.config.reading import Frozen
+from medres.config.reading import Settings
 
-Architecture = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "densenet121"]
+Architecture = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "densenet121",
+]
 
 
-class Augmentation(Frozen):
+class Augmentation(Settings):
     """Random changes to training images only, drawn for each image of a batch."""
 
     probability: float = Field(
@@ -65,7 +72,7 @@ class Augmentation(Frozen):
     )
 
 
-class Network(Frozen):
+class Network(Settings):
     """Which network, and from which weights it starts."""
 
     architecture: Architecture = Field(
@@ -114,7 +121,7 @@ class Network(Frozen):
         return values
 
 
-class Stage(Frozen):
+class Stage(Settings):
     """A run of epochs at one image size (progressive resizing: small and cheap first)."""
 
     epochs: int = Field(ge=1, description="Epochs in this stage.")
@@ -127,7 +134,7 @@ class Stage(Frozen):
     )
 
 
-class Training(Frozen):
+class Training(Settings):
     """How the network is fitted."""
 
     method: Literal["fine-tune", "linear-probe"] = Field(
@@ -178,8 +185,9 @@ class Training(Frozen):
         default=1.0,
         gt=0,
         le=1,
-        description="Each block of layers learns this much slower than the one after it; 1: all alike. Early layers of "
-        "a pretrained network fit radiographs already. (1: one setting less until a comparison shows a gain.)",
+        description="Each block of layers learns this much slower than the one after it; 1: all at one rate. "
+        "Early layers of a pretrained network fit radiographs already. "
+        "(1: one setting less until a comparison shows a gain.)",
     )
     frozen_epochs: int = Field(
         default=0,
@@ -298,7 +306,7 @@ class Training(Frozen):
         return self
 
 
-class Tracking(Frozen):
+class Tracking(Settings):
     """What is written about a training besides `history.jsonl` and `history.csv`."""
 
     tensorboard: bool = Field(

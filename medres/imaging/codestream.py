@@ -8,7 +8,7 @@ from typing import Literal
 
 from medres.errors import Refused
 
-Kind = Literal["JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K"]
+CodestreamKind = Literal["JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K"]
 _LARGEST_SIDE = 0xFFFF  # of any DICOM image: Rows and Columns have 16 bits
 
 
@@ -20,7 +20,7 @@ LOSSLESS_JPEG = 3
 class CodestreamHeader:
     """What a compressed image says of itself."""
 
-    kind: Kind
+    kind: CodestreamKind
     process: int  # the number of the SOF marker (JPEG, JPEG-LS); 0 for JPEG 2000
     rows: int
     columns: int
@@ -83,7 +83,7 @@ def _jpeg_header(frame: bytes, scan: int, found: tuple[int, int, int, int, int])
     lossless_process = marker in (0xC3, 0xC7, 0xCB, 0xCF)
     lossy = first != b"\0" if marker == 0xF7 else not lossless_process or third[:1] not in (b"\0", b"")
     ends = frame.rstrip(b"\0").endswith(b"\xff\xd9") or b"\xff\xd9" in frame[-64:]
-    kind: Kind = "JPEG-LS" if marker == 0xF7 else "JPEG"
+    kind: CodestreamKind = "JPEG-LS" if marker == 0xF7 else "JPEG"
     return CodestreamHeader(kind, marker - 0xC0, rows, columns, components, precision, None, lossy, ends)
 
 
@@ -134,7 +134,7 @@ def _read_j2k(frame: bytes, start: int) -> CodestreamHeader | None:
     rows = -(-bottom // size[11]) - -(-top // size[11])
     if max(rows, columns) > _LARGEST_SIDE:
         raise Refused("DECODE_FAILED", "the header of the compressed image is damaged")
-    kind: Kind = "HTJ2K" if high_throughput else "JPEG 2000"
+    kind: CodestreamKind = "HTJ2K" if high_throughput else "JPEG 2000"
     complete = _tile_parts_fit(frame, position)
     return CodestreamHeader(
         kind, 0, rows, columns, size[8], (size[9] & 0x7F) + 1, bool(size[9] & 0x80), lossy, complete

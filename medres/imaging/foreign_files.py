@@ -151,7 +151,7 @@ def _three_frames(picture: Phantom, seed: int) -> Dataset:
 
 
 def _secondary_capture(picture: Phantom, seed: int, name: str) -> Dataset:
-    """A radiograph's header without what only X-ray equipment may say."""
+    """A radiograph's header without the attributes that only X-ray equipment writes."""
     dataset = _radiograph(picture, seed, name)
     dataset.ConversionType = "WSD"
     for keyword in (

@@ -6,7 +6,6 @@ import logging
 import multiprocessing
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from medres.config import GATES, Gate, Limits
 from medres.errors import Refused
+from medres.imaging.worker import serve
 from medres.records import Radiograph, Refusal
 
 Item = TypeVar("Item")
@@ -31,7 +31,6 @@ _CONTEXT = multiprocessing.get_context(
 _AHEAD = 16  # results kept ready per worker, so that memory stays flat however many files there are
 _START_SECONDS = 120.0  # a new process may import for this long on a busy machine
 _STOP_SECONDS = 2.0
-_ORPHAN_SECONDS = 20.0  # after its time limit a process whose parent was killed ends itself
 log = logging.getLogger(__name__)
 
 
@@ -139,7 +138,7 @@ class Workers:
                 return worker
         if may_start and len(self._pool) < self.count:
             ours, theirs = _CONTEXT.Pipe()
-            process = _CONTEXT.Process(target=_serve, args=(theirs, job, self.limits), daemon=True)
+            process = _CONTEXT.Process(target=serve, args=(theirs, job, self.limits), daemon=True)
             with unguarded_main():
                 process.start()
             theirs.close()
@@ -219,57 +218,6 @@ def unguarded_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-def _serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> None:
-    """The loop of a worker process. `first`, the job it was started for, has brought its imports with it."""
-    del first
-    _limit_memory(limits)
-    import cv2
-
-    import medres.imaging.reading  # noqa: F401  now, not in the time of the first file
-    from medres.imaging.header import clean
-
-    cv2.setNumThreads(1)
-    pipe.send(None)
-    while True:
-        try:
-            number, job, item = pipe.recv()
-        except (EOFError, OSError, KeyboardInterrupt):
-            return
-        _end_by_itself(limits.seconds + _ORPHAN_SECONDS)
-        try:
-            result: Any = job(item)
-        except Refused as refusal:
-            result = (Refused, refusal.code, clean(refusal.detail)[0], refusal.sha256)  # it may quote the header
-        except MemoryError:
-            result = (
-                Refused,
-                "OUT_OF_MEMORY",
-                f"it needs more than {limits.worker_bytes / 2**30:.1f} GiB, or none was left",
-            )
-        except RecursionError:
-            result = (Refused, "LIMIT", "RecursionError while the file was read")
-        except (KeyboardInterrupt, SystemExit):
-            return
-        except BaseException as error:  # noqa: BLE001  decoders written in Rust raise what is no Exception
-            result = (Refused, "CORRUPT", f"{type(error).__name__} while the file was read")
-        _end_by_itself(0)
-        pipe.send((number, result))
-
-
-def _end_by_itself(seconds: float) -> None:
-    """End this process after so many seconds (0: never) even when the decoder hangs and nobody is left to end it."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _limit_memory(limits: Limits) -> None:
-    if sys.platform == "linux":
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (limits.worker_bytes, hard))
 
 
 _interactive: Workers | None = None

@@ -76,7 +76,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _refusing(sha256: str) -> Iterator[None]:
-    """Refusals in the block say of which bytes they speak."""
+    """Refusals raised in the block carry the SHA-256 of the bytes that were read."""
     try:
         yield
     except Refused as refusal:

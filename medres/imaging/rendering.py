@@ -112,7 +112,7 @@ def _shown(
         raise Refused("BAD_GRAYSCALE", "the header's grayscale values give something that is no number")
     shown = np.clip(1.0 - shown if grayscale.inverted else shown, 0.0, 1.0)
     if np.ptp(shown[image].astype(np.float32)) == 0.0:
-        raise Refused("NO_CONTRAST", "the header's window or table shows all pixels alike")
+        raise Refused("NO_CONTRAST", "the header's window or table gives all pixels the same value")
     return np.where(image, shown, 0.0).astype(np.float32)
 
 

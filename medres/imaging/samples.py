@@ -59,7 +59,7 @@ _ENCODERS: dict[str, tuple[_Encode, tuple[int, ...], int]] = {  # how, at which 
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class EncodedSample:
     """One image to try: a transfer syntax and a bit depth."""
 
     transfer_syntax: str
@@ -78,13 +78,13 @@ class Sample:
 class Trial:
     """What became of a sample."""
 
-    sample: Sample
+    sample: EncodedSample
     decoder: str  # its name and version; empty where it failed
     problem: str  # empty where the pixels came back
 
 
-SAMPLES: tuple[Sample, ...] = tuple(
-    Sample(syntax, bits)
+SAMPLES: tuple[EncodedSample, ...] = tuple(
+    EncodedSample(syntax, bits)
     for syntax in codecs.SUPPORTED
     for bits in (_ENCODERS[syntax][1] if syntax in _ENCODERS else _ANY_DEPTH)
 )
@@ -92,7 +92,7 @@ SAMPLES: tuple[Sample, ...] = tuple(
 
 
 def try_samples() -> Iterator[Trial]:
-    """Encode and decode every sample, in processes of their own: a decoder that crashes is a line, not an end."""
+    """Encode and decode every sample, in processes of their own, so that a decoder that crashes costs one line."""
     with Workers(count=1) as workers:
         for sample, result in workers.map(decode_sample, SAMPLES):
             if isinstance(result, Refusal):
@@ -101,7 +101,7 @@ def try_samples() -> Iterator[Trial]:
                 yield Trial(sample, result, "")
 
 
-def decode_sample(sample: Sample) -> str:
+def decode_sample(sample: EncodedSample) -> str:
     """Decode one sample, and return the decoder's name and version.
 
     Raises:
@@ -131,7 +131,7 @@ def _picture(bits: int) -> NDArray[Any]:
     return stored
 
 
-def _dataset(stored: NDArray[Any], sample: Sample) -> Dataset:
+def _dataset(stored: NDArray[Any], sample: EncodedSample) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(sample.transfer_syntax)

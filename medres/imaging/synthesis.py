@@ -148,12 +148,12 @@ def _cohort(rng: np.random.Generator, counts: list[int], seed: int) -> Iterator[
 
 
 def _due(patients: int) -> int:
-    """How many of the first patients are positive."""
+    """How many of the first patients must be positive for the shares to come out even."""
     return int(_POSITIVE_PATIENTS * patients + 0.5)
 
 
 def _in_turn(rng: np.random.Generator, values: Sequence[str]) -> Iterator[str]:
-    """The values in random order, then in another random order, for ever."""
+    """Endlessly: all values in random order, then all of them in another random order."""
     while True:
         yield from (values[index] for index in rng.permutation(len(values)))
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import JsonValue
+
 from medres.model.card import ModelCard
 from medres.records import Interval
 
@@ -13,7 +15,7 @@ CARD_TEXT = "docs/README.md"
 """Where the card in words lies in a model's folder."""
 
 
-def metadata(card: ModelCard) -> dict[str, Any]:
+def metadata(card: ModelCard) -> dict[str, JsonValue]:
     """`configs/metadata.json`, after MONAI's bundle schema."""
     packages = card.provenance.packages
     side = card.preprocessing.size
@@ -75,7 +77,7 @@ def metadata(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def inference(card: ModelCard) -> dict[str, Any]:
+def inference(card: ModelCard) -> dict[str, JsonValue]:
     """`configs/inference.json`: a folder of DICOM files in, calibrated probabilities out, all MONAI components.
 
     Run from the model's folder, or with `--bundle_root MODEL`:
@@ -126,7 +128,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
                 {
                     "_target_": "medres.training.transforms.CalibratedProbabilitiesd",
                     "keys": ["pred"],
-                    "temperatures": card.temperatures,
+                    "temperatures": {**card.temperatures},
                     "tasks": [asdict(task) for task in card.tasks],
                 }
             ],
@@ -153,7 +155,7 @@ def inference(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def train(card: ModelCard) -> dict[str, Any]:
+def train(card: ModelCard) -> dict[str, JsonValue]:
     """`configs/train.json`: the same recipe on another manifest."""
     return {
         "imports": [

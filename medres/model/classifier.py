@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from medres.cohort.tasks import Task
 from medres.config import Gate, Preprocessing
 from medres.errors import UsageError
-from medres.imaging.preprocessing import Placement, as_float, preprocess
+from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
-from medres.model.explain import evidence
+from medres.model.forward import as_images, forward
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
-from medres.model.network import STRIDE, family, full_precision
+from medres.model.network import STRIDE, family
 from medres.model.outliers import distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 
@@ -114,20 +114,17 @@ class Classifier:
             maps=np.concatenate([part.maps for part in parts if part.maps is not None]) if maps else None,
         )
 
-    @torch.inference_mode()
-    @full_precision()
     def _score_batch(self, pixels: NDArray[np.uint16], maps: bool) -> Scores:
-        images = torch.from_numpy(as_float(pixels)[:, None]).to(self.device, memory_format=torch.channels_last)
+        images = as_images(pixels, self.device)
         logits, calibrated, relative, drawn = [], [], [], []
         for member in self.members:
-            features = member.network.feature_maps(images)
-            pooled = features.mean(dim=(2, 3))
-            raw = member.network.head(pooled).double().cpu().numpy()
+            found = forward(member.network, images, maps=maps)
+            raw = found.logits.double().cpu().numpy()
             logits.append(raw)
             calibrated.append(probabilities(raw, member.card.tasks, member.card.temperatures))
-            relative.append(distances(member.space, pooled.float().cpu().numpy()) / member.card.outliers.cut)
-            if maps:
-                drawn.append(evidence(member.network, features).float().cpu().numpy())
+            relative.append(distances(member.space, found.features.cpu().numpy()) / member.card.outliers.cut)
+            if found.maps is not None:
+                drawn.append(found.maps.cpu().numpy())
         probability = np.mean(calibrated, axis=0)
         with np.errstate(divide="ignore"):
             combined = np.log(probability) - np.log1p(-probability)

@@ -16,13 +16,14 @@ from safetensors.torch import load_file as load_tensors
 from medres.config import Preprocessing
 from medres.config.versions import OLDEST_FORMAT, SavedAs
 from medres.errors import ModelError, UsageError
-from medres.imaging.preprocessing import as_float, preprocess, specification_hash
+from medres.imaging.preprocessing import preprocess, specification_hash
 from medres.imaging.reference import reference_radiograph
 from medres.model.card import CARD_FILE, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
 from medres.model.ensemble import ensemble_card
-from medres.model.network import RadiographNetwork, full_precision, saved_network
+from medres.model.forward import as_images, forward
+from medres.model.network import RadiographNetwork, saved_network
 from medres.model.outliers import FeatureSpace
-from medres.model.saved_json import complaints, read_saved, unknown_fields
+from medres.model.saved_json import complaints, read_saved
 from medres.tables import sha256_file
 
 
@@ -74,13 +75,12 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"{path} is damaged: it holds no model_id and architecture")
     if identify(content) != content["model_id"]:
         raise ModelError(f"{path} was altered: its content no longer gives model_id {content['model_id']}")
-    other = f"{path} is as it was written, but not a card of format {written}"
     try:
         card = ModelCard.model_validate(content, context=SavedAs(written))
     except ValidationError as error:
-        raise ModelError(f"{other}: {complaints(error)}") from None
-    if unknown := unknown_fields(content, card.model_dump(mode="json")):
-        raise ModelError(f"{other}: {', '.join(unknown)}: unknown field")
+        raise ModelError(
+            f"{path} is as it was written, but not a card of format {written}: {complaints(error)}"
+        ) from None
     if specification_hash(card.preprocessing) != card.preprocessing_sha256:
         raise ModelError(
             f"{path}: this version of medres preprocesses images differently than the one that trained the model"
@@ -114,9 +114,8 @@ def load_member(folder: Path) -> Member:
 def reference_logits(network: RadiographNetwork, spec: Preprocessing, device: torch.device) -> NDArray[np.float64]:
     """Logits (labels,) of the reference radiograph: what the self-check compares."""
     pixels = preprocess(reference_radiograph(), spec).pixels
-    images = torch.from_numpy(as_float(pixels)[None, None]).to(device, memory_format=torch.channels_last)
-    with torch.inference_mode(), full_precision():
-        return network(images)[0].double().cpu().numpy()  # type: ignore[no-any-return]
+    logits: NDArray[np.float64] = forward(network, as_images(pixels[None], device)).logits[0].double().cpu().numpy()
+    return logits
 
 
 def self_check(member: Member, device: torch.device) -> None:

@@ -10,6 +10,8 @@ from pydantic import JsonValue, ValidationError
 
 from medres.errors import ModelError
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # what pydantic calls it in a model, in a dataclass
+
 
 def read_saved(path: Path, *, oldest: int, newest: int) -> tuple[int, dict[str, JsonValue]]:
     """The format of a JSON file and its content.
@@ -45,26 +47,9 @@ def complaints(error: ValidationError) -> str:
     found = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])
-        message = "unknown field" if item["type"] == "extra_forbidden" else item["msg"]
+        message = "unknown field" if item["type"] in _UNKNOWN else item["msg"]
         found.append(f"{name}: {message}" if name else message)
     return "; ".join(found)
-
-
-def unknown_fields(content: JsonValue, known: JsonValue, name: str = "") -> list[str]:
-    """The names of what `content` holds and `known`, the same once read, does not.
-
-    >>> unknown_fields({"a": [{"b": 1, "c": 2}]}, {"a": [{"b": 1}], "d": 3})
-    ['a.0.c']
-    """
-    if isinstance(content, dict) and isinstance(known, dict):
-        found = [f"{name}{key}" for key in content if key not in known]
-        for key in content.keys() & known.keys():
-            found += unknown_fields(content[key], known[key], f"{name}{key}.")
-        return sorted(found)
-    if isinstance(content, list) and isinstance(known, list):
-        pairs = enumerate(zip(content, known, strict=False))
-        return [lost for place, (one, other) in pairs for lost in unknown_fields(one, other, f"{name}{place}.")]
-    return []
 
 
 def _not_json(constant: str) -> NoReturn:

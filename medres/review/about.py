@@ -1,19 +1,19 @@
-"""What a reviewer can know of the model before trusting or distrusting it: its card, in words."""
+"""What the review app says about the model: its card as a table of names and values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from medres.records import Interval
-from medres.review.words import NOT_DIAGNOSTIC
+from medres.review.wording import NOT_DIAGNOSTIC
 
 if TYPE_CHECKING:
     from medres.model.card import ModelCard
     from medres.records import Interval
 
 
-def facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
-    """(name, value) pairs, most important first."""
+def card_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
+    """The facts of a card as (name, value) pairs, most important first."""
     origin = card.provenance
     scaled = f"{card.preprocessing.size} × {card.preprocessing.size} pixels"
     found = [

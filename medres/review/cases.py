@@ -1,4 +1,4 @@
-"""A scored folder as cases that a clinician can open, each shown only if it is still what was scored."""
+"""A scored folder as a worklist of cases; a case opens only if its file is still the one that was scored."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from medres.errors import REASONS, Refused, UsageError
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import file_sha256
 from medres.records import Radiograph
-from medres.review.encode import HeatmapGrid, Picture, encode_heatmap, encode_picture
-from medres.review.words import meaning
+from medres.review.encode import EncodedPicture, HeatmapGrid, encode_heatmap, encode_picture
+from medres.review.wording import meaning
 from medres.tables import named_path, read_csv, read_json
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _KEPT_CASES = 24  # encoded cases in memory, about 3 MB each
 _SAME = 0.005  # probability; float32 on another processor or a GPU differs by less, another model by more
 _SCORED = ("ok", "review")
-_COLUMNS = (
+_NEEDED_COLUMNS = (
     "path",
     "sha256",
     "status",
@@ -70,7 +70,7 @@ class OpenedCase:
     """One image, ready to be shown."""
 
     case: Case
-    picture: Picture
+    picture: EncodedPicture
     heatmaps: Mapping[str, HeatmapGrid]
 
 
@@ -91,7 +91,7 @@ class Worklist:
         self.root = Path(record["input"])
         self.created = str(record.get("created", ""))
         table = read_csv(scores / "predictions.csv")
-        needed = [*_COLUMNS, *(f"{part}_{label}" for label in self.labels for part in ("prob", "positive"))]
+        needed = [*_NEEDED_COLUMNS, *(f"{part}_{label}" for label in self.labels for part in ("prob", "positive"))]
         missing = [name for name in needed if name not in table.columns]
         if record.get("model_id") != model.model_id:
             raise UsageError(

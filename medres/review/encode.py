@@ -1,4 +1,4 @@
-"""A radiograph and its heatmap as the few bytes that a browser needs to window them itself.
+"""Radiographs and heatmaps encoded for the browser, which windows them itself.
 
 PNG would be cut to 8 bits by a browser's canvas, which shows as bands once a narrow window is chosen. So pixels travel
 as 12-bit values, differenced along rows and deflated: a browser undoes that in milliseconds, and windows without asking
@@ -22,7 +22,7 @@ LEVELS = 4096  # gray levels that are sent: 12 bits
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedPicture:
     """A radiograph for the browser."""
 
     rows: int  # of the picture that is sent; square pixels
@@ -41,8 +41,8 @@ class HeatmapGrid:
     scale: float  # what is drawn as full colour, logit units; the same for every image
 
 
-def encode_picture(pixels: NDArray[np.float32], *, pixel_aspect_ratio: float = 1.0) -> Picture:
-    """Display values (rows, columns) in [0, 1] as a Picture of at most 1600 × 1600 square pixels.
+def encode_picture(pixels: NDArray[np.float32], *, pixel_aspect_ratio: float = 1.0) -> EncodedPicture:
+    """Display values (rows, columns) in [0, 1] as a EncodedPicture of at most 1600 × 1600 square pixels.
 
     Args:
         pixels: the radiograph's display values.
@@ -57,7 +57,7 @@ def encode_picture(pixels: NDArray[np.float32], *, pixel_aspect_ratio: float = 1
         pixels = np.asarray(cv2.resize(pixels, (columns, rows), interpolation=mode), dtype=np.float32)
     levels = np.rint(np.clip(pixels, 0, 1) * (LEVELS - 1)).astype("<u2")
     levels[:, 1:] -= levels[:, :-1].copy()  # wraps modulo 2**16
-    return Picture(rows, columns, zlib.compress(levels.tobytes(), 1))
+    return EncodedPicture(rows, columns, zlib.compress(levels.tobytes(), 1))
 
 
 def encode_heatmap(heatmap: NDArray[np.float32], *, scale: float, strength: float) -> HeatmapGrid:
@@ -81,7 +81,7 @@ def colours() -> list[int]:
     return [int(value) for value in cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[0, :, ::-1].ravel()]
 
 
-def pack(picture: Picture, grid: HeatmapGrid, words: Mapping[str, str | bool]) -> bytes:
+def pack(picture: EncodedPicture, grid: HeatmapGrid, words: Mapping[str, str | bool]) -> bytes:
     """One message to the viewer: a length (uint32, little-endian), a JSON header of that length, and the two parts.
 
     Args:

@@ -18,6 +18,7 @@ from medres.cohort.indexing import REFUSED_COLUMNS, Progress
 from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
 from medres.config import Config
+from medres.config.versions import SavedAs
 from medres.errors import ConfigError, ManifestError
 from medres.evaluation.performance import summarise
 from medres.evaluation.recalibration import recalibration_record
@@ -141,7 +142,7 @@ def _own_config(classifier: Classifier) -> Config:
         ConfigError: another version of medres wrote it.
     """
     try:
-        return Config.model_validate(classifier.card.provenance.config)
+        return Config.model_validate(classifier.card.provenance.config, context=SavedAs(classifier.card.format))
     except ValueError:
         raise ConfigError(
             f"the card of {classifier.model_id} holds a configuration of another version; "

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from medres.config import Evaluation
@@ -25,8 +24,8 @@ from medres.evaluation.shortcuts.summary import (
     score_column,
     summarise_shortcuts,
 )
-from medres.imaging.preprocessing import as_float
 from medres.model.classifier import Classifier
+from medres.model.forward import forward_batches
 from medres.runs.cohort import TrainingCohort
 from medres.tables import write_csv, write_json
 
@@ -67,8 +66,10 @@ def probe_fold(
     read = _whole_patients([cohort.rows[place].patient_id for place in places], seed)
     chosen = np.asarray(places)[read]
     features = [
-        _features(model, np.asarray(cohort.cache.pixels[chosen[start : start + _BATCH]]))
-        for start in range(0, len(chosen), _BATCH)
+        batch.features.cpu().numpy()
+        for batch in forward_batches(
+            model.members[0].network, cohort.cache.pixels, chosen.tolist(), device=model.device, batch=_BATCH
+        )
     ]
     seconds = time.monotonic() - started
     log.info("%s · %d held-out images probed for shortcuts in %.1f s", title, len(places), seconds)
@@ -142,11 +143,3 @@ def _whole_patients(patients: Sequence[str], seed: int) -> NDArray[np.intp]:
     kept = np.cumsum(sizes[order]) <= _MOST_READ
     kept[0] = True
     return np.flatnonzero(np.isin(owner, order[kept]))
-
-
-@torch.inference_mode()
-def _features(model: Classifier, pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Pooled features of preprocessed images, (n, channels)."""
-    images = torch.from_numpy(as_float(pixels)[:, None]).to(model.device, memory_format=torch.channels_last)
-    features: NDArray[np.float32] = model.members[0].network.features(images).float().cpu().numpy()
-    return features

@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from medres.config import Config
-from medres.imaging.preprocessing import as_float
 from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
 from medres.model.card import BackboneOrigin, ModelCard, Provenance, TrainedFacts, chosen_besides
-from medres.model.explain import evidence
-from medres.model.network import RadiographNetwork, full_precision
+from medres.model.forward import forward_batches
+from medres.model.network import RadiographNetwork
 from medres.model.outliers import distances, fit_feature_space
 from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
@@ -24,7 +22,6 @@ from medres.provenance import environment, git_commit, now
 from medres.runs.cohort import TrainingCohort
 from medres.statistics.intervals import bootstrap
 from medres.training.base_rates import restored
-from medres.training.device import in_parts
 from medres.training.fitted import Fitted
 
 _BATCH = 64
@@ -42,26 +39,19 @@ class Outputs:
     map_maxima: NDArray[np.float32]  # (n, labels)
 
 
-@torch.inference_mode()
-@full_precision()
 def outputs(
     network: RadiographNetwork, pixels: NDArray[np.uint16], places: Sequence[int], *, device: torch.device
 ) -> Outputs:
     """Logits, pooled features and map maxima of cached images."""
     network.to(device)
-    found = []
-
-    def of(images: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-        maps = network.feature_maps(images)
-        pooled = maps.mean(dim=(2, 3))
-        maxima = evidence(network, maps).amax(dim=(2, 3))
-        return network.head(pooled).double().cpu().numpy(), pooled.cpu().numpy(), maxima.cpu().numpy()
-
-    for start in range(0, len(places), _BATCH):
-        chosen = as_float(pixels[list(places[start : start + _BATCH])])[:, None]
-        found += in_parts(of, torch.from_numpy(chosen).to(device, memory_format=torch.channels_last))
+    logits, features, maxima = [], [], []
+    for found in forward_batches(network, pixels, places, device=device, batch=_BATCH, maps=True):
+        assert found.maps is not None
+        logits.append(found.logits.double().cpu().numpy())
+        features.append(found.features.cpu().numpy())
+        maxima.append(found.maps.amax(dim=(2, 3)).cpu().numpy())
     network.cpu()
-    return Outputs(*map(np.concatenate, zip(*found, strict=True)))
+    return Outputs(np.concatenate(logits), np.concatenate(features), np.concatenate(maxima))
 
 
 def complete(

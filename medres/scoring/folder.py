@@ -236,7 +236,7 @@ class _Run:
     def _repeat(self, path: str, result: Prepared | Refusal) -> Repeat:
         if isinstance(result, Refusal):
             return Repeat()
-        return self.repeats.judge(
+        return self.repeats.compare(
             inert_path(path),
             sop_instance_uid=result.sop_instance_uid,
             sha256=result.sha256,

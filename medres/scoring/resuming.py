@@ -31,7 +31,7 @@ def kept_rows(rows: Iterable[Row], files: Sequence[str], *, holds: Callable[[Row
     doubtful: set[str] = set()
     for row in found.values():
         uid = row["SOPInstanceUID"]
-        repeat = repeats.judge(
+        repeat = repeats.compare(
             row["path"], sop_instance_uid=uid, sha256=row["sha256"], pixels_sha256=row["pixels_sha256"]
         )
         said = row["detail"] if row["status"] == "duplicate" else ""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medres.config import Training
 from medres.errors import TrainingError
+from medres.model.forward import in_parts
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -105,22 +106,6 @@ def _cpu_has_bf16() -> bool:
     """Whether the processor multiplies bf16 natively; without, bf16 is many times slower than fp32."""
     capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-
-
-def in_parts(function: Callable[[Tensor], Result], images: Tensor) -> list[Result]:
-    """What a function says of a batch (N, ...), of halves of it where memory does not suffice, and so on.
-
-    Raises:
-        torch.OutOfMemoryError: not even one image fits.
-    """
-    try:
-        return [function(images)]
-    except torch.OutOfMemoryError:
-        if len(images) < 2:
-            raise
-    torch.cuda.empty_cache()
-    half = len(images) // 2
-    return [*in_parts(function, images[:half]), *in_parts(function, images[half:])]
 
 
 class EvaluationInferer(SimpleInferer):

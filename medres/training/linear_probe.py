@@ -14,10 +14,11 @@ from torch import Tensor
 
 from medres.config import Config
 from medres.errors import TrainingError
-from medres.model.network import build_network, full_precision
+from medres.model.forward import forward, in_parts
+from medres.model.network import build_network
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.batches import Pixels
-from medres.training.device import choose_compute, in_parts
+from medres.training.device import choose_compute
 from medres.training.fitted import Fitted
 from medres.training.handlers import ValidationRecord
 from medres.training.tracking import Tracker
@@ -67,8 +68,6 @@ class LinearProbe:
         self.cache = cache
         self._features: NDArray[np.float64] | None = None
 
-    @torch.inference_mode()
-    @full_precision()
     def features(self) -> NDArray[np.float64]:
         """The pooled features of every image, (images, channels)."""
         if self._features is None:
@@ -78,7 +77,7 @@ class LinearProbe:
             for start in range(0, len(self.cache), _BATCH):
                 images = pixels[range(start, min(start + _BATCH, len(self.cache)))].to(self.compute.device)
                 found += in_parts(
-                    lambda part: network.features(part).double().cpu(),
+                    lambda part: forward(network, part).features.double().cpu(),
                     images.contiguous(memory_format=torch.channels_last),
                 )
             self._features = torch.cat(found).numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -26,3 +27,8 @@ def write_format3(folder: Path) -> Path:
         (home / "model.safetensors").write_bytes(safetensors_bytes(network))
         (home / "outliers.safetensors").write_bytes(safetensors_bytes(made_space(layouts["space"])))
     return folder
+
+
+def linked_copy(folder: Path, copy: Path) -> Path:
+    """A copy of a folder that costs no space: what is written into it must replace files, not change them."""
+    return Path(shutil.copytree(folder, copy, copy_function=os.link))

@@ -1,4 +1,4 @@
-"""How a cohort is divided, and how results are judged."""
+"""Settings of cross-validation and of evaluation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medres.config.reading import Frozen
+from medres.config.reading import Settings
 
 
-class CrossValidation(Frozen):
+class CrossValidation(Settings):
     """How the cohort is divided."""
 
     folds: int = Field(
@@ -26,8 +26,8 @@ class CrossValidation(Frozen):
     )
 
 
-class Evaluation(Frozen):
-    """How results are judged."""
+class Evaluation(Settings):
+    """How figures, intervals and operating points are computed."""
 
     replicates: int = Field(
         default=2000,
@@ -38,8 +38,8 @@ class Evaluation(Frozen):
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="Confidence level of intervals (0.95: custom).")
     operating_point: Literal["youden", "sensitivity", "specificity"] = Field(
         default="youden",
-        description="The rule that chooses the threshold on the inner validation split (youden: weighs both errors "
-        "alike until somebody says which is worse).",
+        description="The rule that chooses the threshold on the inner validation split (youden: gives both errors "
+        "the same weight until somebody says which is worse).",
     )
     operating_target: float = Field(
         default=0.95,

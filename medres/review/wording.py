@@ -1,4 +1,4 @@
-"""What a clinician reads: numbers that explain themselves."""
+"""The sentences and numbers that a clinician reads in the review app."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _percentage(value: float, digits: int) -> str:
 
 
 def side(positive: bool) -> str:
-    """Where a score lies.
+    """On which side of the operating point a score lies.
 
     >>> side(True)
     'at or above the operating point'
