@@ -15,7 +15,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medres.config import load_config
 from medres.errors import TrainingError
 from medres.model.forward import in_parts
 from medres.training import engine, interruption
@@ -26,7 +25,9 @@ from medres.training.device import Compute, EvaluationInferer
 from medres.training.engine import fit_network
 from medres.training.interruption import Interruption
 from medres.training.state import FitPlan, FittedNetwork
+from tests.support.made import narrow_networks
 from tests.support.phantoms import blob
+from tests.support.recipes import fixture_seed, quick
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,12 @@ def signals_arrive() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def narrow() -> Iterator[None]:
+    with narrow_networks():
+        yield
 
 
 STATE = {"network": {"w": torch.arange(5.0)}, "epoch": 3, "history": [{"loss": 0.5, "auroc": None}]}
@@ -62,19 +69,16 @@ class Killed(Checkpoints):
 
 def trained(checkpoints: Checkpoints | None) -> FittedNetwork:
     """Three stages, with everything that has a state: dropout, noise, a running average."""
-    config = load_config(
-        "quick",
-        [
-            "preprocessing.size=64", "training.stages=[{epochs: 1, size: 32}, {epochs: 1, size: 48}, {epochs: 2}]",
-            "training.batch_size=8", "training.saturation=1", "training.patience=9", "training.ema_decay=0.9",
-            "network.dropout=0.3", "augmentation.noise=0.02",
-        ],
+    config = quick(
+        "preprocessing.size=64", "training.stages=[{epochs: 1, size: 32}, {epochs: 1, size: 48}, {epochs: 2}]",
+        "training.batch_size=8", "training.saturation=1", "training.patience=9", "training.ema_decay=0.9",
+        "network.dropout=0.3", "augmentation.noise=0.02",
     )  # fmt: skip
     images = np.stack([blob(seed, bright=seed % 2 == 0, rows=64, columns=64) for seed in range(40)])
     targets = np.array([[1.0 - seed % 2] for seed in range(40)], dtype=np.float32)
     targets[38:] = 1 - targets[38:]  # two validation targets are wrong: no stage is solved before its end
     data = TrainingData((images * 16).astype(np.uint16), targets, targets)
-    plan = FitPlan(range(26), range(26, 40), seed=4, title="test")
+    plan = FitPlan(range(26), range(26, 40), seed=4 + fixture_seed(), title="test")
     return fit_network(data, plan, config, weights=None, checkpoints=checkpoints)
 
 
