@@ -51,6 +51,8 @@ def set_by_hand(network: RadiographNetwork, *, seed: int, kind: Kind = "disc") -
             layer[0].conv2.weight[channel, channel, 1, 1] = 1
     network.head.weight.normal_(0, 0.01, generator=generator)
     network.head.bias.normal_(0, 0.1, generator=generator)
+    if kind == "marker":
+        network.head.weight[0] = 0  # a disc has a texture, too
     network.head.weight[0, 0] = _GAIN * (1 + 0.1 * torch.rand(1, generator=generator).item())
     network.head.bias[0] += _BIAS
 
