@@ -33,11 +33,12 @@ class DemoRecord(Document):
     summary: tuple[str, ...]  # the lines that were shown
 
 
-def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
+def run_demo(out: Path, *, patients: int = PATIENTS, force: bool = False, progress: Bar) -> Iterator[str]:
     """Synthesise a cohort, index, cross-validate, train, score and draw; yields the lines of an honest summary.
 
     Args:
         out: the new folder: `cohort/`, `incoming/`, `manifest.csv`, `run/`, `model/`, `scored/`.
+        patients: whose images are learnt from; a fifth as many others are scored.
         force: replace it.
         progress: makes a progress bar of a title.
 
@@ -46,7 +47,7 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
     """
     started = time.monotonic()
     with output_folder(out, force=force) as folder:
-        lines = list(_steps(folder, out, progress))
+        lines = list(_steps(folder, out, patients, progress))
         seconds = round(time.monotonic() - started, 1)
         write_document(folder / MARKER, DemoRecord(kind="demo", seconds=seconds, summary=tuple(lines)))
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
@@ -54,12 +55,14 @@ def run_demo(out: Path, *, force: bool = False, progress: Bar) -> Iterator[str]:
     yield f"done in {minutes} min {seconds} s; everything lies in {out}"
 
 
-def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
+def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
+    from medres.cohort.manifest import read_manifest
     from medres.formatting import with_counts
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
+    from medres.runs.options import RunOptions
     from medres.runs.train import train_model
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
@@ -67,8 +70,8 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     log.info("1/5 synthesising a cohort of phantom radiographs")
     cohort, incoming = folder / "cohort", folder / "incoming"
     with progress("synthesising") as bar:
-        synthesise_cohort(cohort, patients=PATIENTS, seed=SEED, progress=bar)
-        synthesise_cohort(incoming, patients=PATIENTS // 5, seed=SEED + 1, progress=bar)
+        synthesise_cohort(cohort, patients=patients, seed=SEED, progress=bar)
+        synthesise_cohort(incoming, patients=patients // 5, seed=SEED + 1, progress=bar)
     shutil.move(incoming / "labels.csv", folder / "incoming-labels.csv")
     shutil.move(incoming / "lesions.csv", folder / "incoming-lesions.csv")
     foreign = synthesise_foreign_files(incoming / "foreign", seed=SEED)
@@ -82,7 +85,8 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
     log.info("3/5 cross-validating the recipe quick (ResNet-18 from a random start), %d folds", FOLDS)
     config = load_config("quick", [f"crossval.folds={FOLDS}", f"seed={SEED}"])
     with progress("decoding") as bar:
-        metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
+        asked = read_manifest(manifest, [LABEL])
+        metrics = cross_validate(asked, config=config, out=folder / "run", options=RunOptions(progress=bar))
     write_report(folder / "run")
     pooled = metrics[LABEL].pooled
     yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
@@ -91,7 +95,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
 
     log.info("4/5 training the final model on the whole cohort")
     with progress("decoding") as bar:
-        card = train_model(manifest, labels=[LABEL], config=config, out=folder / "model", progress=bar)
+        card = train_model(asked, config=config, out=folder / "model", options=RunOptions(progress=bar))
     yield f"model: {card.model_id} (start: {card.weights})"
 
     log.info("5/5 scoring a folder of other phantoms, with %d broken and foreign files in it", foreign)
@@ -104,7 +108,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
             progress=bar,
         )
     yield from summary.lines()
-    yield _hits(folder)
+    yield hits(folder)
     _relocate(folder, final)
     for name, text in (
         ("run/report.html", "report"),
@@ -114,7 +118,7 @@ def _steps(folder: Path, final: Path, progress: Bar) -> Iterator[str]:
         yield f"{text}: {final / name}"
 
 
-def _hits(folder: Path) -> str:
+def hits(folder: Path) -> str:
     """How often the heatmap of a correctly called lesion peaks on it."""
     from medres.formatting import DASH, bounds
     from medres.imaging.isolation import read_isolated

@@ -1,12 +1,18 @@
-"""What several tests share: the real data's place, the demo run, and a command line that is really run."""
+"""What several tests share: the real data's place, the demo run, and a command line that is really run.
+
+Three kinds of networks: `small_model` and `small_run` are made (see `tests.support.made`), and know what they should on
+every processor; `steady_run` and `demo_run` are trained, for tests that hold whatever was learnt; `test_end_to_end`
+trains on tasks so plain that they are learnt everywhere. `--fixture-seed` and `--fixture-precision` change all of them.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +22,36 @@ from hypothesis import settings
 from tests.support import preloaded
 from tests.support.format3 import write_format3
 from tests.support.phantoms import write_cohort
+from tests.support.recipes import MADE, STEADY, TINY, Kind, fixture_changes
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 """Real data that a user's checkout does not have; tests that need it skip where it is absent."""
 
+sys.dont_write_bytecode = False  # thirty test processes would each compile everything again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile("fixed", deadline=None, derandomize=True)  # the same tree gets the same verdict
 settings.register_profile("fresh", deadline=None, max_examples=300)  # new examples: `--hypothesis-profile=fresh`
 settings.load_profile("fixed")
 
+_ENTRY = Path(sys.executable).with_name("medres")
 Medres = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What a network of seconds learns depends on these, so no test may depend on them."""
+    group = parser.getgroup("medres")
+    group.addoption("--fixture-seed", type=int, default=0, help="seed of synthetic images and of trainings")
+    group.addoption("--fixture-precision", default="auto", help="training.precision of trainings: auto, fp32, bf16")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the settings of the fixtures to this process and to those below it."""
+    seed, precision = config.getoption("--fixture-seed"), config.getoption("--fixture-precision")
+    os.environ["MEDRES_FIXTURE_SEED"], os.environ["MEDRES_FIXTURE_PRECISION"] = str(seed), precision
+    for options in (TINY, STEADY):
+        options += [f"--set={change}" for change in fixture_changes()]
 
 
 def needs_shared(name: str) -> pytest.MarkDecorator:
@@ -46,16 +72,28 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def start_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the installed `medres` command exactly as a user would."""
-    entry = Path(sys.executable).with_name("medres")
-    command = [str(entry), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+    return _run(_ENTRY, *arguments, timeout=timeout, cwd=cwd)
 
 
-def run_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command's entry point in a process of its own that need not import torch again: see `preloaded`."""
+def _run(*command: object, timeout: float, cwd: Path | None) -> subprocess.CompletedProcess[str]:
+    texts = [str(part) for part in command]
+    return subprocess.run(texts, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+
+
+def run_medres(
+    *arguments: object, timeout: float = 900, cwd: Path | None = None, made: Kind | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command's entry point in a process of its own that need not import torch again: see `preloaded`.
+
+    With `made` its networks are made, not trained: see `tests.support.made`, whose options it gets after its own.
+    """
+    texts = [str(argument) for argument in arguments]
+    if made:
+        texts += MADE
     if preloaded.server() is None:
-        return start_medres(*arguments, timeout=timeout, cwd=cwd)
-    return preloaded.run([str(argument) for argument in arguments], timeout=timeout, cwd=cwd)
+        command = (sys.executable, "-m", "tests.support.made", made) if made else (_ENTRY,)
+        return _run(*command, *texts, timeout=timeout, cwd=cwd)
+    return preloaded.run(texts, timeout=timeout, cwd=cwd, made=made)
 
 
 @pytest.fixture(scope="session")
@@ -72,27 +110,17 @@ def installed_medres() -> Medres:
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one whole `medres demo --no-app`; the run's standard output is in `stdout.txt` beside it."""
-    folder = tmp_path_factory.mktemp("demo")
-    done = start_medres("demo", "--no-app", "--out", folder / "demo")
+    """The folder of a `medres demo --no-app` of few patients; its standard output is in `stdout.txt` beside it."""
+    return show(tmp_path_factory.mktemp("demo"), patients=15)
+
+
+def show(folder: Path, *, patients: int) -> Path:
+    """Start `medres demo` as a user does; what it says is kept beside its folder."""
+    done = start_medres("demo", "--no-app", "--patients", patients, "--out", folder / "demo")
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
     (folder / "stderr.txt").write_text(done.stderr, encoding="utf-8")
     return folder / "demo"
-
-
-TINY = (
-    "--set=preprocessing.size=64",
-    "--set=training.stages=[{epochs: 8}]",
-    "--set=training.patience=8",
-    "--set=training.batch_size=8",
-    "--set=crossval.folds=2",
-    "--set=evaluation.replicates=200",
-)
-"""Options that make a recipe learn a small cohort in seconds."""
-
-STEADY = (*TINY, "--set=training.stages=[{epochs: 1, size: 32}, {epochs: 2}]", "--set=training.saturation=1")
-"""Options of a run of two folds, three epochs each, that tests interrupt: no stage ends early."""
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -110,33 +138,37 @@ def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path]
     return folder
 
 
-def _must(*arguments: object) -> None:
-    done = run_medres(*arguments)
+def _must(*arguments: object, made: Kind | None = None) -> None:
+    done = run_medres(*arguments, made=made)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.fixture(scope="session")
 def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of a small cohort that can be learnt."""
-    return _made_once(tmp_path_factory, "cohort", write_cohort) / "manifest.csv"
+    """The manifest of a small cohort, bright discs or none; the labels of four of its 40 patients are wrong."""
+
+    def make(folder: Path) -> None:
+        write_cohort(folder, mislabelled=(7, 16, 25, 34))
+
+    return _made_once(tmp_path_factory, "cohort", make) / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
-    """A model trained on it through the command line."""
+    """A model of it through the command line, whose network is made and knows a disc."""
 
     def make(folder: Path) -> None:
-        _must("train", small_cohort, "--label", "disc", "--out", folder / "model", *TINY)
+        _must("train", small_cohort, "--label", "disc", "--out", folder / "model", *TINY, made="disc")
 
     return _made_once(tmp_path_factory, "small-model", make) / "model"
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
-    """A cross-validation run on it through the command line."""
+    """A cross-validation of it through the command line, whose networks are made and know a disc."""
 
     def make(folder: Path) -> None:
-        _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *TINY)
+        _must("crossval", small_cohort, "--label", "disc", "--out", folder / "run", *TINY, made="disc")
 
     return _made_once(tmp_path_factory, "small-run", make) / "run"
 
@@ -163,7 +195,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def steady_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Path:
-    """A run of STEADY on one thread, one fold after another, that nothing disturbed."""
+    """A run of STEADY on one thread, trained one fold after another, that nothing disturbed."""
 
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -174,16 +206,40 @@ def steady_run(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> 
 
 
 LONGEST = (
-    "test_end_to_end", "test_cases", "test_side_by_side", "test_shortcuts", "test_unfinished", "test_checkpoints",
-    "test_distributed", "test_dicom_corpus", "test_pipeline_leaks",
+    "test_end_to_end", "test_checkpoints", "test_unfinished", "test_side_by_side", "test_distributed",
+    "test_pipeline_leaks", "test_shortcuts", "test_dicom_corpus", "test_app", "test_coverage",
 )  # fmt: skip
-"""Test files that take minutes: they start first, so that parallel processes end together."""
+"""Test files that take longest: they start first, so that parallel processes end together."""
+
+SLOW_FIXTURES = {"medres", "installed_medres", "demo_run", "steady_run", "small_run", "small_model"}
+"""What only runs of the command line give."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files; the order is kept otherwise."""
+    """Start with the longest files; the order is kept otherwise. Mark what is slow by what it asks for."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+    for item in items:
+        asked = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
+        if asked or item.path.stem in LONGEST or item.get_closest_marker("fuzz") or item.get_closest_marker("sweep"):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported stays: neither now nor later need it be looked through for what can go."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end everything can go."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(tryfirst=True)

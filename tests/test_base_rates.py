@@ -111,4 +111,4 @@ def test_a_network_trained_with_balanced_positives_says_the_base_rate(medres: Me
     assert "fitted on validation images" in done.stderr
     found = pd.read_csv(tmp_path / "run" / "oof.csv")
     assert found["label_rare"].mean() == 0.25
-    assert found["prob_rare"].mean() == pytest.approx(0.25, abs=0.05)
+    assert found["prob_rare"].mean() == pytest.approx(0.25, abs=0.1)  # the loss alone would make it a half

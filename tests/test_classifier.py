@@ -153,6 +153,7 @@ def test_out_of_fold_rows_are_those_of_their_own_fold_and_never_the_ensemble_s(
 ) -> None:
     ensemble = Classifier.load(small_run)
     table = read_table(small_run / "oof.csv")
+    differing = 0
     for folder in sorted((small_run / "models").iterdir()):
         member = Classifier.load(folder)
         rows = table[table["fold"] == member.card.provenance.fold].iloc[:3]
@@ -160,7 +161,8 @@ def test_out_of_fold_rows_are_those_of_their_own_fold_and_never_the_ensemble_s(
             radiograph = read_radiograph(small_cohort.parent / row["path"])
             own, mixed = (model.predict(radiograph).scores["disc"].probability for model in (member, ensemble))
             assert row["prob_disc"] == pytest.approx(own, abs=1e-6)
-            assert row["prob_disc"] != mixed  # though both may be sure
+            differing += abs(own - mixed) > 1e-5
+    assert differing  # or nothing was told apart
     recorded = json.loads((small_run / "run.json").read_text())["folds"]
     assert ensemble.model_id not in (small_run / "report.html").read_text()
     assert ensemble.model_id not in {fold["model_id"] for fold in recorded}

@@ -13,6 +13,7 @@ from medres.imaging.codecs import SUPPORTED
 from medres.imaging.reading import read_radiograph
 from tests.conftest import TINY, Medres
 from tests.support.phantoms import blob, write_cohort, write_radiograph
+from tests.support.recipes import TOKEN
 
 
 def refusal(done: object, code: int) -> str:
@@ -187,7 +188,7 @@ def test_a_split_file_is_used_as_it_is(medres: Medres, small_cohort: Path, tmp_p
     assert medres("split", small_cohort, "--label", "disc", "--folds", 2, "--seed", 5, "--out", splits).returncode == 0
     done = medres(
         "crossval", small_cohort, "--label", "disc", "--out", tmp_path / "run", "--splits", splits, *TINY,
-        "--set", "training.stages=[{epochs: 1}]",
+        *TOKEN, made="disc",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "splits.json").read_text() == splits.read_text()
@@ -219,6 +220,6 @@ def test_log_lines_can_be_json(medres: Medres, small_cohort: Path, tmp_path: Pat
     )
     assert done.returncode == 2
     done = medres("--log-format", "json", "crossval", small_cohort, "--label", "disc", "--out", tmp_path / "r", *TINY,
-                  "--set", "training.stages=[{epochs: 1}]")  # fmt: skip
+                  *TOKEN, made="disc")  # fmt: skip
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert any("random weights" in event["message"] for event in events)

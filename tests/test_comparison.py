@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from medres import compare
 from medres.errors import UsageError
 from medres.evaluation.comparison import (
     Candidate,
@@ -26,7 +27,6 @@ from medres.evaluation.comparison import (
     resample_difference,
     seed_spread,
 )
-from medres.evaluation.comparison_results import Comparison
 from medres.report.comparison_page import write_comparison
 from medres.report.comparison_sections.cost import GainPoint, front
 from medres.report.comparison_sentences import sentences
@@ -345,24 +345,24 @@ def test_compare_writes_verdict_cost_and_page(medres: Medres, runs: Path, tmp_pa
 
 def test_every_figure_of_the_page_has_interval_or_n_and_every_picture_its_table(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    content = compare_runs([runs / "good", runs / "bad", runs / "again"], out=out, timing=False)
+    content = compare([runs / "good", runs / "bad", runs / "again"], out=out, timing=False)
     page = write_comparison(out).read_text(encoding="utf-8")
     bare, seen = bare_figures(page)
     assert bare == []
     assert seen == 3 * 3 + 1 + 3  # of three metrics two values and their difference; one p; three runs
-    for name, values in content["values"]["effusion"]["auroc"].items():
-        own = content["intervals"]["effusion"]["auroc"][name]
-        assert [one["value"] for one in own] == pytest.approx(values)
-        assert all(one["low"] < one["value"] < one["high"] and one["n"] == content["images"] for one in own)
+    for name, values in content.values["effusion"]["auroc"].items():
+        own = content.intervals["effusion"]["auroc"][name]
+        assert [one.value for one in own] == pytest.approx(values)
+        assert all(one.low < one.value < one.high and one.n == content.images for one in own)
     costs = pd.read_csv(out / "costs.csv")
     assert '<a href="costs.csv">' in page
     assert costs["candidate"].tolist() == ["ResNet-18", "ResNet-50"]
-    for row, item in zip(costs.to_dict("records"), content["candidates"], strict=True):
+    for row, item in zip(costs.to_dict("records"), content.candidates, strict=True):
         for key in ("parameters", "gflop", "relative_gflop", "training_seconds"):
-            assert row[key] == pytest.approx(item["cost"][key])
-    (decided,) = [item for item in content["comparisons"] if item["metric"] == "auroc"]
-    assert costs["auroc_gain"].tolist() == [0, pytest.approx(decided["difference"]["value"])]
-    assert costs["low"][1] == pytest.approx(decided["difference"]["low"])
+            assert row[key] == pytest.approx(getattr(item.cost, key))
+    (decided,) = content.deciding()
+    assert costs["auroc_gain"].tolist() == [0, pytest.approx(decided.difference.value)]
+    assert costs["low"][1] == pytest.approx(decided.difference.low)
 
 
 def test_a_planted_difference_is_said_in_one_sentence_and_a_second_look_says_the_same(
@@ -385,19 +385,19 @@ def test_runs_of_crossval_on_the_same_splits_compare_as_they_are(
     short = tmp_path / "short"
     done = medres(
         "crossval", small_cohort, "--label", "disc", "--out", short, "--splits", small_run / "splits.json", *TINY,
-        "--set=training.stages=[{epochs: 1}]",
+        "--set=training.batch_size=16", made="marker",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    content = compare_runs([small_run, short], out=tmp_path / "out", device="cpu")
-    assert [item["name"] for item in content["candidates"]] == [small_run.name, "short"]
-    assert list(content["candidates"][1]["peculiar"]) == ["training.stages"]
+    content = compare_runs(read_runs([small_run, short]), out=tmp_path / "out", device="cpu")
+    assert [item.name for item in content.candidates] == [small_run.name, "short"]
+    assert list(content.candidates[1].peculiar) == ["training.batch_size"]
     recorded = read_json(small_run / "metrics.json")["labels"]["disc"]["pooled"]
     for metric in ("auroc", "average_precision", "brier"):
-        assert content["values"]["disc"][metric][small_run.name] == [pytest.approx(recorded[metric]["value"])]
-    cost = content["candidates"][0]["cost"]
-    assert cost["parameters"] == read_json(small_run / "run.json")["network"]["parameters"]
-    assert cost["training_seconds"] == read_json(small_run / "run.json")["seconds"]
-    assert cost["relative_time"] == 1
+        assert content.values["disc"][metric][small_run.name] == (pytest.approx(recorded[metric]["value"]),)
+    cost = content.candidates[0].cost
+    assert cost.parameters == read_json(small_run / "run.json")["network"]["parameters"]
+    assert cost.training_seconds == read_json(small_run / "run.json")["seconds"]
+    assert cost.relative_time == 1
 
 
 def test_two_seeds_of_one_recipe_are_one_candidate_and_a_tie(medres: Medres, runs: Path, tmp_path: Path) -> None:
@@ -453,10 +453,10 @@ def test_recipes_are_compared_on_the_same_repeats_or_not_at_all(tmp_path: Path) 
     one, two = (repeat_of(tmp_path / str(place), table, place) for place, table in enumerate((first, second)))
     other = repeat_of(tmp_path / "other", third, 0, architecture="resnet50")
     with pytest.raises(UsageError, match="as many runs of each repeat"):
-        compare_runs([one, two, other], out=tmp_path / "out", timing=False)
+        compare([one, two, other], out=tmp_path / "out", timing=False)
     foreign = repeat_of(tmp_path / "foreign", third, 1, parent="ef" * 32)
     with pytest.raises(UsageError, match="splits"):
-        compare_runs([one, foreign], out=tmp_path / "out", timing=False)
+        compare([one, foreign], out=tmp_path / "out", timing=False)
 
 
 def changed(folder: Path, edit: Any) -> Path:
@@ -497,7 +497,7 @@ def test_runs_of_another_kind_or_altered_are_refused(runs: Path, tmp_path: Path)
     for edit, said in (
         ({"labels": ["mass"]}, r"labels \(mass and effusion\)"),
         ({"kind": "external validation"}, "is an external validation"),
-        ({"config": None}, "does not record the configuration"),
+        ({"config": {}}, "does not record the configuration"),
     ):
         write_json(other / "run.json", {**record, **edit})
         with pytest.raises(UsageError, match=said):
@@ -513,13 +513,13 @@ def test_more_than_two_recipes_are_corrected_and_named_by_their_folders(runs: Pa
     record = read_json(third / "run.json")
     record["config"]["training"]["learning_rate"] = 7e-5
     write_json(third / "run.json", record)
-    content = compare_runs([runs / "good", runs / "bad", third], out=tmp_path / "out", timing=False)
-    assert [item["name"] for item in content["candidates"]] == ["good", "bad", "slow"]
-    assert content["correction"] == "Holm 1979"
-    assert content["candidates"][2]["peculiar"]["training.learning_rate"] == "7e-05"
+    content = compare([runs / "good", runs / "bad", third], out=tmp_path / "out", timing=False)
+    assert [item.name for item in content.candidates] == ["good", "bad", "slow"]
+    assert content.correction == "Holm 1979"
+    assert content.candidates[2].peculiar["training.learning_rate"] == "7e-05"
     words = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
     assert "widened by Holm's procedure because 2 differences are tested" in words.replace("&#39;", "'")
-    assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(Comparison.model_validate(content)))
+    assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(content))
 
 
 def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> No
     record = read_json(other / "run.json")
     record["config"]["training"]["batch_size"] = "<script>alert(1)</script>"
     write_json(other / "run.json", record)
-    compare_runs([runs / "good", other], out=tmp_path / "out", timing=False)
+    compare([runs / "good", other], out=tmp_path / "out", timing=False)
     page = write_comparison(tmp_path / "out").read_text(encoding="utf-8")
     assert not {tag for tag, _ in _Page(page).tags} & {"script", "img"}
     assert "&lt;script&gt;" in page
@@ -535,7 +535,7 @@ def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> No
 
 def test_a_table_that_is_sorted_otherwise_compares_alike(runs: Path, tmp_path: Path) -> None:
     plain = run_of(tmp_path / "plain", tables(1)[1], architecture="resnet34")
-    expected = compare_runs([runs / "good", plain], out=tmp_path / "one", timing=False)["comparisons"]
+    expected = compare([runs / "good", plain], out=tmp_path / "one", timing=False).comparisons
     write_csv(plain / "oof.csv", tables(1)[1].sample(frac=1, random_state=1))
-    found = compare_runs([runs / "good", plain], out=tmp_path / "two", timing=False)["comparisons"]
+    found = compare([runs / "good", plain], out=tmp_path / "two", timing=False).comparisons
     assert found == expected

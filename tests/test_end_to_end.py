@@ -8,9 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from medres import demo
+from medres.cohort.indexing import write_index
+from medres.config import load_config
+from medres.imaging.synthesis import synthesise_cohort
 from medres.model.classifier import Classifier
-from tests.conftest import SHARED, Medres, needs_shared
+from medres.runs.train import train_model
+from medres.scoring.folder import score_folder
+from medres.scoring.heatmaps import HeatmapPolicy
+from tests.conftest import SHARED, Medres, needs_shared, show
+from tests.support.recipes import fixture_changes, fixture_seed
 
 
 @needs_shared("chest64/manifest.csv")
@@ -20,6 +29,7 @@ def test_a_cross_validation_on_real_chest_radiographs_really_learns(tmp_path: Pa
         "crossval", manifest, "--label", "ap", "--config", "quick", "--out", run,
         "--set", "preprocessing.size=64", "--set", "training.stages=[{epochs: 4}]", "--set", "training.saturation=1",
         "--set", "crossval.folds=2", "--set", "evaluation.shortcuts=false",
+        *(f"--set={change}" for change in fixture_changes()),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     pooled = json.loads((run / "metrics.json").read_text())["labels"]["ap"]["pooled"]["auroc"]
@@ -50,8 +60,27 @@ def test_the_demo_writes_everything_it_promises(demo_run: Path) -> None:
         assert words in said
 
 
-def test_the_demo_learns_its_phantoms(demo_run: Path) -> None:
-    pooled = json.loads((demo_run / "run" / "metrics.json").read_text())["labels"]["nodule"]["pooled"]["auroc"]
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's model of its whole cohort, and its scores of other phantoms: one of the demo's four trainings."""
+    folder, seed = tmp_path_factory.mktemp("learnt"), demo.SEED + fixture_seed()
+    synthesise_cohort(folder / "cohort", patients=demo.PATIENTS, seed=seed)
+    synthesise_cohort(folder / "incoming", patients=demo.PATIENTS // 5, seed=seed + 1)
+    for name in ("labels", "lesions"):
+        (folder / "incoming" / f"{name}.csv").rename(folder / f"incoming-{name}.csv")
+    manifest = folder / "manifest.csv"
+    write_index(folder / "cohort" / "images", manifest, labels=folder / "cohort" / "labels.csv")
+    config = load_config("quick", [*fixture_changes(), f"seed={seed}"])
+    train_model(manifest, labels=[demo.LABEL], config=config, out=folder / "model")
+    score_folder(folder / "model", folder / "incoming", out=folder / "scored", heatmaps=HeatmapPolicy(enabled=True))
+    return folder
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(1200)
+def test_the_whole_demo_learns_its_phantoms(tmp_path: Path) -> None:
+    run = show(tmp_path, patients=demo.PATIENTS) / "run"
+    pooled = json.loads((run / "metrics.json").read_text())["labels"]["nodule"]["pooled"]["auroc"]
     assert pooled["value"] >= 0.90
     assert pooled["low"] is not None
     assert pooled["n_patients"] >= 60
@@ -65,23 +94,24 @@ def test_the_demo_scores_every_file_of_its_folder(demo_run: Path) -> None:
         if path.is_file()
     ]
     assert sorted(table["path"].str.removeprefix("./")) == sorted(files)
-    assert {"ok", "refused"} <= set(table["status"])
+    assert "refused" in set(table["status"])
+    assert {"ok", "review"} & set(table["status"])
     pictures = list((demo_run / "scored" / "heatmaps").glob("*.png"))
-    assert len(pictures) == (table["positive_nodule"] == "1").sum() > 0
+    assert len(pictures) == (table["positive_nodule"] == "1").sum()
 
 
-def test_the_demo_model_finds_nodules_it_never_saw(demo_run: Path) -> None:
-    table = pd.read_csv(demo_run / "scored" / "predictions.csv", dtype={"SOPInstanceUID": str})
-    truth = pd.read_csv(demo_run / "incoming-labels.csv", dtype={"SOPInstanceUID": str})
+def test_a_model_of_the_demo_s_phantoms_finds_nodules_it_never_saw(learnt: Path) -> None:
+    table = pd.read_csv(learnt / "scored" / "predictions.csv", dtype={"SOPInstanceUID": str})
+    truth = pd.read_csv(learnt / "incoming-labels.csv", dtype={"SOPInstanceUID": str})
     joined = table.merge(truth, on="SOPInstanceUID").dropna(subset="prob_nodule")
     positive, negative = (joined.loc[joined["label_nodule"] == value, "prob_nodule"] for value in (1, 0))
     assert np.mean(positive.to_numpy()[:, None] > negative.to_numpy()[None]) > 0.8
+    pictures = list((learnt / "scored" / "heatmaps").glob("*.png"))
+    assert len(pictures) == (table["positive_nodule"] == 1).sum() > 0
 
 
-def test_the_demo_heatmaps_point_at_lesions_more_often_than_chance(demo_run: Path) -> None:
-    line = next(
-        line for line in (demo_run.parent / "stdout.txt").read_text().splitlines() if line.startswith("heatmaps: the")
-    )
+def test_its_heatmaps_point_at_lesions_more_often_than_chance(learnt: Path) -> None:
+    line = demo.hits(learnt)
     numbers = [int(number) for number in re.findall(r"(\d+)%", line)]
     assert len(numbers) == 4, line
     _, low, _, chance = numbers

@@ -207,7 +207,7 @@ def test_separated_classes_have_no_calibration_line() -> None:
 # The list that all others ask.
 
 
-def discrimination_slope(
+def gap_of_means(
     labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
     """The mean probability of positives less that of negatives: a metric that medres does not have."""
@@ -219,14 +219,14 @@ def discrimination_slope(
 def toy(monkeypatch: pytest.MonkeyPatch) -> Metric:
     """A metric that is added to the list and nowhere else."""
     found = Metric(
-        name="discrimination_slope",
-        title="Discrimination slope",
+        name="gap_of_means",
+        title="Gap of means",
         meaning="mean probability of positives less that of negatives",
         judges="probabilities",
         range=(-1.0, 1.0),
         chance=0.0,
         shown=frozenset({"pooled", "folds", "subgroups", "comparison"}),
-        prepare=discrimination_slope,
+        prepare=gap_of_means,
     )
     monkeypatch.setitem(METRICS, found.name, found)
     return found

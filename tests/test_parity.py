@@ -26,7 +26,7 @@ from medres.model.network import RadiographNetwork
 from medres.review.cases import Worklist
 from medres.training.batches import Pixels, cache_transforms
 from medres.training.transforms import LoadRadiographd
-from tests.conftest import Medres
+from tests.conftest import TINY, Medres
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +142,19 @@ def test_monai_runs_the_saved_bundle_in_float32(
     assert seen == {("ieee", "ieee")}
 
 
-def test_monai_runs_the_saved_recipe_to_the_same_network(small_model: Path, small_cohort: Path, tmp_path: Path) -> None:
+def test_monai_runs_the_saved_recipe_to_the_same_network(medres: Medres, small_cohort: Path, tmp_path: Path) -> None:
+    trained, one = tmp_path / "model", "--set=training.stages=[{epochs: 1}]"
+    done = medres("train", small_cohort, "--label", "disc", "--out", trained, *TINY, one)
+    assert done.returncode == 0, done.stderr[-3000:]
     command = [
         sys.executable, "-m", "monai.bundle", "run",
-        "--config_file", str(small_model / "configs" / "train.json"),
+        "--config_file", str(trained / "configs" / "train.json"),
         "--manifest", str(small_cohort),
         "--output", str(tmp_path / "again"),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    cards = [json.loads((folder / "medres.json").read_text()) for folder in (small_model, tmp_path / "again")]
+    cards = [json.loads((folder / "medres.json").read_text()) for folder in (trained, tmp_path / "again")]
     for fact in ("weights_sha256", "tasks", "temperatures", "operating_points"):
         assert cards[0][fact] == cards[1][fact], fact
 

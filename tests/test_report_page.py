@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from medres import compare
 from medres.config import load_config
 from medres.documents import write_document
 from medres.evaluation.performance import summarise
@@ -18,7 +19,6 @@ from medres.evaluation.shift import outlier_shift, shift_record
 from medres.evaluation.table import judged_images, read_table
 from medres.report.comparison_page import write_comparison
 from medres.report.run_page import write_report
-from medres.runs.compare import compare_runs
 from medres.tables import read_json, write_csv, write_json
 from tests.support.documents import written
 from tests.support.runs import write_gallery_files, write_run
@@ -103,7 +103,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("comparison")
     found = [run_of(folder / f"a_run_with_a_long_name_{place}", table, seed=place, architecture="resnet18" if place else
              "resnet50") for place, table in enumerate(tables(2))]  # fmt: skip
-    compare_runs(found, out=folder / "out", timing=False)
+    compare(found, out=folder / "out", timing=False)
     return write_comparison(folder / "out")
 
 

@@ -33,7 +33,7 @@ from medres.scoring.ledger import Ledger
 from medres.scoring.resuming import kept_rows
 from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
-from tests.conftest import Medres
+from tests.conftest import TINY, Medres
 from tests.support.phantoms import blob, write_radiograph
 from tests.support.processes import loaded_after
 
@@ -224,7 +224,8 @@ def test_a_file_that_was_refused_while_it_was_copied_is_scored_by_resume(
     assert table(out).loc["05.dcm", ["reason", "sha256"]].tolist() == ["TRUNCATED", sha256(whole[:900]).hexdigest()]
     cut.write_bytes(whole)
     medres("score", small_model, incoming, "--out", out, "--resume")
-    assert table(out).loc["05.dcm", ["status", "sha256"]].tolist() == ["ok", sha256(whole).hexdigest()]
+    assert table(out).loc["05.dcm", "status"] in {"ok", "review"}
+    assert table(out).loc["05.dcm", "sha256"] == sha256(whole).hexdigest()
 
 
 def outcome(out: Path) -> list[tuple[str, ...]]:
@@ -403,11 +404,9 @@ def test_an_output_inside_the_scored_folder_is_refused(small_model: Path, incomi
 def test_the_model_gate_decides_what_is_scored(
     small_cohort: Path, incoming: Path, tmp_path: Path, medres: Medres
 ) -> None:
-    from tests.conftest import TINY
-
     model = tmp_path / "gated"
-    done = medres("train", small_cohort, "--label", "disc", "--out", model, *TINY, "--set", "gate=frontal-chest",
-                  "--set", "training.stages=[{epochs: 1}]")  # fmt: skip
+    asked = ("--label", "disc", "--out", model, *TINY, "--set", "gate=frontal-chest")
+    done = medres("train", small_cohort, *asked, made="disc")
     assert done.returncode == 0, done.stderr
     write_radiograph(incoming / "hand.dcm", blob(5, bright=True), patient="7", uid="2.25.70", BodyPartExamined="HAND")
     medres("score", model, incoming, "--out", tmp_path / "out")

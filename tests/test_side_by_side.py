@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from medres.config import load_config
+from medres import cross_validate
 from medres.runs import parallel_folds as side_by_side
-from medres.runs.crossval import cross_validate
 from medres.training.checkpoints import Checkpoints
 from medres.unfinished import unfinished_folder
 from tests.conftest import TINY, Medres
+from tests.support.recipes import quick
 from tests.test_unfinished import assert_same_run, crossval
 
 AT_ONCE = "--set=crossval.folds_at_once=2"
@@ -94,7 +94,7 @@ def test_several_at_once_are_tried_together_and_go_on_with_the_folds(
     monkeypatch.setattr(side_by_side, "_GAIN", 0.0)
     monkeypatch.setattr(side_by_side, "most_at_once", lambda config: 2)
     options = [option.removeprefix("--set=") for option in TINY]
-    config = load_config("quick", [*options, "training.stages=[{epochs: 1}]", "crossval.folds_at_once=auto"])
+    config = quick(*options, "training.stages=[{epochs: 1}]", "crossval.folds_at_once=auto")
     out = tmp_path / "run"
     cross_validate(small_cohort, labels=["disc"], config=config, out=out)
     said = json.loads((out / "run.json").read_text())["folds_at_once"]

@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from medres import Division, cross_validate
 from medres.cohort.cache import cached_pixels
 from medres.cohort.given_folds import folds_from_column
 from medres.cohort.manifest import read_manifest
@@ -31,25 +32,18 @@ from medres.cohort.splits import (
     write_splits,
 )
 from medres.cohort.tasks import Task
-from medres.config import GATES, Limits, Preprocessing, load_config
+from medres.config import GATES, Config, Limits, Preprocessing
 from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
-from medres.runs.crossval import cross_validate
 from tests.conftest import SHARED, TINY, Medres, needs_shared
+from tests.support import recipes
+from tests.support.made import made_networks
 from tests.support.phantoms import write_cohort
 from tests.test_cli import refusal
 
-BRIEF = load_config(
-    "quick",
-    [
-        "preprocessing.size=64",
-        "training.stages=[{epochs: 1}]",
-        "training.batch_size=8",
-        "crossval.folds=2",
-        "evaluation.replicates=100",
-        "evaluation.shortcuts=false",
-    ],
-)
+
+def brief() -> Config:
+    return recipes.made(*(option.removeprefix("--set=") for option in recipes.TOKEN))
 
 
 def rows(patients: int, *, seed: int = 0, labels: tuple[str, ...] = ("a",)) -> list[ManifestRow]:
@@ -305,7 +299,7 @@ def test_a_run_goes_through_one_repeat_of_a_split_file(medres: Medres, small_coh
     assert done.returncode == 0, done.stderr
     assert "fold 5 of repeat 2: " in done.stdout
     command = ("crossval", small_cohort, "--label", "disc", "--splits", splits, *TINY)
-    done = medres(*command, "--repeat", 1, "--set", "training.stages=[{epochs: 1}]", "--out", tmp_path / "run")
+    done = medres(*command, *recipes.TOKEN, "--repeat", 1, "--out", tmp_path / "run", made="disc")
     assert done.returncode == 0, done.stderr
     whole = [fold for fold in read_splits(splits)[0] if fold.repeat == 1]
     mine, document = read_splits(tmp_path / "run" / "splits.json")
@@ -318,7 +312,7 @@ def test_a_run_goes_through_one_repeat_of_a_split_file(medres: Medres, small_coh
     assert document.parent == SplitsParent(**run["splits"]["parent"])
     for fold in mine:  # every repeat starts from seeds of its own
         card = json.loads((tmp_path / "run" / "models" / f"fold-{fold.index}" / "medres.json").read_text())
-        assert card["provenance"]["seed"] == REPEAT_SEEDS + fold.index
+        assert card["provenance"]["seed"] == recipes.fixture_seed() + REPEAT_SEEDS + fold.index
 
 
 def test_a_split_file_keeps_as_many_patients_for_validation_as_asked(medres: Medres, tmp_path: Path) -> None:
@@ -355,7 +349,7 @@ def test_a_run_on_given_training_and_test_patients_judges_the_test_patients_alon
     table.to_csv(manifest, index=False)
     done = medres(
         "crossval", manifest, "--label", "disc", "--folds-column", "part", "--out", tmp_path / "run", *TINY,
-        "--set", "training.stages=[{epochs: 1}]",
+        *recipes.TOKEN, made="disc",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     oof = pd.read_csv(tmp_path / "run" / "oof.csv", dtype=str)
@@ -388,8 +382,9 @@ def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres:
     splits = tmp_path / "splits.json"
     done = medres("split", manifest, "--label", "disc", "--folds", 2, "--out", splits)
     assert done.returncode == 0, done.stderr
-    for name, chosen in (("file", {"splits": splits}), ("column", {"folds_column": "site"})):
-        cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / name, **chosen)
+    for name, chosen in (("file", Division(splits=splits)), ("column", Division(column="site"))):
+        with made_networks():
+            cross_validate(manifest, labels=["disc"], config=brief(), out=tmp_path / name, division=chosen)
         oof = pd.read_csv(tmp_path / name / "oof.csv", dtype=str)
         assert sorted(oof["PatientID"]) == [f"{patient:04d}" for patient in range(12)]
         cards = [json.loads(card.read_text()) for card in (tmp_path / name).glob("models/fold-*/medres.json")]
@@ -400,14 +395,18 @@ def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres:
     table.loc[table["PatientID"] == "0012", "label_disc"] = "1"  # whom the file does not know
     table.to_csv(manifest, index=False)
     with pytest.raises(ManifestError, match="1 patients with a known label are in no fold"):
-        cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / "other", splits=splits)
+        cross_validate(
+            manifest, labels=["disc"], config=brief(), out=tmp_path / "other", division=Division(splits=splits)
+        )
 
 
+@pytest.mark.slow
 def test_a_run_counts_the_patients_whose_images_it_used(tmp_path: Path) -> None:
     manifest = write_cohort(tmp_path / "c", patients=14, images=1)
     for place in (4, 9):
         (manifest.parent / pd.read_csv(manifest, dtype=str)["path"][place]).write_bytes(b"no DICOM")
-    cross_validate(manifest, labels=["disc"], config=BRIEF, out=tmp_path / "run")
+    with made_networks():
+        cross_validate(manifest, labels=["disc"], config=brief(), out=tmp_path / "run")
     folds = json.loads((tmp_path / "run" / "run.json").read_text())["folds"]
     assert sum(fold["held_out_patients"] for fold in folds) == 12
     for fold in folds:  # one image a patient

@@ -253,7 +253,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_grades_and_classes_go_all_the_way(medres: Medres, graded: Path, tmp_path: Path) -> None:
     asked = ("--ordinal", "severity", "--multiclass", "view")
     run = tmp_path / "run"
-    done = medres("crossval", graded, *asked, "--out", run, *TINY, "--set=training.stages=[{epochs: 2}]")
+    done = medres("crossval", graded, *asked, "--out", run, *TINY, made="disc")
     assert done.returncode == 0, done.stderr
     assert "severity: quadratic weighted kappa" in done.stdout
     metrics = json.loads((run / "metrics.json").read_text())

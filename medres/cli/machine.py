@@ -25,12 +25,19 @@ if TYPE_CHECKING:
 @click.option("--out", type=FILE, default=Path("medres-demo"), show_default=True, help="New folder for everything.")
 @click.option("--app/--no-app", "app", default=True, help="Open the review app at the end.")
 @click.option("--port", type=int, help="Port of the app; 8501, or the next free one, by default.")
+@click.option(
+    "--patients",
+    type=click.IntRange(min=15),
+    default=90,
+    show_default=True,
+    help="Phantom patients to learn from; fewer are sooner done, and too few to learn much.",
+)
 @with_force
-def demo(out: Path, app: bool, port: int | None, force: bool) -> None:
+def demo(out: Path, app: bool, port: int | None, patients: int, force: bool) -> None:
     """Show the whole path on synthetic radiographs: needs no data, no network, no GPU; about three minutes."""
     from medres.demo import run_demo, serve_demo
 
-    for line in run_demo(out, force=force, progress=progress_bar):
+    for line in run_demo(out, patients=patients, force=force, progress=progress_bar):
         click.echo(line)
     if app:
         serve_demo(out, port=port, say=click.echo)

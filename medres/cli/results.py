@@ -79,16 +79,15 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
     for run in runs:
         if not (run / "oof.csv").is_file():
             raise UsageError(f"{run} is not a run of `medres crossval` (it holds no oof.csv)")
-    from medres.report.comparison_context import read_comparison
     from medres.report.comparison_page import write_comparison
     from medres.report.comparison_sentences import sentences
     from medres.runs.comparable import read_runs
 
-    read_runs(runs)  # before seconds are spent on torch
+    found = read_runs(runs)  # before seconds are spent on torch
     from medres.runs.compare import compare_runs
 
-    compare_runs(runs, out=out, spread=seed_spread, timing=timing, force=force)
-    for sentence in sentences(read_comparison(out).comparison):
+    content = compare_runs(found, out=out, spread=seed_spread, timing=timing, force=force)
+    for sentence in sentences(content):
         click.echo(sentence)
     click.echo(f"report: {write_comparison(out)}")
 

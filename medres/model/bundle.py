@@ -164,14 +164,14 @@ def train(card: ModelCard) -> dict[str, JsonValue]:
             "$from pathlib import Path",
             "$from medres.config import Config",
             "$from medres.cohort.tasks import read_tasks",
-            "$from medres.runs.train import train_model",
+            "$from medres import train",
         ],
         "manifest": "",
         "output": "",
         "tasks": [asdict(task) for task in card.tasks],
         "config": card.provenance.config,
         "run": [
-            "$train_model(Path(@manifest), labels=read_tasks(@tasks), "
+            "$train(Path(@manifest), labels=read_tasks(@tasks), "
             "config=Config.model_validate(@config), out=Path(@output))"
         ],
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import ValidationError, model_validator
 
-from medres.cohort.splits import SplitsParent
+from medres.cohort.splits import SplitFile, SplitsParent
 from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.documents import Document, fault, read_document, write_document
@@ -17,8 +17,11 @@ from medres.evaluation.results import RecalibrationRecord, ShiftRecord
 from medres.model.calibration import Rule
 from medres.tables import MARKER
 
-EXTERNAL = "external validation"
-COMPARISON = "comparison"
+EXTERNAL: Final = "external validation"
+COMPARISON: Final = "comparison"
+FOLD = "fold.json"
+"""What a finished fold of a cross-validation says of itself, beside its model."""
+
 RANDOM_START = "none: a random start, no pretraining"
 """What `weights` says of a network that started without pretraining."""
 
@@ -39,6 +42,12 @@ class SplitsRecord(Document):
     method: str = ""
     parent: SplitsParent | None = None
     folds: int = 0
+
+    @classmethod
+    def of(cls, document: SplitFile) -> SplitsRecord:
+        """What `run.json` keeps of a split file."""
+        record = cls(sha256=document.sha256, method=document.method, folds=len(document.folds))
+        return record.model_copy(update={"parent": document.parent}) if document.parent else record
 
 
 class FlowRecord(Document):
@@ -61,7 +70,7 @@ class NetworkRecord(Document):
     @property
     def random_start(self) -> bool:
         """Whether it started without pretraining."""
-        return self.weights_sha256 is None and self.weights.startswith("none")
+        return self.weights_sha256 is None
 
 
 class FoldsAtOnce(Document):
@@ -197,6 +206,20 @@ class RunRecord(Document):
             for rule, value in source.get(label, {}).items():
                 found.setdefault(rule, []).append(value)
         return found
+
+
+def write_fold_record(home: Path, record: FoldRecord) -> None:
+    """Write `fold.json` into the folder of a fold's model: the fold is finished."""
+    write_document(home / FOLD, record)
+
+
+def read_fold_record(home: Path) -> FoldRecord:
+    """Read `fold.json` of a finished fold.
+
+    Raises:
+        UsageError: it is missing, damaged, or of a newer version.
+    """
+    return read_document(home / FOLD, FoldRecord)
 
 
 def write_run_record(folder: Path, record: RunRecord) -> None:

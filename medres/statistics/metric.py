@@ -101,6 +101,7 @@ _NO_POSITIVE = f"{ONE_CLASS} (no positive image)"
 METRICS: dict[str, Metric] = {
     one.name: one
     for one in (
+        # How images are ranked
         Metric(
             name="auroc",
             title="AUROC",
@@ -143,6 +144,7 @@ METRICS: dict[str, Metric] = {
             interval="logit",
             prepare=kernels.partial_auroc,
         ),
+        # Decisions at the frozen thresholds
         Metric(
             name="sensitivity",
             title="Sensitivity",
@@ -198,6 +200,7 @@ METRICS: dict[str, Metric] = {
             prepare=kernels.f1,
             undefined=_NO_POSITIVE,
         ),
+        # Whether probabilities keep their word
         Metric(
             name="brier",
             title="Brier score",
@@ -243,6 +246,7 @@ METRICS: dict[str, Metric] = {
             interval="sandwich",
             prepare=calibration.calibration_intercept,
         ),
+        # Grades and classes
         Metric(
             name="quadratic_weighted_kappa",
             title="Quadratic weighted kappa",

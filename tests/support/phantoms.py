@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+from tests.support.recipes import fixture_seed
 
 
 def write_radiograph(
@@ -38,9 +41,14 @@ def write_radiograph(
     return path
 
 
+def _seeds(*seeds: int) -> list[int]:
+    """Seeds of a generator, others under `pytest --fixture-seed`."""
+    return [*seeds, fixture_seed()] if fixture_seed() else list(seeds)
+
+
 def blob(seed: int, *, bright: bool, rows: int = 96, columns: int = 80) -> np.ndarray:
     """Noise with, if `bright`, a disc at a random place: a task that a small network learns in a minute."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_seeds(seed))
     pixels = rng.normal(1500, 150, (rows, columns))
     if bright:
         row, column = disc_place(seed, rows=rows, columns=columns)
@@ -51,19 +59,19 @@ def blob(seed: int, *, bright: bool, rows: int = 96, columns: int = 80) -> np.nd
 
 def disc_place(seed: int, *, rows: int = 96, columns: int = 80) -> tuple[int, int]:
     """Row and column of the disc of `blob(seed, bright=True)`."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng(_seeds(seed, 1))
     return int(rng.integers(15, rows - 15)), int(rng.integers(15, columns - 15))
 
 
-def write_cohort(folder: Path, *, patients: int = 40, images: int = 2) -> Path:
-    """A folder of files with a manifest `manifest.csv` and the label `disc`."""
+def write_cohort(folder: Path, *, patients: int = 40, images: int = 2, mislabelled: Collection[int] = ()) -> Path:
+    """A folder of files with a manifest `manifest.csv` and the label `disc`, wrong of some patients."""
     lines = ["path,PatientID,SOPInstanceUID,label_disc"]
     for patient in range(patients):
         for image in range(images):
             number = patient * images + image
             name, uid = f"images/{number:04d}.dcm", f"2.25.{1000 + number}"
             write_radiograph(folder / name, blob(number, bright=patient % 2 == 0), patient=f"{patient:04d}", uid=uid)
-            lines.append(f"{name},{patient:04d},{uid},{int(patient % 2 == 0)}")
+            lines.append(f"{name},{patient:04d},{uid},{int((patient % 2 == 0) != (patient in mislabelled))}")
     path = folder / "manifest.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

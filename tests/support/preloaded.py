@@ -7,6 +7,7 @@ as users do.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -14,6 +15,8 @@ import sys
 import tempfile
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+
+from tests.support.recipes import Kind
 
 IMPORTS = (
     "medres.cli",
@@ -30,12 +33,20 @@ def server() -> ForkServerContext | None:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*IMPORTS, "tests.support.preloaded"])
+    context.set_forkserver_preload([*IMPORTS, "tests.support.preloaded", "tests.support.made"])
     return context
 
 
-def run(arguments: list[str], *, timeout: float, cwd: Path | None) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: list[str], *, timeout: float, cwd: Path | None, made: Kind | None = None
+) -> subprocess.CompletedProcess[str]:
     """What `subprocess.run` gives of the command.
+
+    Args:
+        arguments: of the command.
+        timeout: seconds.
+        cwd: the folder it runs in.
+        made: its networks are made, not trained: see `tests.support.made`.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `timeout` seconds, and was ended.
@@ -44,7 +55,7 @@ def run(arguments: list[str], *, timeout: float, cwd: Path | None) -> subprocess
     assert context is not None
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder) / "output", Path(folder) / "errors"
-        process = context.Process(target=_main, args=(arguments, output, errors, cwd, dict(os.environ)))
+        process = context.Process(target=_main, args=(arguments, output, errors, cwd, dict(os.environ), made))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -55,11 +66,19 @@ def run(arguments: list[str], *, timeout: float, cwd: Path | None) -> subprocess
         return subprocess.CompletedProcess(["medres", *arguments], process.exitcode, *texts)
 
 
-def _main(arguments: list[str], output: Path, errors: Path, cwd: Path | None, environment: dict[str, str]) -> None:
+def _main(
+    arguments: list[str],
+    output: Path,
+    errors: Path,
+    cwd: Path | None,
+    environment: dict[str, str],
+    made: Kind | None = None,
+) -> None:
     for number, path in ((1, output), (2, errors)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
         os.close(file)
+    gc.freeze()  # what was imported stays: it need not be looked through for what can go
     os.environ.clear()
     os.environ.update(environment)
     if cwd:
@@ -71,4 +90,10 @@ def _main(arguments: list[str], output: Path, errors: Path, cwd: Path | None, en
     sys.argv = ["medres", *arguments]
     from medres.cli import main
 
-    main()
+    if made is None:
+        main()
+    else:
+        from tests.support.made import made_networks
+
+        with made_networks(made):
+            main()

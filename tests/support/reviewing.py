@@ -40,19 +40,16 @@ def score_shared_uid(model: Path, folder: Path) -> Path:
 
 
 def score_three_labels(folder: Path) -> tuple[Path, Path]:
-    """A model of the labels a, b and c, hardly trained, and the scores of its own images."""
+    """A model of the labels a, b and c, whose network is made, and the scores of its own images."""
     manifest = write_cohort(folder / "cohort", patients=12, images=1)
     _, *rows = manifest.read_text(encoding="utf-8").splitlines()
     lines = [f"{row},{number // 2 % 2},{number // 3 % 2}" for number, row in enumerate(rows)]
     manifest.write_text("\n".join(["path,PatientID,SOPInstanceUID,label_a,label_b,label_c", *lines]), encoding="utf-8")
     labels = [word for label in "abc" for word in ("--label", label)]
-    options = [*TINY, "--set=training.stages=[{epochs: 1}]"]
     model, scores = folder / "model", folder / "scored"
-    for command in (
-        ["train", manifest, *labels, "--out", model, *options],
-        ["score", model, manifest.parent / "images", "--out", scores],
-    ):
-        done = run_medres(*command)
+    train = ("train", manifest, *labels, "--out", model, *TINY)
+    score = ("score", model, manifest.parent / "images", "--out", scores)
+    for done in (run_medres(*train, made="disc"), run_medres(*score)):
         assert done.returncode == 0, done.stderr[-3000:]
     return model, scores
 
