@@ -57,11 +57,12 @@ def run_demo(out: Path, *, patients: int = PATIENTS, force: bool = False, progre
 
 def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[str]:
     from medres.cohort.indexing import write_index
-    from medres.evaluation.results import Metrics
+    from medres.cohort.manifest import read_manifest
     from medres.formatting import with_counts
     from medres.imaging.synthesis import synthesise_cohort, synthesise_foreign_files
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
+    from medres.runs.options import RunOptions
     from medres.runs.train import train_model
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
@@ -84,16 +85,17 @@ def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[
     log.info("3/5 cross-validating the recipe quick (ResNet-18 from a random start), %d folds", FOLDS)
     config = load_config("quick", [f"crossval.folds={FOLDS}", f"seed={SEED}"])
     with progress("decoding") as bar:
-        metrics = cross_validate(manifest, labels=[LABEL], config=config, out=folder / "run", progress=bar)
+        asked = read_manifest(manifest, [LABEL])
+        metrics = cross_validate(asked, config=config, out=folder / "run", options=RunOptions(progress=bar))
     write_report(folder / "run")
-    pooled = Metrics.model_validate(metrics)[LABEL].pooled
+    pooled = metrics[LABEL].pooled
     yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
         yield f"  {name} at the operating point, frozen on inner validation patients: {with_counts(pooled[name])}"
 
     log.info("4/5 training the final model on the whole cohort")
     with progress("decoding") as bar:
-        card = train_model(manifest, labels=[LABEL], config=config, out=folder / "model", progress=bar)
+        card = train_model(asked, config=config, out=folder / "model", options=RunOptions(progress=bar))
     yield f"model: {card.model_id} (start: {card.weights})"
 
     log.info("5/5 scoring a folder of other phantoms, with %d broken and foreign files in it", foreign)
@@ -118,6 +120,7 @@ def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[
 
 def hits(folder: Path) -> str:
     """How often the heatmap of a correctly called lesion peaks on it."""
+    from medres.formatting import DASH, bounds
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier
     from medres.model.network import STRIDE
@@ -145,7 +148,8 @@ def hits(folder: Path) -> str:
     rate = found.interval
     return (
         f"heatmaps: the peak lies within half a feature cell of the lesion in {rate.value:.0%} "
-        f"({rate.low:.0%}–{rate.high:.0%}) of {rate.n} called lesion images; by chance {found.chance:.0%}"
+        f"({bounds(rate, between=DASH, digits=0, scale=100, unit='%')}) of {rate.n} called lesion images; "
+        f"by chance {found.chance:.0%}"
     )
 
 

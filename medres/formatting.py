@@ -1,17 +1,37 @@
-"""How numbers, labels and texts are written: one rule for each, on a terminal, in a file name and on a page."""
+"""How numbers, labels and texts are written: one rule for each, on a terminal, in a file name and on a page.
+
+A value with its interval is written by `estimate` alone: "0.870 (0.840 to 0.901)" on a page, and with `between=DASH`
+"0.870 (0.840–0.901)" on a terminal.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from markupsafe import Markup
 
 from medres.records import Interval
 
 ABSENT = "not recorded"
+NO_INTERVAL = "no interval"
+TO, DASH = " to ", "–"
+"""What stands between the bounds of an interval: on a page, and on a terminal, where room is short."""
+
 _THIN = "\u202f"  # the space that groups digits: no break there
+
+
+class Bounded(Protocol):
+    """What has a lower and an upper bound, or None for both."""
+
+    @property
+    def low(self) -> float | None:
+        """The lower bound."""
+
+    @property
+    def high(self) -> float | None:
+        """The upper bound."""
 
 
 def printable(value: Any) -> Any:
@@ -21,22 +41,78 @@ def printable(value: Any) -> Any:
     return value
 
 
-def figure(value: float | None) -> str:
+def figure(value: float | None, digits: int = 3, *, minus: str = "−") -> str:
     """A metric as it is shown.
 
-    >>> figure(0.87349), figure(-0.2), figure(None)
-    ('0.873', '−0.200', 'undefined')
+    >>> figure(0.87349), figure(-0.2), figure(None), figure(0.87349, 2)
+    ('0.873', '−0.200', 'undefined', '0.87')
     """
-    return "undefined" if value is None else f"{value:.3f}".replace("-", "−")
+    return "undefined" if value is None else f"{value:.{digits}f}".replace("-", minus)
 
 
-def bounds(result: Interval) -> str:
-    """Lower and upper bound of an interval.
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference with its sign.
+
+    >>> signed(0.0031), signed(-0.02), signed(None), signed(-0.0001)
+    ('+0.003', '−0.020', 'undefined', '0.000')
+    """
+    if value is None:
+        return "undefined"
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def bounds(result: Bounded, *, between: str = TO, digits: int = 3, scale: float = 1, unit: str = "") -> str:
+    """Lower and upper bound of an interval, each times `scale` and with its unit; "" where it has none.
 
     >>> bounds(Interval(0.5, 0.4, 0.6, "", 9, 9)), bounds(Interval(0.5, None, None, "", 9, 9))
     ('0.400 to 0.600', '')
+    >>> bounds(Interval(0.5, 0.4, 0.6, "", 9, 9), between=DASH, digits=0, scale=100, unit="%")
+    '40%–60%'
     """
-    return "" if result.low is None or result.high is None else f"{figure(result.low)} to {figure(result.high)}"
+    if result.low is None or result.high is None:
+        return ""
+    return between.join(f"{figure(scale * bound, digits)}{unit}" for bound in (result.low, result.high))
+
+
+def estimate(result: Interval, *, between: str = TO, digits: int = 3, without: str = "") -> str:
+    """A value with its interval in brackets.
+
+    Args:
+        result: the estimate.
+        between: what stands between the bounds.
+        digits: behind the point.
+        without: what stands in the brackets where there is no interval; no brackets where it is "".
+
+    >>> estimate(Interval(0.93, 0.88, 0.961, "", 9, 9)), estimate(Interval(0.93, 0.88, 0.961, "", 9, 9), between=DASH)
+    ('0.930 (0.880 to 0.961)', '0.930 (0.880–0.961)')
+    >>> estimate(Interval(0.5, None, None, "", 9, 9)), estimate(Interval(None, None, None, "", 9, 9))
+    ('0.500', 'undefined')
+    >>> estimate(Interval(0.5, None, None, "", 9, 9), without=NO_INTERVAL)
+    '0.500 (no interval)'
+    """
+    if result.value is None:
+        return figure(None)
+    inside = bounds(result, between=between, digits=digits) or without
+    return figure(result.value, digits) + (f" ({inside})" if inside else "")
+
+
+def sample(result: Interval) -> str:
+    """On how many images of how many patients an estimate rests.
+
+    >>> sample(Interval(0.5, None, None, "", 9, 8))
+    '9 images of 8 patients'
+    """
+    return f"{result.n} images of {result.n_patients} patients"
+
+
+def share_of(value: float | None, n: int) -> str:
+    """A share with the counts it comes from.
+
+    >>> share_of(0.75, 8), share_of(None, 0)
+    ('0.750 (6 of 8)', 'undefined')
+    """
+    return figure(None) if value is None else f"{figure(value)} ({round(value * n)} of {n})"
 
 
 def with_counts(found: Interval) -> str:
@@ -46,9 +122,8 @@ def with_counts(found: Interval) -> str:
     ('0.979 (0.940–0.993), n = 278 images of 90 patients', 'undefined (n = 3)')
     """
     if found.value is None:
-        return f"undefined (n = {found.n})"
-    limits = "" if found.low is None or found.high is None else f" ({found.low:.3f}–{found.high:.3f})"
-    return f"{found.value:.3f}{limits}, n = {found.n} images of {found.n_patients} patients"
+        return f"{figure(None)} (n = {found.n})"
+    return f"{estimate(found, between=DASH)}, n = {sample(found)}"
 
 
 def percent(value: float) -> str:
@@ -61,6 +136,35 @@ def percent(value: float) -> str:
     if rounded == 100 and value < 1:
         return "more than 99"
     return "less than 1" if rounded == 0 and value > 0 else str(rounded)
+
+
+def percent_bounds(result: Bounded) -> str:
+    """The bounds of a share as whole numbers of a hundred; "" where it has none.
+
+    >>> percent_bounds(Interval(0.93, 0.8512, 0.996, "", 9, 9))
+    '85 to more than 99'
+    """
+    if result.low is None or result.high is None:
+        return ""
+    return TO.join(percent(bound) for bound in (result.low, result.high))
+
+
+def level(confidence: float) -> str:
+    """A confidence level.
+
+    >>> level(0.95), level(0.975), level(1 - 0.05 / 3)
+    ('95 %', '97.5 %', '98.3 %')
+    """
+    return f"{100 * confidence:.3g} %"
+
+
+def times(ratio: float) -> str:
+    """A ratio as a person says it.
+
+    >>> times(2.0), times(0.54), times(12.4)
+    ('2.0 times', '0.5 times', '12 times')
+    """
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 
 def probability(value: float) -> str:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medres.evaluation.subgroups import COLUMNS
+from medres.evaluation.results import Metrics
+from medres.evaluation.subgroups import DIVIDING_COLUMNS
 from medres.report.checklist import MET, NOT_APPLICABLE, NOT_MET, Facts, Item, checklist, facts
+from medres.runs.records import RunRecord
+from medres.runs.run_files import RunFiles
 from tests.conftest import ROOT
 
 CLAIM = [str(number) for number in range(1, 45)]
@@ -38,7 +41,7 @@ INTERNAL = Facts(
     uncertain_policy="ignore",
 )
 LEAST = replace(
-    INTERNAL, sites=[], blank_columns=list(COLUMNS), has_flow=False, has_pictures=False, random_start=True,
+    INTERNAL, sites=[], blank_columns=list(DIVIDING_COLUMNS), has_flow=False, has_pictures=False, random_start=True,
     kept_apart=None, recorded=frozenset(), division="",
 )  # fmt: skip
 EXTERNAL = replace(
@@ -111,9 +114,8 @@ def test_a_run_of_folds_by_site_is_known_by_its_table() -> None:
     table = pd.DataFrame({"fold": [0, 0, 1, 1], "InstitutionName": ["North", "North", "South", "West"]})
 
     def apart(table: pd.DataFrame) -> bool:
-        return facts(
-            {}, table, random_start=True, kept_apart=True, curves=True, pictures=True, mistakes=True
-        ).sites_apart
+        files = RunFiles(RunRecord(), Metrics(labels={}), table, None, {}, {}, None)
+        return facts(files, kept_apart=True, curves=True, pictures=True, mistakes=True).sites_apart
 
     assert apart(table)
     assert not apart(table.assign(fold=[0, 1, 1, 0]))  # a site in both
@@ -128,7 +130,8 @@ def test_an_external_validation_is_the_test_that_a_cross_validation_lacks() -> N
 
 
 def test_every_anchor_is_a_section_of_the_page() -> None:
-    templates = Path(ROOT / "medres" / "evaluation" / "templates")
+    templates = Path(ROOT / "medres" / "report" / "templates" / "sections")
     pages = "".join(path.read_text(encoding="utf-8") for path in templates.glob("*.html"))
-    for item in checklist(INTERNAL):
-        assert not item.anchor or f'id="{item.anchor}"' in pages
+    anchors = {item.anchor for item in checklist(INTERNAL)} - {""}
+    assert anchors
+    assert {anchor for anchor in anchors if f'id="{anchor}"' not in pages} == set()

@@ -19,11 +19,12 @@ from medres.errors import TrainingError
 from medres.model.forward import in_parts
 from medres.training import engine, interruption
 from medres.training.augmentation import BatchAugmentation
+from medres.training.batches import TrainingData
 from medres.training.checkpoints import Checkpoints
 from medres.training.device import Compute, EvaluationInferer
-from medres.training.engine import fit
-from medres.training.fitted import Fitted
+from medres.training.engine import fit_network
 from medres.training.interruption import Interruption
+from medres.training.state import FitPlan, FittedNetwork
 from tests.support.made import narrow_networks
 from tests.support.phantoms import blob
 from tests.support.recipes import fixture_seed, quick
@@ -66,7 +67,7 @@ class Killed(Checkpoints):
             raise InterruptedTrainingError
 
 
-def trained(checkpoints: Checkpoints | None) -> Fitted:
+def trained(checkpoints: Checkpoints | None) -> FittedNetwork:
     """Three stages, with everything that has a state: dropout, noise, a running average."""
     config = quick(
         "preprocessing.size=64", "training.stages=[{epochs: 1, size: 32}, {epochs: 1, size: 48}, {epochs: 2}]",
@@ -76,18 +77,17 @@ def trained(checkpoints: Checkpoints | None) -> Fitted:
     images = np.stack([blob(seed, bright=seed % 2 == 0, rows=64, columns=64) for seed in range(40)])
     targets = np.array([[1.0 - seed % 2] for seed in range(40)], dtype=np.float32)
     targets[38:] = 1 - targets[38:]  # two validation targets are wrong: no stage is solved before its end
-    return fit(
-        (images * 16).astype(np.uint16), targets, range(26), range(26, 40), config,
-        weights=None, seed=4 + fixture_seed(), title="test", checkpoints=checkpoints,
-    )  # fmt: skip
+    data = TrainingData((images * 16).astype(np.uint16), targets, targets)
+    plan = FitPlan(range(26), range(26, 40), seed=4 + fixture_seed(), title="test")
+    return fit_network(data, plan, config, weights=None, checkpoints=checkpoints)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted() -> Fitted:
+def uninterrupted() -> FittedNetwork:
     return trained(None)
 
 
-def assert_same(one: Fitted, other: Fitted) -> None:
+def assert_same(one: FittedNetwork, other: FittedNetwork) -> None:
     for name, value in other.network.state_dict().items():
         assert torch.equal(one.network.state_dict()[name], value), name
     keys = ("epoch", "size", "loss", "validation_loss", "validation_auroc", "learning_rate")
@@ -99,7 +99,7 @@ def assert_same(one: Fitted, other: Fitted) -> None:
 
 @pytest.mark.parametrize(("epoch", "before"), [(1, False), (3, True), (3, False), (4, False)])
 def test_an_interrupted_training_becomes_bit_for_bit_what_it_would_have_become(
-    uninterrupted: Fitted, tmp_path: Path, epoch: int, before: bool
+    uninterrupted: FittedNetwork, tmp_path: Path, epoch: int, before: bool
 ) -> None:
     with pytest.raises(InterruptedTrainingError):
         trained(Killed(tmp_path, epoch, before=before))
@@ -108,7 +108,7 @@ def test_an_interrupted_training_becomes_bit_for_bit_what_it_would_have_become(
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_keeps_the_step_that_was_being_done(
-    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
+    uninterrupted: FittedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: signal.Signals
 ) -> None:
     drawn, change = 0, BatchAugmentation.__call__
 
@@ -163,7 +163,7 @@ def test_another_signal_ends_a_training_at_once_unless_it_is_the_same_that_came_
 
 
 def test_a_training_that_is_interrupted_again_and_again_still_ends_the_same(
-    uninterrupted: Fitted, tmp_path: Path
+    uninterrupted: FittedNetwork, tmp_path: Path
 ) -> None:
     for _ in range(3):
         with pytest.raises(InterruptedTrainingError):
@@ -218,7 +218,7 @@ def test_states_are_written_in_a_small_share_of_the_time(
 
 
 def test_a_training_keeps_its_first_epoch_and_then_only_what_there_is_time_for(
-    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: FittedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved, save = [], Checkpoints.save
 
@@ -235,7 +235,7 @@ def test_a_training_keeps_its_first_epoch_and_then_only_what_there_is_time_for(
 
 
 def test_a_signal_keeps_a_step_for_which_there_would_be_no_time(
-    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uninterrupted: FittedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, change = 0, BatchAugmentation.__call__
 
@@ -258,7 +258,7 @@ def test_a_signal_keeps_a_step_for_which_there_would_be_no_time(
 
 
 def test_a_training_goes_on_in_its_precision_alone_and_says_where_it_ran(
-    uninterrupted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    uninterrupted: FittedNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(InterruptedTrainingError):
         trained(Killed(tmp_path, 3))
@@ -334,7 +334,7 @@ def test_a_training_without_a_sound_checkpoint_does_not_begin_again_unasked(tmp_
 
 
 def test_a_training_goes_on_from_the_state_before_a_damaged_one_to_the_same_end(
-    uninterrupted: Fitted, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    uninterrupted: FittedNetwork, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(InterruptedTrainingError):
         trained(Killed(tmp_path, 4))

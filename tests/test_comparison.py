@@ -16,12 +16,24 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from medres import compare
 from medres.errors import UsageError
-from medres.evaluation.comparison import Candidate, Drawn, SeedSpread, draw, judge, mean_of_runs, seed_spread
-from medres.report.comparison_page import Point, front, sentences, write_comparison
+from medres.evaluation.comparison import (
+    Candidate,
+    ResampledDifference,
+    SeedSpread,
+    decide,
+    mean_of_runs,
+    resample_difference,
+    seed_spread,
+)
+from medres.report.comparison_page import write_comparison
+from medres.report.comparison_sections.cost import GainPoint, front
+from medres.report.comparison_sentences import sentences
 from medres.runs.comparable import read_runs
 from medres.runs.compare import compare_runs
-from medres.statistics.intervals import bootstrap_difference
+from medres.statistics.bootstrap import bootstrap_difference
+from medres.statistics.resampling import Resampling
 from medres.tables import read_json, sha256_json, write_csv, write_json
 from tests.conftest import TINY, Medres
 from tests.test_cli import refusal
@@ -44,22 +56,28 @@ def model(evidence: NDArray[np.float64], noise: float, seed: int) -> NDArray[np.
     return np.asarray(expit(evidence + np.random.default_rng(seed).normal(0, noise, len(evidence))))
 
 
-def drawn(value: float, spread: float, *, name: str = "b", label: str = "") -> Drawn:
+def drawn(value: float, spread: float, *, name: str = "b", label: str = "") -> ResampledDifference:
     """A difference whose resamples lie symmetrically around it."""
     replicates = value + spread * np.linspace(-1, 1, 2001)
-    return Drawn(label, "auroc", "a", name, (0.8,), (0.8 + value,), value, replicates, 100, 50)
+    return ResampledDifference(label, "auroc", "a", name, (0.8,), (0.8 + value,), value, replicates, 100, 50)
 
 
 def test_a_planted_difference_is_found_in_its_direction_and_the_same_model_with_other_noise_is_a_tie() -> None:
     truth, owners, evidence = cohort()
     good, bad = Candidate("good", [model(evidence, 0.2, 1)]), Candidate("bad", [model(evidence, 2.0, 2)])
     alike = Candidate("alike", [model(evidence, 0.2, 3)])
-    found = judge(
-        [draw(truth, good, other, owners, replicates=600, seed=0) for other in (bad, alike)],
+    found = decide(
+        [
+            resample_difference(truth, good, other, owners, resampling=Resampling(replicates=600, seed=0))
+            for other in (bad, alike)
+        ],
         {"": SeedSpread(0.017)},
     )
     assert [item.verdict for item in found] == ["worse", "tie"]
-    (swapped,) = judge([draw(truth, bad, good, owners, replicates=600, seed=0)], {"": SeedSpread(0.017)})
+    (swapped,) = decide(
+        [resample_difference(truth, bad, good, owners, resampling=Resampling(replicates=600, seed=0))],
+        {"": SeedSpread(0.017)},
+    )
     assert swapped.verdict == "better"
     assert swapped.interval.low is not None
     assert swapped.interval.low > 0
@@ -68,7 +86,9 @@ def test_a_planted_difference_is_found_in_its_direction_and_the_same_model_with_
 def test_one_run_each_gives_the_interval_of_bootstrap_difference() -> None:
     truth, owners, evidence = cohort(80)
     one, two = model(evidence, 0.5, 1), model(evidence, 1.0, 2)
-    found = draw(truth, Candidate("a", [one]), Candidate("b", [two]), owners, replicates=400, seed=3).interval(0.95)
+    found = resample_difference(
+        truth, Candidate("a", [one]), Candidate("b", [two]), owners, resampling=Resampling(replicates=400, seed=3)
+    ).interval(0.95)
     expected = bootstrap_difference(truth, one, two, owners, replicates=400, seed=3)
     assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
     assert found.value == pytest.approx(roc_auc_score(truth, two) - roc_auc_score(truth, one))
@@ -78,7 +98,9 @@ def test_several_runs_of_a_recipe_count_by_their_mean() -> None:
     truth, owners, evidence = cohort(80)
     runs = [model(evidence, 1.0, seed) for seed in range(3)]
     reference = model(evidence, 0.3, 9)
-    found = draw(truth, Candidate("a", [reference]), Candidate("b", runs), owners, replicates=100, seed=0)
+    found = resample_difference(
+        truth, Candidate("a", [reference]), Candidate("b", runs), owners, resampling=Resampling(replicates=100, seed=0)
+    )
     mean = np.mean([roc_auc_score(truth, run) for run in runs])
     assert found.value == pytest.approx(mean - roc_auc_score(truth, reference))
     assert found.candidate_values == pytest.approx([roc_auc_score(truth, run) for run in runs])
@@ -86,12 +108,12 @@ def test_several_runs_of_a_recipe_count_by_their_mean() -> None:
 
 def test_recipes_whose_seeds_differ_as_much_as_they_do_are_a_tie() -> None:
     item = drawn(0.012, 0.004)
-    (found,) = judge([item], {"": seed_spread([[0.80, 0.82, 0.81], [0.81, 0.83, 0.82]])})
+    (found,) = decide([item], {"": seed_spread([[0.80, 0.82, 0.81], [0.81, 0.83, 0.82]])})
     assert found.excludes_zero
     assert found.bar is not None
     assert found.bar > 0.012
     assert found.verdict == "tie"
-    (sure,) = judge([item], {"": seed_spread([[0.8000, 0.8001, 0.8002], [0.81, 0.8101, 0.8102]])})
+    (sure,) = decide([item], {"": seed_spread([[0.8000, 0.8001, 0.8002], [0.81, 0.8101, 0.8102]])})
     assert sure.verdict == "better"
 
 
@@ -134,11 +156,11 @@ def test_more_runs_lower_the_bar_and_more_spread_raises_it(runs: list[float], mo
 def test_holm_judges_the_surest_most_strictly_and_stops_at_the_first_tie() -> None:
     # symmetric uniform replicates: the interval at 1 − a reaches (1 − a) × spread
     sure, close, third = drawn(0.10, 0.05, name="b"), drawn(0.0965, 0.1, name="c"), drawn(0.0955, 0.1, name="d")
-    found = judge([third, sure, close], NO_SPREAD)
+    found = decide([third, sure, close], NO_SPREAD)
     assert [item.verdict for item in found] == ["tie", "better", "tie"]
     assert found[1].level == pytest.approx(1 - 0.05 / 3)
     assert found[2].level == found[0].level == pytest.approx(1 - 0.05 / 2)
-    (alone,) = judge([close], NO_SPREAD)
+    (alone,) = decide([close], NO_SPREAD)
     assert alone.verdict == "better"
     assert alone.level == pytest.approx(0.95)
 
@@ -152,7 +174,7 @@ def test_no_verdict_without_an_interval_beyond_zero_and_a_difference_beyond_the_
 ) -> None:
     items = [drawn(value, spread, name=str(place)) for place, (value, spread) in enumerate(differences)]
     assume(not any(math.isclose(abs(item.value or 0), bar, rel_tol=1e-9) for item in items))  # equal but for rounding
-    found = judge(items, {"": SeedSpread(bar)})
+    found = decide(items, {"": SeedSpread(bar)})
     for item in found:
         low, high = item.interval.low, item.interval.high
         assert low is not None
@@ -160,7 +182,7 @@ def test_no_verdict_without_an_interval_beyond_zero_and_a_difference_beyond_the_
         beyond = low > 0 or high < 0
         assert item.excludes_zero == beyond  # the interval that is shown is the one that decided
         assert (item.verdict == "tie") == (not (beyond and abs(item.interval.value or 0) > bar))
-        alone = judge([item.drawn], {"": SeedSpread(bar)})[0]
+        alone = decide([item.difference], {"": SeedSpread(bar)})[0]
         assert alone.verdict == item.verdict or item.verdict == "tie"  # correction never makes a verdict
 
 
@@ -170,17 +192,16 @@ def test_the_chance_of_any_false_verdict_among_three_is_as_promised() -> None:
         truth, owners, evidence = cohort(60, seed=repeat)
         scores = [model(evidence, 1.0, 1000 * repeat + place) for place in range(4)]
         items = [
-            draw(
+            resample_difference(
                 truth,
                 Candidate("a", scores[:1]),
                 Candidate(str(place), [scores[place]]),
                 owners,
-                replicates=300,
-                seed=1,
+                resampling=Resampling(replicates=300, seed=1),
             )
             for place in (1, 2, 3)
         ]
-        false += any(item.verdict != "tie" for item in judge(items, NO_SPREAD))
+        false += any(item.verdict != "tie" for item in decide(items, NO_SPREAD))
     assert false / repeats <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / repeats)
 
 
@@ -188,11 +209,17 @@ def test_one_class_and_one_patient_are_undefined_not_a_tie() -> None:
     scores = np.array([0.1, 0.4, 0.8])
     one, two = Candidate("a", [scores]), Candidate("b", [scores[::-1]])
     items = [
-        draw([0, 0, 0], one, two, ["x", "y", "z"], replicates=100, seed=0),
-        draw([0, 1, 0], one, two, ["x", "x", "x"], replicates=100, seed=0),
-        draw([], Candidate("a", [np.empty(0)]), Candidate("b", [np.empty(0)]), [], replicates=100, seed=0),
+        resample_difference([0, 0, 0], one, two, ["x", "y", "z"], resampling=Resampling(replicates=100, seed=0)),
+        resample_difference([0, 1, 0], one, two, ["x", "x", "x"], resampling=Resampling(replicates=100, seed=0)),
+        resample_difference(
+            [],
+            Candidate("a", [np.empty(0)]),
+            Candidate("b", [np.empty(0)]),
+            [],
+            resampling=Resampling(replicates=100, seed=0),
+        ),
     ]
-    found = judge(items, NO_SPREAD)
+    found = decide(items, NO_SPREAD)
     assert [item.verdict for item in found] == ["undefined"] * 3
     assert [item.interval.low for item in found] == [None] * 3
     assert [item.interval.method for item in found] == [
@@ -208,10 +235,13 @@ def test_a_difference_that_no_resample_changes_has_no_bounds_and_is_a_tie_only_w
         Candidate(name, [np.asarray(scores, dtype=float)])
         for name, scores in (("a", truth), ("b", 0.3 + truth / 2), ("c", np.full(40, 0.5)))
     )
-    items = [draw(truth, perfect, other, range(40), replicates=200, seed=0) for other in (also, constant)]
-    found = judge([drawn(0.1, 0.05), *items], NO_SPREAD)
+    items = [
+        resample_difference(truth, perfect, other, range(40), resampling=Resampling(replicates=200, seed=0))
+        for other in (also, constant)
+    ]
+    found = decide([drawn(0.1, 0.05), *items], NO_SPREAD)
     assert [item.verdict for item in found] == ["better", "tie", "undefined"]
-    assert [(item.drawn.value, item.interval.low, item.p) for item in found[1:]] == [
+    assert [(item.difference.value, item.interval.low, item.p) for item in found[1:]] == [
         (0, None, None),
         (-0.5, None, None),
     ]
@@ -226,18 +256,21 @@ def test_nothing_is_said_of_a_difference_that_rests_on_a_handful_of_patients(pos
     good, bad = (
         Candidate(name, [place * truth + generator.random(len(truth))]) for name, place in (("a", 1), ("b", 0))
     )
-    (found,) = judge([draw(truth, bad, good, range(len(truth)), replicates=300, seed=0)], NO_SPREAD)
+    (found,) = decide(
+        [resample_difference(truth, bad, good, range(len(truth)), resampling=Resampling(replicates=300, seed=0))],
+        NO_SPREAD,
+    )
     assert (found.verdict, found.p, found.interval.low) == ("undefined", None, None)
     assert found.interval.method == "no interval: fewer than 5 patients with the finding"
     difference = bootstrap_difference(truth, bad.scores[0], good.scores[0], range(len(truth)), replicates=100)
     assert (difference.low, difference.method) == (None, found.interval.method)
-    rare = draw(1 - truth, bad, good, range(len(truth)), replicates=100, seed=0)
+    rare = resample_difference(1 - truth, bad, good, range(len(truth)), resampling=Resampling(replicates=100, seed=0))
     assert rare.unjudged == "no interval: fewer than 5 patients without the finding"
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(-0.1, 0.1)), min_size=1, max_size=8))
 def test_nothing_off_the_front_is_better_than_all_of_it(values: list[tuple[float, float]]) -> None:
-    points = [Point(str(place), cost, gain, None, None) for place, (cost, gain) in enumerate(values)]
+    points = [GainPoint(str(place), cost, gain, None, None) for place, (cost, gain) in enumerate(values)]
     best = front(points)
     assert best
     for point in points:
@@ -312,24 +345,24 @@ def test_compare_writes_verdict_cost_and_page(medres: Medres, runs: Path, tmp_pa
 
 def test_every_figure_of_the_page_has_interval_or_n_and_every_picture_its_table(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    content = compare_runs([runs / "good", runs / "bad", runs / "again"], out=out, timing=False)
+    content = compare([runs / "good", runs / "bad", runs / "again"], out=out, timing=False)
     page = write_comparison(out).read_text(encoding="utf-8")
     bare, seen = bare_figures(page)
     assert bare == []
     assert seen == 3 * 3 + 1 + 3  # of three metrics two values and their difference; one p; three runs
-    for name, values in content["values"]["effusion"]["auroc"].items():
-        own = content["intervals"]["effusion"]["auroc"][name]
-        assert [one["value"] for one in own] == pytest.approx(values)
-        assert all(one["low"] < one["value"] < one["high"] and one["n"] == content["images"] for one in own)
+    for name, values in content.values["effusion"]["auroc"].items():
+        own = content.intervals["effusion"]["auroc"][name]
+        assert [one.value for one in own] == pytest.approx(values)
+        assert all(one.low < one.value < one.high and one.n == content.images for one in own)
     costs = pd.read_csv(out / "costs.csv")
     assert '<a href="costs.csv">' in page
     assert costs["candidate"].tolist() == ["ResNet-18", "ResNet-50"]
-    for row, item in zip(costs.to_dict("records"), content["candidates"], strict=True):
+    for row, item in zip(costs.to_dict("records"), content.candidates, strict=True):
         for key in ("parameters", "gflop", "relative_gflop", "training_seconds"):
-            assert row[key] == pytest.approx(item["cost"][key])
-    (decided,) = [item for item in content["comparisons"] if item["metric"] == "auroc"]
-    assert costs["auroc_gain"].tolist() == [0, pytest.approx(decided["difference"]["value"])]
-    assert costs["low"][1] == pytest.approx(decided["difference"]["low"])
+            assert row[key] == pytest.approx(getattr(item.cost, key))
+    (decided,) = content.deciding()
+    assert costs["auroc_gain"].tolist() == [0, pytest.approx(decided.difference.value)]
+    assert costs["low"][1] == pytest.approx(decided.difference.low)
 
 
 def test_a_planted_difference_is_said_in_one_sentence_and_a_second_look_says_the_same(
@@ -355,16 +388,16 @@ def test_runs_of_crossval_on_the_same_splits_compare_as_they_are(
         "--set=training.batch_size=16", made="marker",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    content = compare_runs([small_run, short], out=tmp_path / "out", device="cpu")
-    assert [item["name"] for item in content["candidates"]] == [small_run.name, "short"]
-    assert list(content["candidates"][1]["peculiar"]) == ["training.batch_size"]
+    content = compare_runs(read_runs([small_run, short]), out=tmp_path / "out", device="cpu")
+    assert [item.name for item in content.candidates] == [small_run.name, "short"]
+    assert list(content.candidates[1].peculiar) == ["training.batch_size"]
     recorded = read_json(small_run / "metrics.json")["labels"]["disc"]["pooled"]
     for metric in ("auroc", "average_precision", "brier"):
-        assert content["values"]["disc"][metric][small_run.name] == [pytest.approx(recorded[metric]["value"])]
-    cost = content["candidates"][0]["cost"]
-    assert cost["parameters"] == read_json(small_run / "run.json")["network"]["parameters"]
-    assert cost["training_seconds"] == read_json(small_run / "run.json")["seconds"]
-    assert cost["relative_time"] == 1
+        assert content.values["disc"][metric][small_run.name] == (pytest.approx(recorded[metric]["value"]),)
+    cost = content.candidates[0].cost
+    assert cost.parameters == read_json(small_run / "run.json")["network"]["parameters"]
+    assert cost.training_seconds == read_json(small_run / "run.json")["seconds"]
+    assert cost.relative_time == 1
 
 
 def test_two_seeds_of_one_recipe_are_one_candidate_and_a_tie(medres: Medres, runs: Path, tmp_path: Path) -> None:
@@ -410,8 +443,8 @@ def test_repeats_of_one_split_file_are_pooled_by_their_mean_and_add_no_patients(
 def test_the_same_run_many_times_is_no_surer_than_once() -> None:
     truth, owners, evidence = cohort(80)
     scores = model(evidence, 1.0, 1)
-    how: dict[str, Any] = {"replicates": 300, "confidence": 0.95, "seed": 3}
-    once, often = (mean_of_runs(truth, Candidate("a", [scores] * count), owners, **how) for count in (1, 5))
+    how = Resampling(300, 0.95, 3)
+    once, often = (mean_of_runs(truth, Candidate("a", [scores] * count), owners, resampling=how) for count in (1, 5))
     assert (once.low, once.high) == pytest.approx((often.low, often.high))
 
 
@@ -420,10 +453,10 @@ def test_recipes_are_compared_on_the_same_repeats_or_not_at_all(tmp_path: Path) 
     one, two = (repeat_of(tmp_path / str(place), table, place) for place, table in enumerate((first, second)))
     other = repeat_of(tmp_path / "other", third, 0, architecture="resnet50")
     with pytest.raises(UsageError, match="as many runs of each repeat"):
-        compare_runs([one, two, other], out=tmp_path / "out", timing=False)
+        compare([one, two, other], out=tmp_path / "out", timing=False)
     foreign = repeat_of(tmp_path / "foreign", third, 1, parent="ef" * 32)
     with pytest.raises(UsageError, match="splits"):
-        compare_runs([one, foreign], out=tmp_path / "out", timing=False)
+        compare([one, foreign], out=tmp_path / "out", timing=False)
 
 
 def changed(folder: Path, edit: Any) -> Path:
@@ -464,7 +497,7 @@ def test_runs_of_another_kind_or_altered_are_refused(runs: Path, tmp_path: Path)
     for edit, said in (
         ({"labels": ["mass"]}, r"labels \(mass and effusion\)"),
         ({"kind": "external validation"}, "is an external validation"),
-        ({"config": None}, "does not record the configuration"),
+        ({"config": {}}, "does not record the configuration"),
     ):
         write_json(other / "run.json", {**record, **edit})
         with pytest.raises(UsageError, match=said):
@@ -480,10 +513,10 @@ def test_more_than_two_recipes_are_corrected_and_named_by_their_folders(runs: Pa
     record = read_json(third / "run.json")
     record["config"]["training"]["learning_rate"] = 7e-5
     write_json(third / "run.json", record)
-    content = compare_runs([runs / "good", runs / "bad", third], out=tmp_path / "out", timing=False)
-    assert [item["name"] for item in content["candidates"]] == ["good", "bad", "slow"]
-    assert content["correction"] == "Holm 1979"
-    assert content["candidates"][2]["peculiar"]["training.learning_rate"] == "7e-05"
+    content = compare([runs / "good", runs / "bad", third], out=tmp_path / "out", timing=False)
+    assert [item.name for item in content.candidates] == ["good", "bad", "slow"]
+    assert content.correction == "Holm 1979"
+    assert content.candidates[2].peculiar["training.learning_rate"] == "7e-05"
     words = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
     assert "widened by Holm's procedure because 2 differences are tested" in words.replace("&#39;", "'")
     assert all(sentence in words.replace("&#39;", "'") for sentence in sentences(content))
@@ -494,7 +527,7 @@ def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> No
     record = read_json(other / "run.json")
     record["config"]["training"]["batch_size"] = "<script>alert(1)</script>"
     write_json(other / "run.json", record)
-    compare_runs([runs / "good", other], out=tmp_path / "out", timing=False)
+    compare([runs / "good", other], out=tmp_path / "out", timing=False)
     page = write_comparison(tmp_path / "out").read_text(encoding="utf-8")
     assert not {tag for tag, _ in _Page(page).tags} & {"script", "img"}
     assert "&lt;script&gt;" in page
@@ -502,7 +535,7 @@ def test_texts_from_runs_are_inert_in_the_page(runs: Path, tmp_path: Path) -> No
 
 def test_a_table_that_is_sorted_otherwise_compares_alike(runs: Path, tmp_path: Path) -> None:
     plain = run_of(tmp_path / "plain", tables(1)[1], architecture="resnet34")
-    expected = compare_runs([runs / "good", plain], out=tmp_path / "one", timing=False)["comparisons"]
+    expected = compare([runs / "good", plain], out=tmp_path / "one", timing=False).comparisons
     write_csv(plain / "oof.csv", tables(1)[1].sample(frac=1, random_state=1))
-    found = compare_runs([runs / "good", plain], out=tmp_path / "two", timing=False)["comparisons"]
+    found = compare([runs / "good", plain], out=tmp_path / "two", timing=False).comparisons
     assert found == expected

@@ -151,8 +151,8 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_there_are_the_recipes_that_contributors_ask_for() -> None:
-    assert {LABEL, "Add a metric"} <= set(RECIPES)
-    assert {"Add a backbone", "Add a refusal code"} <= set(LITERAL)
+    assert LABEL in RECIPES
+    assert {"Add a backbone", "Add a metric", "Add a refusal code"} <= set(LITERAL)
 
 
 @pytest.mark.parametrize("title", LITERAL)

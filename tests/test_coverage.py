@@ -17,15 +17,9 @@ from scipy.stats import norm
 from medres.config import Evaluation
 from medres.evaluation.performance import summarise
 from medres.records import Difference, Interval
-from medres.statistics.bounds import OF_RANKS, percentiles
-from medres.statistics.intervals import (
-    Sample,
-    bootstraps,
-    delong,
-    delong_difference,
-    replicate,
-    wilson,
-)
+from medres.statistics.bootstrap import Sample, bootstraps, replicate
+from medres.statistics.delong import delong, delong_difference
+from medres.statistics.intervals import percentiles, wilson
 
 PATIENTS, IMAGES = 200, 5
 SHARED = 0.8  # of the variance of labels and of scores: what images of a patient have in common
@@ -127,7 +121,7 @@ def rare(seed: int, auroc: float, positive: int, *, images: int, cohorts: int) -
         generator = np.random.default_rng([seed, number])
         own, common = generator.normal(size=len(groups)), generator.normal(size=PATIENTS)[groups]
         scores = effect * labels + np.sqrt(0.6) * common + np.sqrt(0.4) * own
-        samples = [Sample(labels, scores, groups, name) for name in OF_RANKS]
+        samples = [Sample(labels, scores, groups, name) for name in ("auroc", "partial_auroc", "average_precision")]
         for sample, found in zip(samples, bootstraps(samples, replicates=300, seed=number), strict=True):
             if found.low is not None:
                 hits.setdefault(str(sample.statistic), []).append(covers(found, truths[str(sample.statistic)]))
@@ -175,8 +169,7 @@ def test_labels_permuted_among_patients_give_intervals_that_hold_a_half() -> Non
             }
         )
         found = summarise(table, labels=["permuted"], evaluation=Evaluation(), seed=seed)
-        pooled = found["labels"]["permuted"]["pooled"]["auroc"]
-        hits["pooled"] += pooled["low"] <= 0.5 <= pooled["high"]
+        hits["pooled"] += covers(found["permuted"].pooled["auroc"], 0.5)
         hits["clustered DeLong"] += covers(delong(permuted, scores, groups), 0.5)
         hits["plain DeLong"] += covers(delong(permuted, scores), 0.5)
     print(hits)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
+from medres.statistics.bootstrap import bootstrap
 from medres.statistics.curves import decision_curve, precision_recall_band, roc_band
-from medres.statistics.intervals import bootstrap
 from tests.test_intervals import cohort
-from tests.test_metrics import Cohort, cohorts
+from tests.test_metric import Cohort, cohorts
 
 
 def sensitivity_at(labels: NDArray[np.int64], scores: NDArray[np.float64], rate: float) -> float | None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from medres.records import Difference, Interval
-from medres.statistics.intervals import bootstrap, bootstrap_difference, delong, delong_difference
+from medres.statistics.bootstrap import bootstrap, bootstrap_difference
+from medres.statistics.delong import delong, delong_difference
 
 Scores = NDArray[np.float64]
 Case = tuple[NDArray[np.int64], Scores, Scores]

@@ -16,9 +16,11 @@ import torch
 from safetensors.numpy import load_file
 
 from medres.tables import read_csv, read_json
+from medres.training.batches import TrainingData
 from medres.training.checkpoints import Checkpoints
 from medres.training.distributed import joined
-from medres.training.engine import fit
+from medres.training.engine import fit_network
+from medres.training.state import FitPlan
 from tests.conftest import Medres
 from tests.support import preloaded
 from tests.support.made import narrow_networks
@@ -173,10 +175,8 @@ def _fit_twice(rank: int, count: int, port: int, folder: Path) -> None:
     with joined("cpu") as processes, narrow_networks():
         checkpoints = kept if processes.first else None
         for _ in range(2):
-            fitted = fit(
-                images, targets, range(36), range(36, 48), config, weights=None, seed=0, title="t",
-                checkpoints=checkpoints, processes=processes,
-            )  # fmt: skip
+            data, plan = TrainingData(images, targets, targets), FitPlan(range(36), range(36, 48), seed=0, title="t")
+            fitted = fit_network(data, plan, config, weights=None, checkpoints=checkpoints, processes=processes)
             found.append({"state": fitted.network.state_dict(), "history": list(fitted.history)})
             if checkpoints:
                 checkpoints.newest.unlink()

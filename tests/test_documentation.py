@@ -21,7 +21,7 @@ from medres.config import (
     recipe_names,
 )
 from medres.errors import REASONS, WARNINGS
-from medres.evaluation import performance as summary
+from medres.statistics.metric import METRICS
 from tests.conftest import Medres
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,4 +145,4 @@ def test_help_lists_every_verb_within_the_command_line(medres: Medres) -> None:
 
 
 def test_metrics_of_the_summary_are_named_as_the_field_names_them() -> None:
-    assert {"auroc", "average_precision", "sensitivity", "specificity", "brier"} <= set(summary.METRICS)
+    assert {"auroc", "average_precision", "sensitivity", "specificity", "brier"} <= set(METRICS)

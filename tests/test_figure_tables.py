@@ -11,8 +11,8 @@ from medres.evaluation.performance import summarise
 from medres.evaluation.table import JudgedImages, judged_images
 from medres.report import figure_tables
 from medres.report.forest import fold_rows, forest, forest_table
-from medres.statistics import metrics
-from medres.statistics.intervals import bootstrap
+from medres.statistics.bootstrap import bootstrap
+from medres.statistics.metric import metric
 from tests.test_summary import out_of_fold
 
 QUICK = Evaluation(replicates=200)
@@ -36,7 +36,7 @@ def test_the_area_under_the_drawn_roc_curve_is_the_auroc(images: JudgedImages) -
     table = figure_tables.roc_table(images, QUICK, 0)
     assert table is not None
     area = np.trapezoid(table["sensitivity"], table["false_positive_rate"])
-    assert area == pytest.approx(metrics.auroc(images.truth, images.probabilities), abs=1e-5)
+    assert area == pytest.approx(metric("auroc").value(images.truth, images.probabilities), abs=1e-5)
     assert within(table, "sensitivity")
 
 
@@ -130,8 +130,7 @@ def test_copies_of_an_image_do_not_narrow_the_bars_of_calibration(images: Judged
 def test_a_forest_plot_holds_all_its_bounds_and_its_table_says_them() -> None:
     table = prepared(out_of_fold())
     table.loc[table["fold"] == 1, "label_effusion"] = 0.0  # one class: undefined there
-    content = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["labels"]["effusion"]
-    rows = fold_rows(content, {})
+    rows = fold_rows(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"], {})
     plot = forest(rows)
     assert plot is not None
     bounds = [bound for row in rows if row.auroc for bound in (row.auroc.low, row.auroc.value, row.auroc.high)]

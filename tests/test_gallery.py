@@ -9,31 +9,46 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from medres import Classifier
+from medres import Classifier, cross_validate
 from medres.cohort.manifest import read_manifest
 from medres.cohort.pseudonyms import pseudonym, pseudonym_key
-from medres.config import Config, Limits
+from medres.config import Config
 from medres.errors import UsageError
 from medres.evaluation.mistakes import FALSE_ALARM, MISSED, worst_mistakes
 from medres.evaluation.table import judged_images, read_table
 from medres.model.classifier import read_card
-from medres.report.exhibits import exhibit
 from medres.report.run_page import write_report
+from medres.report.sections.gallery import exhibit
 from medres.runs.cohort import TrainingCohort, load_cohort
-from medres.runs.crossval import cross_validate
 from medres.runs.gallery import read_gallery
-from medres.runs.mistakes import SIDE, write_gallery
+from medres.runs.mistakes import SIDE, MistakeMap, maps_of_mistakes, write_gallery
 from medres.tables import read_csv, read_json, write_csv
 from tests.support.phantoms import disc_place
 from tests.support.runs import write_gallery_files, write_run
 
 
 @pytest.fixture(scope="module")
-def cohort(small_run: Path, small_cohort: Path) -> TrainingCohort:
-    config = Config.model_validate(read_json(small_run / "run.json")["config"])
+def config(small_run: Path) -> Config:
+    return Config.model_validate(read_json(small_run / "run.json")["config"])
+
+
+@pytest.fixture(scope="module")
+def cohort(small_cohort: Path, config: Config) -> TrainingCohort:
     return load_cohort(read_manifest(small_cohort, ["disc"]), config)
+
+
+def maps(run: Path, table: pd.DataFrame, cohort: TrainingCohort) -> list[MistakeMap]:
+    """What every fold's model leaves of its worst mistakes."""
+    places = {cohort.oof_columns(place)["path"]: place for place in range(len(cohort.rows))}
+    found: list[MistakeMap] = []
+    for number, part in table.groupby("fold"):
+        model = Classifier.load(run / "models" / f"fold-{number}")
+        own = [places[path] for path in part["path"]]
+        found += maps_of_mistakes(model, cohort, part.reset_index(drop=True), own)
+    return found
 
 
 @pytest.fixture
@@ -46,9 +61,11 @@ def run(small_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_worst_mistakes_are_kept_under_pseudonyms_with_small_pictures(run: Path, cohort: TrainingCohort) -> None:
+def test_the_worst_mistakes_are_kept_under_pseudonyms_with_small_pictures(
+    run: Path, cohort: TrainingCohort, config: Config
+) -> None:
     table = read_table(run / "oof.csv")
-    write_gallery(run, table, cohort, limits=Limits(), allow_burned_in=False)
+    write_gallery(run, table, cohort, maps(run, table, cohort), config=config, allow_burned_in=False)
     kept = read_csv(run / "gallery.csv")
     assert kept["kind"].tolist() == [MISSED] * 6 + [FALSE_ALARM] * 6
     for row in kept.to_dict("records"):
@@ -74,14 +91,17 @@ def test_the_worst_mistakes_are_kept_under_pseudonyms_with_small_pictures(run: P
     assert not [name for name in names if f">{name}<" in page or f"patient {name}" in page]
 
 
-def test_pictures_that_may_show_a_name_are_withheld_unless_somebody_looked(run: Path, cohort: TrainingCohort) -> None:
+def test_pictures_that_may_show_a_name_are_withheld_unless_somebody_looked(
+    run: Path, cohort: TrainingCohort, config: Config
+) -> None:
     images = tuple(
         replace(image, attributes={**image.attributes, "BurnedInAnnotation": "YES" if place % 2 else ""})
         for place, image in enumerate(cohort.cache.images)
     )
     doubtful = replace(cohort, cache=replace(cohort.cache, images=images))
     table = read_table(run / "oof.csv")
-    write_gallery(run, table, doubtful, limits=Limits(), allow_burned_in=False)
+    kept_maps = maps(run, table, cohort)
+    write_gallery(run, table, doubtful, kept_maps, config=config, allow_burned_in=False)
     kept = read_csv(run / "gallery.csv")
     said = {f"BurnedInAnnotation is {found}: the pixels may hold a name" for found in ("YES", "absent")}
     assert set(kept["withheld"]) == said
@@ -89,7 +109,7 @@ def test_pictures_that_may_show_a_name_are_withheld_unless_somebody_looked(run: 
     page = write_report(run).read_text(encoding="utf-8")
     assert "<img" not in page
     assert page.count("Picture withheld: BurnedInAnnotation is") == len(kept)
-    write_gallery(run, table, doubtful, limits=Limits(), allow_burned_in=True)
+    write_gallery(run, table, doubtful, kept_maps, config=config, allow_burned_in=True)
     assert len(list((run / "gallery").iterdir())) == 2 * len(kept)
 
 

@@ -10,25 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import norm
+from scipy.stats import beta, binomtest, norm
 from sklearn import metrics as sklearn_metrics
 
-from medres.statistics import bounds, metrics, resampling
-from medres.statistics.intervals import (
-    Sample,
-    bootstrap,
-    bootstrap_difference,
-    bootstraps,
-    calibration_intervals,
-    delong,
-    exact_bounds,
-    percentiles,
-    replicate,
-    wilson,
-)
+from medres.statistics import resampling
+from medres.statistics.arrays import patient_numbers
+from medres.statistics.bootstrap import Sample, bootstrap, bootstrap_difference, bootstraps, replicate
+from medres.statistics.calibration import calibration_intervals, calibration_line, equal_mass_bins
+from medres.statistics.delong import delong
+from medres.statistics.intervals import LEAST_PATIENTS, exact_bounds, percentiles, wilson
+from medres.statistics.metric import METRICS, metric
 from medres.statistics.pointing import hit_rate, peak
-from medres.statistics.resampling import STATISTICS, patient_numbers, resamples
+from medres.statistics.resampling import resamples
 
+OF_RANKS = [one.name for one in METRICS.values() if one.prepare and one.interval == "logit"]
 OF_DECISIONS = ("sensitivity", "specificity", "ppv", "npv", "f1")
 
 
@@ -52,7 +47,9 @@ def test_every_replicate_equals_scikit_learn_with_weights(statistic: str) -> Non
     labels, probabilities, groups = cohort()
     scores = scores_for(statistic, probabilities)
     patient = patient_numbers(groups)
-    kernel = STATISTICS[statistic](labels, scores, patient)
+    prepare = metric(statistic).prepare
+    assert prepare
+    kernel = prepare(labels, scores, patient)
     counts = next(resamples(patient.max() + 1, len(labels), replicates=25, seed=1))
     peer = {
         "auroc": sklearn_metrics.roc_auc_score,
@@ -65,11 +62,13 @@ def test_every_replicate_equals_scikit_learn_with_weights(statistic: str) -> Non
     assert kernel(counts) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("statistic", sorted(set(STATISTICS) - {"expected_calibration_error"}))
+@pytest.mark.parametrize(
+    "statistic", [one.name for one in METRICS.values() if one.prepare and one.interval in ("logit", "percentile")]
+)
 def test_the_fast_bootstrap_equals_a_loop_that_repeats_images(statistic: str) -> None:
     labels, probabilities, groups = cohort(n=90, patients=30)
     scores = scores_for(statistic, probabilities)
-    samples = [Sample(labels, scores, groups, one) for one in (statistic, getattr(metrics, statistic))]
+    samples = [Sample(labels, scores, groups, one) for one in (statistic, metric(statistic).value)]
     values, drawn = replicate(samples, replicates=200, seed=4)
     assert values[0] == pytest.approx(values[1], abs=1e-12)
     np.testing.assert_allclose(drawn[0], drawn[1], rtol=0, atol=1e-12)
@@ -91,7 +90,7 @@ def test_a_method_names_how_the_bounds_were_found() -> None:
     )
 
 
-@given(st.integers(0, 300), st.sampled_from(bounds.OF_RANKS), st.floats(0.0, 4.0))
+@given(st.integers(0, 300), st.sampled_from(OF_RANKS), st.floats(0.0, 4.0))
 @settings(deadline=None, max_examples=60)
 def test_an_interval_lies_within_0_and_1_and_holds_its_value(seed: int, statistic: str, effect: float) -> None:
     generator = np.random.default_rng(seed)
@@ -102,7 +101,7 @@ def test_an_interval_lies_within_0_and_1_and_holds_its_value(seed: int, statisti
     if found.low is None or found.high is None:
         assert found.method.startswith("no interval")
     else:
-        assert labels.sum() >= bounds.LEAST_PATIENTS
+        assert labels.sum() >= LEAST_PATIENTS
         assert 0 <= found.low <= found.value <= found.high <= 1
         assert found.low < found.high
 
@@ -153,7 +152,7 @@ def test_labels_that_are_known_of_other_patients_share_the_draw_of_all_patients(
     for part, row in zip((some, others), drawn, strict=False):
         for number in range(50):
             places = np.repeat(np.flatnonzero(part), images[number][part])
-            assert row[number] == pytest.approx(metrics.auroc(labels[places], scores[places]), abs=1e-12)
+            assert row[number] == pytest.approx(metric("auroc").value(labels[places], scores[places]), abs=1e-12)
     assert np.isnan(drawn[2]).all()
     np.testing.assert_array_equal(drawn[3], replicate([Sample(labels, scores, groups)], replicates=50, seed=1)[1][0])
 
@@ -216,13 +215,13 @@ def test_undefined_replicates_are_left_out_and_counted() -> None:
     assert left_out == pytest.approx(500 * 0.5**4, abs=25)
 
 
-@pytest.mark.parametrize("statistic", bounds.OF_RANKS)
+@pytest.mark.parametrize("statistic", OF_RANKS)
 def test_a_handful_of_patients_has_no_interval_however_many_images_they_have(statistic: str) -> None:
     labels, groups = np.repeat([1, 0], [40, 60]), np.concatenate([np.arange(40) % 4, 100 + np.arange(60)])
     scores = labels + np.random.default_rng(0).normal(size=100)
     few = bootstrap(labels, scores, groups, statistic=statistic, replicates=50)
     assert (few.low, few.high, few.method) == (None, None, "no interval: fewer than 5 patients with the finding")
-    assert few.value == metrics.statistic(statistic, labels, scores)
+    assert few.value == metric(statistic).value(labels, scores)
     other = bootstrap(1 - labels, scores, groups, statistic=statistic, replicates=50)
     assert other.method == "no interval: fewer than 5 patients without the finding"
     groups[0] = 4
@@ -296,11 +295,11 @@ def test_the_interval_of_a_calibration_error_holds_the_truth_whether_it_is_0_or_
         labels = (norm.cdf(0.9 * generator.normal(size=120)[groups] + 0.44 * generator.normal(size=240)) < likely) * 1
         for shift, found in hits.items():
             scores = expit(odds + shift)
-            place = resampling.equal_mass_bins(scores)
+            place = equal_mass_bins(scores)
             truth = np.abs(np.bincount(place, scores - likely)).sum() / 240
             name = "expected_calibration_error"
             interval = bootstrap(labels, scores, groups, statistic=name, replicates=200, seed=seed)
-            assert interval.value == metrics.expected_calibration_error(labels, scores)
+            assert interval.value == metric("expected_calibration_error").value(labels, scores)
             assert interval.low is not None and interval.high is not None
             assert 0 <= interval.low <= interval.value <= interval.high <= 1
             found.append(interval.low <= truth <= interval.high)
@@ -327,7 +326,7 @@ def test_calibration_intervals_agree_with_the_bootstrap() -> None:
     for place, name in enumerate(("calibration_slope", "calibration_intercept")):
 
         def part(truth: NDArray[np.int64], values: NDArray[np.float64], place: int = place) -> float | None:
-            line = metrics.calibration_line(truth, values)
+            line = calibration_line(truth, values)
             return None if line is None else line[place]
 
         slow = bootstrap(labels, scores, groups, statistic=part, replicates=300)
@@ -392,6 +391,12 @@ def test_wilson_and_exact_bounds_hold_the_share_and_mirror(case: tuple[int, int]
     assert found.low == pytest.approx(1 - (mirrored.high or 0), abs=1e-12)
     low, high = exact_bounds(hits, n)
     assert low <= hits / n <= high
+    peer = binomtest(hits, n).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((peer.low, peer.high), abs=1e-12)
+    tails = beta.ppf(
+        [0.025, 0.975], [hits, hits + 1], [n - hits + 1, n - hits]
+    )  # Clopper and Pearson, by their formula
+    assert (low, high) == pytest.approx((tails[0] if hits else 0.0, tails[1] if hits < n else 1.0), abs=1e-12)
 
 
 def test_a_peak_is_the_centre_of_its_plateau() -> None:

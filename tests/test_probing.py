@@ -20,7 +20,9 @@ from medres.model.classifier import Classifier
 from medres.model.network import IMAGENET_MEAN, IMAGENET_STD
 from medres.model.weights import BackboneWeights, folded_filters, load_backbone
 from medres.tables import read_csv
+from medres.training.batches import TrainingData
 from medres.training.linear_probe import STRENGTHS, LinearProbe
+from medres.training.state import FitPlan
 from medres.training.tracking import Tracker
 from tests.conftest import TINY, Medres
 from tests.support.phantoms import blob
@@ -54,12 +56,15 @@ def images(count: int = 60) -> np.ndarray:
     return (np.stack(found) * 16).astype(np.uint16)
 
 
+PLAN = FitPlan(range(40), range(40, 60), seed=0, title="test")
+
+
 def targets(*columns: list[float]) -> np.ndarray:
     return np.array(columns, dtype=np.float32).T
 
 
 def probe(config: Config, weights: BackboneWeights | None, answers: np.ndarray, classes: Any = ()) -> LinearProbe:
-    return LinearProbe(images(len(answers)), answers, answers, classes, config, weights)
+    return LinearProbe(TrainingData(images(len(answers)), answers, answers, classes), config, weights)
 
 
 def test_the_head_is_scikit_learn_s_regression_on_standardised_features(
@@ -68,7 +73,7 @@ def test_the_head_is_scikit_learn_s_regression_on_standardised_features(
     answers = targets([1.0 - n % 2 for n in range(60)])
     fitter = probe(config, weights, answers)
     training, validation = list(range(40)), list(range(40, 60))
-    fitted = fitter.fit(training, validation, title="test")
+    fitted = fitter.fit(FitPlan(training, validation, seed=0, title="test"))
     features = fitter.features()
     center, spread = features[training].mean(axis=0), features[training].std(axis=0) + 1e-9
     peer = LogisticRegression(C=STRENGTHS[fitted.best_epoch - 1], max_iter=500)
@@ -81,7 +86,7 @@ def test_the_head_is_scikit_learn_s_regression_on_standardised_features(
 
 
 def test_the_backbone_is_the_one_that_was_given(config: Config, weights: BackboneWeights) -> None:
-    fitted = probe(config, weights, targets([1.0 - n % 2 for n in range(60)])).fit(range(40), range(40, 60), title="t")
+    fitted = probe(config, weights, targets([1.0 - n % 2 for n in range(60)])).fit(PLAN)
     for name, value in fitted.network.backbone.state_dict().items():
         given = weights.tensors[name]
         expected = folded_filters(given, IMAGENET_MEAN, IMAGENET_STD) if name == "conv1.weight" else given
@@ -92,9 +97,7 @@ def test_unknown_labels_single_classes_and_softmax_classes_are_fitted(config: Co
     known = [NAN if n % 5 == 0 else 1.0 - n % 2 for n in range(60)]
     never = [0.0] * 60
     kinds = [[float(n % 3 == kind) for n in range(60)] for kind in range(3)]
-    fitted = probe(config, weights, targets(known, never, *kinds), (slice(2, 5),)).fit(
-        range(40), range(40, 60), title="t"
-    )
+    fitted = probe(config, weights, targets(known, never, *kinds), (slice(2, 5),)).fit(PLAN)
     assert torch.isfinite(fitted.network.head.weight).all()
     assert not fitted.network.head.weight[1].any()
     assert torch.sigmoid(fitted.network.head.bias[1]) < 0.05

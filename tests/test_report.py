@@ -17,10 +17,13 @@ from scipy.special import expit
 
 from medres.cohort.tasks import Task
 from medres.config import load_config
+from medres.documents import write_document
 from medres.errors import OutputExists, UsageError
 from medres.evaluation.performance import summarise
 from medres.evaluation.shortcuts.summary import summarise_shortcuts
 from medres.evaluation.table import read_table
+from medres.report import run_page
+from medres.report.run_context import RunContext
 from medres.report.run_page import write_report
 from medres.tables import read_csv, read_json, write_csv, write_json
 from tests import test_shortcuts
@@ -213,7 +216,7 @@ def test_figures_of_grades_and_of_shortcut_probes_stand_with_their_interval_or_t
     config = load_config("quick", ["evaluation.replicates=100"])
     read = read_table(copy / "oof.csv")
     probed = test_shortcuts.probed(read, survives=0.3)
-    write_json(
+    write_document(
         copy / "shortcuts.json",
         summarise_shortcuts(read, probed, labels=["effusion"], evaluation=config.evaluation, seed=0),
     )
@@ -226,7 +229,7 @@ def test_figures_of_grades_and_of_shortcut_probes_stand_with_their_interval_or_t
         read[f"positive_{label}"] = (read[f"prob_{label}"] >= 0.5).astype(int)
     write_csv(copy / "oof.csv", read)
     content = summarise(read_table(copy / "oof.csv"), labels=["effusion", task], evaluation=config.evaluation, seed=0)
-    write_json(copy / "metrics.json", content)
+    write_document(copy / "metrics.json", content)
     page = page_of(copy)
     bare, seen = bare_figures(page)
     assert "Shortcut probes" in page
@@ -467,12 +470,12 @@ def test_many_labels_have_a_table_on_the_first_screen_and_a_section_each(copy: P
     write_csv(copy / "oof.csv", table)
     config = load_config("quick", ["evaluation.replicates=100"])
     content = summarise(read_table(copy / "oof.csv"), labels=labels, evaluation=config.evaluation, seed=0)
-    write_json(copy / "metrics.json", content)
+    write_document(copy / "metrics.json", content)
     page = page_of(copy)
     words = visible(page)
     first = words[: words.index("Results:")]
     for label in labels:
-        assert f"{content['labels'][label]['pooled']['auroc']['value']:.3f}" in first
+        assert f"{content[label].auroc.value:.3f}" in first
         assert f"Results: {label}" in words
     found = _Page(page)
     ids = [attributes["id"] for _, attributes in found.tags if "id" in attributes]
@@ -487,7 +490,7 @@ def test_an_external_validation_says_what_it_is(tmp_path: Path) -> None:
     write_csv(folder / "oof.csv", table)
     config = load_config("quick", ["evaluation.replicates=100"])
     content = summarise(read_table(folder / "oof.csv"), labels=["effusion"], evaluation=config.evaluation, seed=0)
-    write_json(folder / "metrics.json", content)
+    write_document(folder / "metrics.json", content)
     write_json(folder / "run.json", {"kind": "external validation", "labels": ["effusion"], "model_id": "resnet18-1"})
     words = visible(page_of(folder))
     assert "shares patients with the training cohort could not be verified" in words
@@ -514,18 +517,84 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
     write_json(tmp_path / "run.json", {})
     write_json(tmp_path / "metrics.json", [])
+    with pytest.raises(UsageError, match=r"metrics\.json: the file: input should be a valid dictionary"):
+        write_report(tmp_path)
+    write_json(tmp_path / "run.json", {"kind": "comparison"})
     with pytest.raises(UsageError, match="is not a run"):
         write_report(tmp_path)
 
 
-@pytest.mark.parametrize("content", [{"labels": {"effusion": {}}}, {"labels": {"effusion": {"pooled": None}}}])
-def test_figures_of_another_shape_are_refused(copy: Path, content: dict[str, Any]) -> None:
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda content: content["labels"].update(effusion={}), "labels.effusion.pooled is missing; the file is damag"),
+        (lambda content: content["labels"]["effusion"].update(pooled=None), "labels.effusion.pooled: input should be"),
+        (lambda content: content["labels"]["effusion"].update(roses=1), "roses is not known to medres .* newer"),
+        (lambda content: content["labels"]["effusion"]["pooled"].pop("auroc"), "labels.effusion.pooled has no auroc"),
+        (lambda content: content["labels"].update(absent=content["labels"]["effusion"]), "lacks the columns label_abs"),
+    ],
+)
+def test_figures_of_another_shape_are_refused_by_name(copy: Path, edit: Edit, said: str) -> None:
+    content = read_json(copy / "metrics.json")
+    edit(content)
     write_json(copy / "metrics.json", content)
-    with pytest.raises(UsageError, match="not as medres writes them"):
+    with pytest.raises(UsageError, match=said):
         write_report(copy)
-    write_json(copy / "metrics.json", {"labels": {"absent": {}}})
-    with pytest.raises(UsageError, match="lacks the columns label_absent"):
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda record: record.update(roses=1), r"run\.json: roses is not known to medres .* newer version"),
+        (lambda record: record["manifest"].pop("rows"), r"run\.json: manifest\.rows is missing; the file is damaged"),
+        (lambda record: record.update(seed="many"), r"run\.json: seed: input should be a valid integer"),
+        (lambda record: record["config"].update(evaluation={"replicates": -1}), r"run\.json: config\.evaluation: "),
+        (lambda record: record.update(recalibration={"mass": {"reason": "", "metrics": {}}}), None),
+    ],
+)
+def test_a_record_of_another_shape_is_refused_by_name(
+    changed: Callable[..., Path], edit: Edit, said: str | None
+) -> None:
+    folder = changed(edit)
+    if said is None:
+        write_report(folder)
+    else:
+        with pytest.raises(UsageError, match=said):
+            write_report(folder)
+
+
+def test_our_own_bug_is_not_called_a_damaged_file(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(context: RunContext) -> list[str]:
+        raise KeyError("a bug of ours")
+
+    monkeypatch.setattr(run_page, "first_screen", stumble)
+    with pytest.raises(KeyError, match="a bug of ours"):
+        write_report(run)
+
+
+def test_what_one_file_has_and_another_needs_is_named(copy: Path) -> None:
+    record = read_json(copy / "run.json")
+    interval = read_json(copy / "metrics.json")["labels"]["effusion"]["pooled"]["brier"]
+    record["recalibration"] = {"mass": {"reason": "", "metrics": {"brier": interval}}}
+    write_json(copy / "run.json", record)
+    with pytest.raises(UsageError, match=r"labels\.mass has no brier, of which run\.json has the recalib"):
         write_report(copy)
+    table = read_table(copy / "oof.csv").drop(columns="path")
+    write_json(copy / "run.json", record | {"recalibration": {}})
+    write_csv(copy / "oof.csv", table)
+    with pytest.raises(UsageError, match="lacks the column path"):
+        write_report(copy)
+
+
+def test_a_metric_that_the_list_does_not_know_is_shown_by_its_name(copy: Path) -> None:
+    content = read_json(copy / "metrics.json")
+    pooled = content["labels"]["effusion"]["pooled"]
+    pooled["sharpness"] = pooled["brier"] | {"value": 0.4321}
+    write_json(copy / "metrics.json", content)
+    assert "sharpness 0.432" in visible(page_of(copy))
 
 
 def test_a_split_file_that_cannot_be_read_is_announced(copy: Path) -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from medres import compare
 from medres.config import load_config
+from medres.documents import write_document
 from medres.evaluation.performance import summarise
 from medres.evaluation.recalibration import recalibration_record
 from medres.evaluation.shift import outlier_shift, shift_record
 from medres.evaluation.table import judged_images, read_table
 from medres.report.comparison_page import write_comparison
 from medres.report.run_page import write_report
-from medres.runs.compare import compare_runs
 from medres.tables import read_json, write_csv, write_json
+from tests.support.documents import written
 from tests.support.runs import write_gallery_files, write_run
 from tests.test_comparison import run_of, tables
 from tests.test_external import profile
@@ -58,7 +60,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table["Manufacturer"] = "Röntgenapparatebaugesellschaft_mit_beschränkter_Haftung"
     write_csv(folder / "oof.csv", table)
     evaluation = load_config("quick", ["evaluation.replicates=100"]).evaluation
-    write_json(
+    write_document(
         folder / "metrics.json",
         summarise(read_table(folder / "oof.csv"), labels=labels, evaluation=evaluation, seed=0),
     )
@@ -73,7 +75,7 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = read_table(folder / "oof.csv").assign(fold=0, positive_effusion=1)  # nothing called negative: NPV undefined
     write_csv(folder / "oof.csv", table)
     table = read_table(folder / "oof.csv")
-    write_json(folder / "metrics.json", summarise(table, labels=["effusion"], evaluation=evaluation, seed=0))
+    write_document(folder / "metrics.json", summarise(table, labels=["effusion"], evaluation=evaluation, seed=0))
     found, _ = recalibration_record(judged_images(table, "effusion"), evaluation=evaluation, seed=0)
     outliers = outlier_shift(expected=0.01, expected_counts=(40, 30), beyond=0.2, counts=(190, 90))
     one, other = profile(["A Very Long Manufacturer Name"] * 40), profile(["B"] * 90, ages=60, seed=1)
@@ -88,8 +90,8 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "rules": {"effusion": "mean of 5 folds' thresholds, each: best Youden index on validation patients"},
             "temperatures": [{"effusion": 1.0 + 0.1 * place} for place in range(5)],
         },
-        "shift": shift_record(one, other, outliers, confidence=0.95),
-        "recalibration": {"effusion": found},
+        "shift": written(shift_record(one, other, outliers, confidence=0.95)),
+        "recalibration": {"effusion": written(found)},
     }
     write_json(folder / "run.json", record)
     return write_report(folder)
@@ -101,7 +103,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("comparison")
     found = [run_of(folder / f"a_run_with_a_long_name_{place}", table, seed=place, architecture="resnet18" if place else
              "resnet50") for place, table in enumerate(tables(2))]  # fmt: skip
-    compare_runs(found, out=folder / "out", timing=False)
+    compare(found, out=folder / "out", timing=False)
     return write_comparison(folder / "out")
 
 

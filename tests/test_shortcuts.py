@@ -16,17 +16,20 @@ from scipy.special import expit
 from medres.cohort.manifest import read_manifest
 from medres.config import Evaluation, load_config
 from medres.errors import ManifestError
-from medres.evaluation.shortcuts import verdicts
+from medres.evaluation.results import AlterationResults
 from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE_ONLY, CORNERS_ONLY, WITHOUT_CENTRE, altered
-from medres.evaluation.shortcuts.probes import auroc_within, metadata_scores, read_from_features
+from medres.evaluation.shortcuts.probes import metadata_scores, read_from_features
 from medres.evaluation.shortcuts.summary import probability_column, read_probed, summarise_shortcuts
+from medres.evaluation.shortcuts.verdicts import verdict as verdict_of
 from medres.evaluation.table import read_table
 from medres.records import Interval
 from medres.report.run_page import write_report
 from medres.runs.cohort import load_cohort
-from medres.statistics.metrics import auroc
+from medres.statistics.kernels import auroc_within
+from medres.statistics.metric import metric
 from medres.tables import read_json
 from tests.conftest import TINY, Medres
+from tests.support.documents import written
 from tests.support.phantoms import write_radiograph
 from tests.support.recipes import fixture_seed
 from tests.test_summary import out_of_fold
@@ -81,7 +84,7 @@ def test_the_auroc_within_strata_counts_only_pairs_of_the_same_stratum(seed: int
                 right += row[i] * row[j] * ((scores[i] > scores[j]) + (scores[i] == scores[j]) / 2)
         assert value == pytest.approx(right / pairs) if pairs else np.isnan(value)
     plain = auroc_within(truth, scores, np.arange(n), np.zeros(n))(np.ones((1, n), dtype=np.int64))[0]
-    expected = auroc(truth, scores)
+    expected = metric("auroc").value(truth, scores)
     assert np.isnan(plain) if expected is None else plain == expected
 
 
@@ -130,8 +133,8 @@ def verdict(table: pd.DataFrame, survives: float) -> dict[str, Any]:
     content = summarise_shortcuts(
         table, probed(table, survives=survives), labels=["effusion"], evaluation=QUICK, seed=0
     )
-    json.dumps(content, allow_nan=False)
-    found: dict[str, Any] = content["labels"]["effusion"]
+    found: dict[str, Any] = written(content.labels["effusion"])
+    json.dumps(found, allow_nan=False)
     return found
 
 
@@ -189,7 +192,9 @@ def test_a_perfect_score_of_few_positives_that_needs_no_anatomy_is_not_called_ch
     for one in ALTERATIONS:
         hidden[probability_column("effusion", one)] = table["prob_effusion"]
     evaluation = Evaluation(replicates=2000)  # some of them without a positive
-    found = summarise_shortcuts(table, hidden, labels=["effusion"], evaluation=evaluation, seed=0)["labels"]["effusion"]
+    found = written(summarise_shortcuts(table, hidden, labels=["effusion"], evaluation=evaluation, seed=0))["labels"][
+        "effusion"
+    ]
     auroc, kept = found["auroc"], found["alterations"]["without_centre"]["kept"]
     assert auroc["value"] == kept["value"] == 1.0
     assert auroc["low"] > 0.5
@@ -202,14 +207,10 @@ def test_no_interval_of_what_is_left_is_not_called_chance() -> None:
     def figure(value: float, low: float | None, high: float | None) -> Interval:
         return Interval(value, low, high, "", 9, 9)
 
-    parts = {"auroc": figure(0.8, 0.7, 0.9), "kept": figure(1.0, None, None)}
-    content = {
-        "auroc": figure(0.8, 0.7, 0.9),
-        "alterations": {one.name: parts for one in ALTERATIONS},
-        "metadata": {"columns": {}},
-    }
-    assert "has no interval: with the centre" in verdicts.verdict(content)["sentences"][0]
-    chance = verdicts.verdict({**content, "auroc": figure(0.8, 0.5, 0.9)})["sentences"][0]
+    left = AlterationResults(auroc=figure(0.8, 0.7, 0.9), kept=figure(1.0, None, None))
+    altered = {one.name: left for one in ALTERATIONS}
+    assert "has no interval: with the centre" in verdict_of(figure(0.8, 0.7, 0.9), altered, {}).sentences[0]
+    chance = verdict_of(figure(0.8, 0.5, 0.9), altered, {}).sentences[0]
     assert "not surely better than chance" in chance
 
 
@@ -288,7 +289,7 @@ def test_a_planted_site_shortcut_is_named_on_the_first_screen(medres: Medres, tm
     evaluation = Evaluation.model_validate(config["evaluation"])
     read = read_probed(run / "shortcuts.csv")
     again = summarise_shortcuts(table, read, labels=["disc"], evaluation=evaluation, seed=config["seed"])
-    assert again == content  # the figures follow from the two tables
+    assert written(again) == content  # the figures follow from the two tables
 
     groups = read_json(run / "metrics.json")["labels"]["disc"]["subgroups"]
     assert [one["column"] for one in groups] == ["PatientSex", "ViewPosition", "InstitutionName", "ward"]

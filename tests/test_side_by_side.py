@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from medres import cross_validate
 from medres.runs import parallel_folds as side_by_side
-from medres.runs.crossval import cross_validate
 from medres.training.checkpoints import Checkpoints
 from medres.unfinished import unfinished_folder
 from tests.conftest import TINY, Medres

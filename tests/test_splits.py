@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from medres import Division, cross_validate
 from medres.cohort.cache import cached_pixels
 from medres.cohort.given_folds import folds_from_column
 from medres.cohort.manifest import read_manifest
@@ -34,7 +35,6 @@ from medres.cohort.tasks import Task
 from medres.config import GATES, Config, Limits, Preprocessing
 from medres.errors import ManifestError, UsageError
 from medres.records import Fold, ManifestRow
-from medres.runs.crossval import cross_validate
 from tests.conftest import SHARED, TINY, Medres, needs_shared
 from tests.support import recipes
 from tests.support.made import made_networks
@@ -382,9 +382,9 @@ def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres:
     splits = tmp_path / "splits.json"
     done = medres("split", manifest, "--label", "disc", "--folds", 2, "--out", splits)
     assert done.returncode == 0, done.stderr
-    for name, chosen in (("file", {"splits": splits}), ("column", {"folds_column": "site"})):
+    for name, chosen in (("file", Division(splits=splits)), ("column", Division(column="site"))):
         with made_networks():
-            cross_validate(manifest, labels=["disc"], config=brief(), out=tmp_path / name, **chosen)
+            cross_validate(manifest, labels=["disc"], config=brief(), out=tmp_path / name, division=chosen)
         oof = pd.read_csv(tmp_path / name / "oof.csv", dtype=str)
         assert sorted(oof["PatientID"]) == [f"{patient:04d}" for patient in range(12)]
         cards = [json.loads(card.read_text()) for card in (tmp_path / name).glob("models/fold-*/medres.json")]
@@ -395,7 +395,9 @@ def test_a_patient_without_any_known_label_is_no_obstacle_to_given_folds(medres:
     table.loc[table["PatientID"] == "0012", "label_disc"] = "1"  # whom the file does not know
     table.to_csv(manifest, index=False)
     with pytest.raises(ManifestError, match="1 patients with a known label are in no fold"):
-        cross_validate(manifest, labels=["disc"], config=brief(), out=tmp_path / "other", splits=splits)
+        cross_validate(
+            manifest, labels=["disc"], config=brief(), out=tmp_path / "other", division=Division(splits=splits)
+        )
 
 
 @pytest.mark.slow

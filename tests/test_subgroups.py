@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,13 +11,16 @@ import pytest
 from medres.config import Evaluation
 from medres.errors import ManifestError
 from medres.evaluation.performance import summarise
-from medres.evaluation.subgroups import age_band, divided, dividing_columns, recorded_subgroups
+from medres.evaluation.results import LabelResults
+from medres.evaluation.subgroups import age_band, divided, dividing_columns
 from medres.evaluation.table import judged_images
 from medres.records import Interval
 from medres.report.group_table import group_table
-from medres.statistics import metrics
+from medres.statistics.arrays import patient_numbers
 from medres.statistics.differences import difference
-from medres.statistics.resampling import patient_numbers, resamples
+from medres.statistics.metric import metric
+from medres.statistics.resampling import resamples
+from tests.support.documents import written
 from tests.test_summary import out_of_fold
 
 QUICK = Evaluation(replicates=100)
@@ -23,8 +28,14 @@ COLUMNS_OF_EFFUSION = ("label_effusion", "prob_effusion", "positive_effusion")
 
 
 def part(table: pd.DataFrame, evaluation: Evaluation = QUICK) -> dict[str, list[dict[str, object]]]:
-    content = summarise(table, labels=["effusion"], evaluation=evaluation, seed=0)["labels"]["effusion"]
+    content = written(summarise(table, labels=["effusion"], evaluation=evaluation, seed=0)["effusion"])
     return {name: content[name] for name in ("subgroups", "intersections")}
+
+
+def bare(n: int, **parts: Any) -> LabelResults:
+    """The results of a label of which nothing but its subgroups is known."""
+    known = {"pooled": {}, "folds": (), "n": n, "n_patients": n, "n_positive": 0, "prevalence": None}
+    return LabelResults.model_validate(known | parts)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,7 @@ def test_the_closed_form_of_a_difference_agrees_with_a_bootstrap_of_patients(nam
     scores = table["prob_effusion" if name == "auroc" else "positive_effusion"].to_numpy(dtype=float)
     inside = (table["PatientSex"] == "F").to_numpy() ^ (np.arange(len(table)) % 7 == 0)  # patients on both sides
     found = difference(name, truth, scores, table["PatientID"], inside)
-    function = getattr(metrics, name)
+    function = metric(name).value
     assert found.value == function(truth[inside], scores[inside]) - function(truth[~inside], scores[~inside])
     patient = patient_numbers(table["PatientID"])
     drawn = []
@@ -62,8 +73,7 @@ def test_chance_alone_rarely_makes_a_group_differ() -> None:
         table = out_of_fold(patients=120, seed=seed)[["PatientID", "fold", *COLUMNS_OF_EFFUSION]]
         table["ward"] = np.random.default_rng(seed).integers(0, 4, len(table)).astype(str)  # nothing that matters
         images, evaluation = judged_images(table, "effusion"), Evaluation(replicates=100, subgroups=("ward",))
-        content = {"n": len(table), **divided(table, images, evaluation=evaluation, seed=0)}
-        found = group_table(recorded_subgroups(content), content)
+        found = group_table(bare(len(table), subgroups=divided(table, images, evaluation=evaluation, seed=0).subgroups))
         assert found is not None
         assert [len(row.differences) for row in found.rows] == [3] * 4
         called += any(row.differing for row in found.rows)
@@ -80,8 +90,9 @@ def test_a_group_that_is_really_worse_differs_and_the_others_are_not_blamed() ->
     assert worse["M"]["high"] < 0 < worse["F"]["low"]
     compared = sum(bool(group["difference"]) for groups in by_column.values() for group in groups)
     assert worse["M"]["method"].endswith(f"simultaneous for {3 * compared} differences (Bonferroni)")
-    content = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["labels"]["effusion"]
-    rows = {row.name: row for row in group_table(recorded_subgroups(content), content).divisions()["Sex"]}  # type: ignore[union-attr]
+    found = group_table(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"])
+    assert found is not None
+    rows = {row.name: row for row in found.divisions()["Sex"]}
     assert rows["M"].differing["auroc"] == Interval(**worse["M"])
     for group in by_column["Manufacturer"]:
         if group["difference"]:
@@ -116,7 +127,7 @@ def test_intersections_hold_only_groups_that_are_large_enough_and_count_the_rest
             sex, maker = one["groups"][0]["values"]
             chosen = table[(table["PatientSex"] == sex) & (table["Manufacturer"] == maker)]
             truth = chosen["label_effusion"].astype(int)
-            assert one["groups"][0]["auroc"]["value"] == metrics.auroc(truth, chosen["prob_effusion"])
+            assert one["groups"][0]["auroc"]["value"] == metric("auroc").value(truth, chosen["prob_effusion"])
 
 
 def test_any_column_divides_the_cohort_on_request() -> None:
@@ -133,8 +144,8 @@ def test_any_column_divides_the_cohort_on_request() -> None:
 
 def test_the_table_of_groups_holds_every_group_of_enough_patients_with_its_figures_at_the_frozen_thresholds() -> None:
     table = out_of_fold(patients=150)
-    content = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["labels"]["effusion"]
-    found = group_table(recorded_subgroups(content), content)
+    results = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"]
+    content, found = written(results), group_table(results)
     assert found is not None
     assert found.suppressed_groups == sum(one["suppressed_groups"] for one in content["intersections"])
     frame = found.frame().set_index(["division", "name"])
@@ -149,4 +160,4 @@ def test_the_table_of_groups_holds_every_group_of_enough_patients_with_its_figur
     crossed = frame.loc[[division == "Sex and Manufacturer" for division, _ in frame.index]]
     assert crossed["n"].sum() <= len(table)
     assert crossed["auroc_difference"].isna().all()
-    assert group_table([], {"n": 10, "intersections": []}) is None
+    assert group_table(bare(10)) is None

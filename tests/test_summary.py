@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,21 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from medres.cohort.tasks import Task
 from medres.config import Evaluation
+from medres.documents import read_document, write_document
 from medres.errors import ManifestError
-from medres.evaluation.operating import points_of_rules
-from medres.evaluation.performance import METRICS, WITHIN_FOLDS, summarise
-from medres.evaluation.subgroups import COLUMNS, Subgroup, recorded_subgroups
+from medres.evaluation.operating import npv_at, points_of_rules, ppv_at
+from medres.evaluation.performance import summarise
+from medres.evaluation.results import Metrics, SubgroupResults
+from medres.evaluation.shortcuts.summary import read_probed, summarise_shortcuts
+from medres.evaluation.subgroups import DIVIDING_COLUMNS
 from medres.evaluation.table import read_table
-from medres.statistics import metrics
-from medres.statistics.intervals import bootstrap
-from medres.tables import write_csv, write_json
+from medres.statistics.bootstrap import bootstrap
+from medres.statistics.calibration import calibration_line
+from medres.statistics.metric import metric, shown_in
+from medres.tables import read_json, write_csv
+from tests.support.documents import written
 
 QUICK = Evaluation(replicates=200)
 
@@ -61,17 +67,19 @@ def with_rules(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**columns)
 
 
+WITHIN_FOLDS = "auroc_within_folds"
+
+
 def summary(table: pd.DataFrame, label: str = "effusion", seed: int = 0) -> dict[str, Any]:
-    content: dict[str, Any] = summarise(table, labels=[label], evaluation=QUICK, seed=seed)["labels"][label]
-    return content
+    return written(summarise(table, labels=[label], evaluation=QUICK, seed=seed)[label])
 
 
 def test_recomputation_from_the_written_table_equals_the_written_figures_exactly(tmp_path: Path) -> None:
     write_csv(tmp_path / "oof.csv", out_of_fold())
     first = summarise(read_table(tmp_path / "oof.csv"), labels=["effusion"], evaluation=QUICK, seed=3)
-    write_json(tmp_path / "metrics.json", first)
+    write_document(tmp_path / "metrics.json", first)
     again = summarise(read_table(tmp_path / "oof.csv"), labels=["effusion"], evaluation=QUICK, seed=3)
-    assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == again == first
+    assert read_document(tmp_path / "metrics.json", Metrics) == again == first
     in_memory = summarise(out_of_fold(), labels=["effusion"], evaluation=QUICK, seed=3)
     assert in_memory == first
 
@@ -93,12 +101,12 @@ def test_pooled_figures_are_the_metrics_of_the_table() -> None:
     truth, probabilities = table["label_effusion"].astype(int).to_numpy(), table["prob_effusion"].to_numpy()
     positive = table["positive_effusion"].to_numpy()
     pooled = summary(table)["pooled"]
-    assert tuple(pooled) == (*METRICS, WITHIN_FOLDS)
+    assert tuple(pooled) == (*(one.name for one in shown_in("pooled") if one.prepare), WITHIN_FOLDS)
     for name in ("auroc", "average_precision", "partial_auroc", "brier", "expected_calibration_error"):
-        assert pooled[name]["value"] == getattr(metrics, name)(truth, probabilities)
+        assert pooled[name]["value"] == metric(name).value(truth, probabilities)
     for name in ("sensitivity", "specificity", "ppv", "npv", "f1"):
-        assert pooled[name]["value"] == getattr(metrics, name)(truth, positive)
-    line = metrics.calibration_line(truth, probabilities)
+        assert pooled[name]["value"] == metric(name).value(truth, positive)
+    line = calibration_line(truth, probabilities)
     assert (pooled["calibration_slope"]["value"], pooled["calibration_intercept"]["value"]) == line
     expected = bootstrap(truth, probabilities, table["PatientID"], replicates=200)
     assert (pooled["auroc"]["low"], pooled["auroc"]["high"]) == (expected.low, expected.high)
@@ -121,7 +129,7 @@ def test_every_frozen_point_is_judged_by_its_own_decisions(tmp_path: Path) -> No
             assert point[name]["low"] < point[name]["value"] < point[name]["high"]
         shares = {name: point[name]["value"] for name in ("sensitivity", "specificity")}
         for prevalence, stated in point["at_prevalence"].items():
-            for name, at in (("ppv", metrics.ppv_at), ("npv", metrics.npv_at)):
+            for name, at in (("ppv", ppv_at), ("npv", npv_at)):
                 assert stated[name]["value"] == pytest.approx(at(float(prevalence), **shares))
                 assert stated[name]["low"] < stated[name]["value"] < stated[name]["high"]
                 assert stated[name]["n"] == len(table)
@@ -154,12 +162,13 @@ def test_a_perfect_specificity_is_no_promise_at_another_prevalence() -> None:
     labels, patients = np.repeat([1, 0], 40), np.arange(80).astype(str)
     called = np.where(np.arange(80) < 34, 1, 0)
     found = points_of_rules(labels, {"youden": called}, patients, evaluation=Evaluation(replicates=200), seed=0)
-    rare = found["youden"]["at_prevalence"]["0.01"]["ppv"]
-    low = {name: found["youden"][name]["low"] for name in ("sensitivity", "specificity")}
-    assert rare["value"] == 1
-    assert rare["low"] == pytest.approx(metrics.ppv_at(0.01, **low))
-    assert rare["low"] < 0.2
-    assert "bounds of sensitivity and specificity" in rare["method"]
+    rare, point = found["youden"].at_prevalence["0.01"].ppv, found["youden"]
+    assert point.sensitivity.low is not None and point.specificity.low is not None and rare.low is not None
+    low = {"sensitivity": point.sensitivity.low, "specificity": point.specificity.low}
+    assert rare.value == 1
+    assert rare.low == pytest.approx(ppv_at(0.01, **low))
+    assert rare.low < 0.2
+    assert "bounds of sensitivity and specificity" in rare.method
 
 
 def test_a_known_image_without_a_decision_of_a_rule_is_refused() -> None:
@@ -179,9 +188,9 @@ def test_folds_are_judged_by_their_own_images() -> None:
         assert fold["n"] == len(part)
         assert fold["n_patients"] == part["PatientID"].nunique()
         assert fold["n_positive"] == truth.sum()
-        assert fold["auroc"] == metrics.auroc(truth, part["prob_effusion"])
+        assert fold["auroc"] == metric("auroc").value(truth, part["prob_effusion"])
         assert fold["auroc_low"] <= fold["auroc"] <= fold["auroc_high"]
-        assert fold["sensitivity"] == metrics.sensitivity(truth, part["positive_effusion"])
+        assert fold["sensitivity"] == metric("sensitivity").value(truth, part["positive_effusion"])
 
 
 def test_unknown_and_uncertain_labels_are_left_out_and_counted() -> None:
@@ -284,8 +293,9 @@ def test_a_cell_that_is_not_a_number_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "oof.csv")
 
 
-def by_column(table: pd.DataFrame, column: str) -> list[Subgroup]:
-    return dict(recorded_subgroups(summary(table)))[COLUMNS[column]]
+def by_column(table: pd.DataFrame, column: str) -> Sequence[SubgroupResults]:
+    columns = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"].subgroups
+    return {one.title: one.groups for one in columns}[DIVIDING_COLUMNS[column]]
 
 
 def test_subgroups_divide_the_known_images_and_small_ones_have_no_figure() -> None:
@@ -310,9 +320,9 @@ def test_subgroups_divide_the_known_images_and_small_ones_have_no_figure() -> No
     known = table[(table["PatientSex"] == women.value) & (table["label_effusion"] != "")]
     truth = known["label_effusion"].astype(int)
     assert women.auroc is not None and women.sensitivity is not None and women.specificity is not None
-    assert women.auroc.value == metrics.auroc(truth, known["prob_effusion"])
-    assert women.sensitivity.value == metrics.sensitivity(truth, known["positive_effusion"])
-    assert women.specificity.value == metrics.specificity(truth, known["positive_effusion"])
+    assert women.auroc.value == metric("auroc").value(truth, known["prob_effusion"])
+    assert women.sensitivity.value == metric("sensitivity").value(truth, known["positive_effusion"])
+    assert women.specificity.value == metric("specificity").value(truth, known["positive_effusion"])
     assert {group.value for group in by_column(table, "Manufacturer")} >= {"Acme", "Röntgenwerk"}
 
 
@@ -322,3 +332,30 @@ def test_many_small_groups_are_shown_together() -> None:
     groups = by_column(table, "InstitutionName")
     assert len(groups) == 12
     assert "29 others" in {group.value for group in groups}
+
+
+FIXTURE = Path(__file__).parent / "fixtures" / "format3" / "run"
+"""A run made before there were typed results."""
+
+
+def same(found: object, recorded: object) -> bool:
+    """Equal but for what the arithmetic of another processor changes in a number."""
+    if isinstance(recorded, dict) and isinstance(found, dict):
+        return list(found) == list(recorded) and all(same(found[key], recorded[key]) for key in recorded)
+    if isinstance(recorded, list) and isinstance(found, list):
+        return len(found) == len(recorded) and all(map(same, found, recorded))
+    if isinstance(recorded, float) and isinstance(found, float):
+        return found == pytest.approx(recorded, rel=1e-9, abs=1e-9)
+    return found == recorded
+
+
+def test_the_figures_of_an_earlier_version_are_recomputed_from_its_tables() -> None:
+    record = read_json(FIXTURE / "run.json")
+    evaluation, seed = Evaluation.model_validate(record["config"]["evaluation"]), record["seed"]
+    table, labels = read_table(FIXTURE / "oof.csv"), record["labels"]
+    tasks = [Task(one["name"], one["kind"], tuple(one["values"])) for one in record["tasks"]]
+    found = summarise(table, labels=tasks, evaluation=evaluation, seed=seed)
+    assert same(written(found), read_json(FIXTURE / "metrics.json"))
+    probed = read_probed(FIXTURE / "shortcuts.csv")
+    probes = summarise_shortcuts(table, probed, labels=labels, evaluation=evaluation, seed=seed)
+    assert same(written(probes), read_json(FIXTURE / "shortcuts.json"))

@@ -33,6 +33,7 @@ from medres.model.classifier import Classifier
 from medres.tables import read_csv
 from medres.training.losses import MaskedLoss, chance_loss
 from tests.conftest import TINY, Medres
+from tests.support.documents import written
 from tests.support.phantoms import blob, write_cohort, write_radiograph
 
 GRADE = Task("kl_grade", "ordinal", ("0", "1", "2", "3"))
@@ -171,13 +172,13 @@ def test_figures_of_grades_are_scikit_learn_s(truth: np.ndarray, predicted: np.n
     found = summarise_task(
         table(GRADE, truth, predicted, np.arange(40) // 2), GRADE, evaluation=Evaluation(replicates=100), seed=0
     )
-    values = {name: item["value"] for name, item in found["metrics"].items()}
+    values = {name: item.value for name, item in found.metrics.items()}
     assert values["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
     assert values["mean_absolute_error"] == pytest.approx(mean_absolute_error(truth, predicted))
     if len(np.unique(np.concatenate([truth, predicted]))) > 1:
         expected = cohen_kappa_score(truth, predicted, weights="quadratic", labels=range(4))
         assert values["quadratic_weighted_kappa"] == pytest.approx(expected)
-    assert np.trace(found["confusion"]) == (truth == predicted).sum()
+    assert np.trace(np.asarray(found.confusion)) == (truth == predicted).sum()
 
 
 def test_figures_of_classes_are_scikit_learn_s_and_unknown_images_do_not_count() -> None:
@@ -187,8 +188,8 @@ def test_figures_of_classes_are_scikit_learn_s_and_unknown_images_do_not_count()
     found = summarise_task(
         table(VIEW, *unknown, np.arange(95) // 3), VIEW, evaluation=Evaluation(replicates=200), seed=0
     )
-    assert found["n"] == 90
-    metrics = found["metrics"]
+    assert found.n == 90
+    metrics = written(found)["metrics"]
     assert metrics["accuracy"]["value"] == pytest.approx(accuracy_score(truth, predicted))
     assert metrics["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     assert metrics["accuracy"]["low"] < metrics["accuracy"]["value"] < metrics["accuracy"]["high"]
@@ -203,26 +204,26 @@ def test_macro_auroc_is_scikit_learn_s_for_classes_and_the_mean_of_every_at_leas
     for place, label in enumerate(VIEW.labels):
         columns |= {f"label_{label}": (truth == place) * 1.0, f"prob_{label}": likely[:, place]}
     settings = {"evaluation": Evaluation(replicates=200), "seed": 0}
-    found = summarise_task(pd.DataFrame(columns), VIEW, **settings)["metrics"]["macro_auroc"]
+    found = written(summarise_task(pd.DataFrame(columns), VIEW, **settings))["metrics"]["macro_auroc"]
     assert found["value"] == pytest.approx(roc_auc_score(truth, likely, multi_class="ovr", average="macro"))
     assert found["low"] < found["value"] < found["high"]
     assert (found["n"], found["n_patients"]) == (120, 40)
     grades = table(GRADE, rng.integers(0, 4, 120), rng.integers(0, 4, 120), patients)
     each = [roc_auc_score(grades[f"label_{label}"], grades[f"prob_{label}"]) for label in GRADE.labels]
-    assert summarise_task(grades, GRADE, **settings)["metrics"]["macro_auroc"]["value"] == pytest.approx(np.mean(each))
+    assert summarise_task(grades, GRADE, **settings).metrics["macro_auroc"].value == pytest.approx(np.mean(each))
     without = grades.assign(label_kl_grade_ge_3=0.0)
-    absent = summarise_task(without, GRADE, **settings)["metrics"]["macro_auroc"]
-    assert (absent["value"], absent["method"]) == (None, "undefined: a value has no image")
+    absent = summarise_task(without, GRADE, **settings).metrics["macro_auroc"]
+    assert (absent.value, absent.method) == (None, "undefined: a value has no image")
 
 
 def test_answers_that_are_all_right_are_not_called_certain() -> None:
     truth = np.arange(40) % 4
     found = summarise_task(
         table(GRADE, truth, truth, np.arange(40)), GRADE, evaluation=Evaluation(replicates=100), seed=0
-    )["metrics"]
+    ).metrics
     for name in ("accuracy", "macro_auroc", "quadratic_weighted_kappa"):
-        assert (found[name]["value"], found[name]["low"]) == (1.0, None)
-        assert found[name]["method"] == "no interval: every resample gives the same value"
+        assert (found[name].value, found[name].low) == (1.0, None)
+        assert found[name].method == "no interval: every resample gives the same value"
 
 
 @pytest.fixture(scope="module")

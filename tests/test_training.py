@@ -16,21 +16,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medres import Division, cross_validate
 from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import make_inner_split, read_splits, splits_document, write_splits
 from medres.config import Evaluation, Stage, Tracking
+from medres.documents import read_document
 from medres.errors import TrainingError
 from medres.evaluation.performance import summarise
+from medres.evaluation.results import Metrics
 from medres.evaluation.table import read_table
 from medres.report.run_page import write_report
 from medres.runs.cohort import load_cohort
-from medres.runs.crossval import cross_validate
-from medres.training.batches import Pixels
+from medres.runs.records import FlowRecord
+from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints
 from medres.training.device import gives_memory_back
-from medres.training.engine import fit
+from medres.training.engine import fit_network
 from medres.training.handlers import BestWeights, ValidationRecord
 from medres.training.optimiser import average_of, warmup_cosine
+from medres.training.state import FitPlan
 from medres.training.tracking import Tracker
 from tests.support import recipes
 from tests.support.made import made_networks, narrow_networks
@@ -51,9 +55,9 @@ def _fit(seed: int = 0, **changes: object) -> object:
     images, targets = pixels(48)
     targets[46:] = 1 - targets[46:]  # two validation targets are wrong: no stage is solved before its end
     config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update=changes)})
-    seed += recipes.fixture_seed()
+    plan = FitPlan(range(32), range(32, 48), seed=seed + recipes.fixture_seed(), title="test")
     with narrow_networks():
-        return fit(images, targets, range(32), range(32, 48), config, weights=None, seed=seed, title="test")
+        return fit_network(TrainingData(images, targets, targets), plan, config, weights=None)
 
 
 def test_the_same_seed_gives_the_same_network_bit_for_bit_and_another_seed_another() -> None:
@@ -139,11 +143,10 @@ def test_tensorboard_has_every_epoch_once_also_after_an_interruption(tmp_path: P
     images, targets = pixels(48)
     kept = Checkpoints(tmp_path / "checkpoints", share=1)
     for _ in range(2):
+        plan, tracker = FitPlan(range(32), range(32, 48), seed=0, title="t"), Tracker(tmp_path, config, title="t")
+        data = TrainingData(images, targets, targets)
         with narrow_networks():
-            fit(
-                images, targets, range(32), range(32, 48), config,
-                weights=None, seed=0, title="t", checkpoints=kept, tracker=Tracker(tmp_path, config, title="t"),
-            )  # fmt: skip
+            fit_network(data, plan, config, weights=None, checkpoints=kept, tracker=tracker)
         kept.newest.unlink()  # the third epoch is done again
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -216,7 +219,7 @@ def test_uncertain_targets_train_as_the_recipe_says_and_are_judged_as_unknown(tm
         config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"uncertain": policy})})
         cohort = load_cohort(checked, config)
         unsure = "only uncertain labels" + ("" if policy == "ignore" else ", learnt from")
-        assert cohort.flow() == {"rows": 12, "used": 9, "refused": {unsure: 2, "no known label": 1}}
+        assert cohort.flow() == FlowRecord(rows=12, used=9, refused={unsure: 2, "no known label": 1})
         np.testing.assert_array_equal(cohort.learned[:3, 0], np.array([value, value, math.nan], dtype=np.float32))
         assert np.isnan(cohort.targets[:3]).all()
         split = make_inner_split(cohort.rows, checked.labels, validation_fraction=0.4, seed=0)
@@ -256,7 +259,11 @@ def test_a_fold_learns_from_who_is_uncertain_alone_and_nobody_is_judged_by_them(
     write_splits(tmp_path / "old.json", document)
     with made_networks():
         cross_validate(
-            manifest, labels=["disc", "spot"], config=config, out=tmp_path / "again", splits=tmp_path / "old.json"
+            manifest,
+            labels=["disc", "spot"],
+            config=config,
+            out=tmp_path / "again",
+            division=Division(splits=tmp_path / "old.json"),
         )
     again = json.loads((tmp_path / "again" / "run.json").read_text())
     for fold, without in zip(run["folds"], again["folds"], strict=True):
@@ -317,7 +324,7 @@ def test_metrics_are_recomputed_exactly_from_the_out_of_fold_table(small_run: Pa
     record = json.loads((small_run / "run.json").read_text())
     evaluation = Evaluation.model_validate(record["config"]["evaluation"])
     again = summarise(read_table(small_run / "oof.csv"), labels=["disc"], evaluation=evaluation, seed=record["seed"])
-    assert again == json.loads((small_run / "metrics.json").read_text())
+    assert again == read_document(small_run / "metrics.json", Metrics)
 
 
 def test_a_network_that_knows_the_disc_errs_on_wrong_labels_alone_and_every_image_is_held_out_once(

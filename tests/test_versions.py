@@ -19,7 +19,7 @@ from medres.model import loading
 from medres.model.bundle import card_text
 from medres.model.card import FORMAT, ModelCard, identify
 from medres.model.classifier import Classifier, read_card
-from medres.review.about import facts
+from medres.review.about import card_facts
 from medres.tables import write_json
 from tests.support.format3 import FIXTURE
 
@@ -77,8 +77,8 @@ def test_a_new_field_leaves_old_models_their_names_hashes_and_scores(
     assert (after.model_id, after.card.preprocessing_sha256) == (before.model_id, before.card.preprocessing_sha256)
     assert specification_hash(after.preprocessing) == specification_hash(before.preprocessing)
     np.testing.assert_array_equal(after.score(pixels).logits, scores)
-    assert (after.card.format, card_text(after.card), facts(after.card)) == (
-        3, card_text(before.card), facts(before.card),
+    assert (after.card.format, card_text(after.card), card_facts(after.card)) == (
+        3, card_text(before.card), card_facts(before.card),
     )  # fmt: skip
 
 

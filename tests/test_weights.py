@@ -19,6 +19,7 @@ import torchvision
 from monai.networks import nets
 from safetensors.torch import save_file
 
+from medres import train
 from medres.config import Architecture, Network, load_config
 from medres.errors import WeightsError
 from medres.model.card import BackboneOrigin
@@ -32,7 +33,6 @@ from medres.model.weights import (
     load_backbone,
     named_source,
 )
-from medres.runs.train import train_model
 from tests.conftest import TINY, Medres
 from tests.support.phantoms import write_cohort
 from tests.support.recipes import fixture_changes
@@ -429,7 +429,7 @@ def test_the_recipes_that_start_from_imagenet_are_trained_from_what_the_hub_cach
     small = ["preprocessing.size=64", "training.stages=[{epochs: 1}]", "training.batch_size=8", "training.device=cpu"]
     config = load_config(recipe, [*small, "evaluation.replicates=100", *fixture_changes()])
     manifest = write_cohort(tmp_path / "cohort", patients=12)
-    card = train_model(manifest, labels=("disc",), config=config, out=tmp_path / "model")
+    card = train(manifest, labels=("disc",), config=config, out=tmp_path / "model")
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert card.provenance.backbone == BackboneOrigin(name=f"{recipe} IMAGENET1K_V2", sha256=digest)
     assert (card.provenance.recipe, card.architecture, card.folded) == (recipe, recipe, True)

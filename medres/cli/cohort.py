@@ -89,9 +89,9 @@ def index(
 def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_burned_in: bool, force: bool) -> None:
     """Name every problem of a manifest: its form, its files, one patient or image under two names. Exit 3 if any."""
     from medres.cohort.checking import check_manifest
-    from medres.cohort.leak_report import write_leaks
     from medres.config import Limits, load_gate
     from medres.evaluation.metadata import readable_labels
+    from medres.report.leaks_page import write_leaks
     from medres.tables import refuse_existing
 
     if out is not None:

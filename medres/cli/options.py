@@ -7,11 +7,14 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from medres.errors import UsageError
+
+if TYPE_CHECKING:
+    from medres.cohort.manifest import Manifest
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -176,8 +179,10 @@ def need_model(model: Path) -> None:
         raise UsageError(f"{model} holds no model (no medres.json) and no cross-validation run (no models/fold-*)")
 
 
-def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None, folds_column: str | None = None) -> None:
-    """Refuse a manifest, or folds it gives, that cannot be used, before seconds are spent on imports."""
+def check_early(
+    manifest: Path, labels: tuple[Any, ...], root: Path | None, folds_column: str | None = None
+) -> Manifest:
+    """Refuse a manifest, or folds it gives, that cannot be used, before seconds are spent on imports; what was read."""
     from medres.cohort.manifest import read_manifest
 
     checked = read_manifest(manifest, labels, root=root)
@@ -185,3 +190,4 @@ def check_early(manifest: Path, labels: tuple[Any, ...], root: Path | None, fold
         from medres.cohort.given_folds import folds_from_column
 
         folds_from_column(checked, folds_column, validation_fraction=0.2, seed=0)
+    return checked

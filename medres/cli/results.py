@@ -45,7 +45,6 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
     """
     refuse_early(out, force)
     need_model(model)
-    from medres.evaluation.results import Metrics
     from medres.report.run_page import write_report
     from medres.runs.external import evaluate_model
 
@@ -53,7 +52,7 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
         found = evaluate_model(
             model, manifest, out=out, root=root, allow_overlap=allow_overlap, force=force, progress=progress
         )
-    show_metrics(Metrics.model_validate(found.metrics))
+    show_metrics(found.metrics)
     for line in found.lines():
         click.echo(line)
     click.echo(f"report: {write_report(out)}")
@@ -80,13 +79,14 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
     for run in runs:
         if not (run / "oof.csv").is_file():
             raise UsageError(f"{run} is not a run of `medres crossval` (it holds no oof.csv)")
-    from medres.report.comparison_page import sentences, write_comparison
+    from medres.report.comparison_page import write_comparison
+    from medres.report.comparison_sentences import sentences
     from medres.runs.comparable import read_runs
 
-    read_runs(runs)  # before seconds are spent on torch
+    found = read_runs(runs)  # before seconds are spent on torch
     from medres.runs.compare import compare_runs
 
-    content = compare_runs(runs, out=out, spread=seed_spread, timing=timing, force=force)
+    content = compare_runs(found, out=out, spread=seed_spread, timing=timing, force=force)
     for sentence in sentences(content):
         click.echo(sentence)
     click.echo(f"report: {write_comparison(out)}")

@@ -46,21 +46,14 @@ def train(
 ) -> None:
     """Train one model on a whole cohort."""
     refuse_early(out, force)
-    check_early(manifest, labels, root)
+    checked = check_early(manifest, labels, root)
     from medres.formatting import with_counts
+    from medres.runs.options import RunOptions
     from medres.runs.train import train_model
 
     with progress_bar("decoding") as progress:
-        card = train_model(
-            manifest,
-            labels=labels,
-            config=config,
-            out=out,
-            root=root,
-            resume=resume,
-            force=force,
-            progress=progress,
-        )
+        options = RunOptions(force=force, resume=resume, progress=progress)
+        card = train_model(checked, config=config, out=out, options=options)
     click.echo(f"{out}: model {card.model_id}, start: {card.weights}")
     for label, values in card.metrics.items():
         click.echo(f"{label}: AUROC {with_counts(values['auroc'])} on {card.metrics_split}")
@@ -92,26 +85,16 @@ def crossval(
 ) -> None:
     """Cross-validate a recipe with patients kept apart; every figure of performance follows from oof.csv."""
     refuse_early(out, force)
-    check_early(manifest, labels, root, folds_column)
-    from medres.evaluation.results import Metrics
+    checked = check_early(manifest, labels, root, folds_column)
     from medres.report.run_page import write_report
     from medres.runs.crossval import cross_validate
+    from medres.runs.division import Division
+    from medres.runs.options import RunOptions
 
+    division = Division(splits, repeat, folds_column)
     with progress_bar("decoding") as progress:
-        metrics = cross_validate(
-            manifest,
-            labels=labels,
-            config=config,
-            out=out,
-            root=root,
-            splits=splits,
-            repeat=repeat,
-            folds_column=folds_column,
-            resume=resume,
-            force=force,
-            allow_burned_in=allow_burned_in,
-            progress=progress,
-        )
+        options = RunOptions(force=force, resume=resume, allow_burned_in=allow_burned_in, progress=progress)
+        metrics = cross_validate(checked, config=config, out=out, division=division, options=options)
     if is_first_process():
-        show_metrics(Metrics.model_validate(metrics))
+        show_metrics(metrics)
         click.echo(f"report: {write_report(out)}")

@@ -35,6 +35,7 @@ class Manifest:
     tasks: tuple[Task, ...]
     rows: tuple[ManifestRow, ...]
     table: pd.DataFrame  # all columns as text, same order as `rows`
+    excluded: tuple[tuple[str, str], ...] = ()  # path and status of rows whose status leaves them out
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -47,8 +48,13 @@ class Manifest:
         return len({row.patient_id for row in self.rows})
 
 
-def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path | None = None) -> Manifest:
+def read_manifest(path: str | Path, labels: Sequence[str | Task] = (), *, root: str | Path | None = None) -> Manifest:
     """Read a manifest and check everything that can be checked without opening an image.
+
+    ::
+
+        manifest = read_manifest("manifest.csv", ["osteoarthritis"])
+        manifest.patients, len(manifest.rows)
 
     Args:
         path: a CSV with columns `path` (relative to the manifest, or to `root`) and `PatientID`, and
@@ -60,6 +66,7 @@ def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path |
     Raises:
         ManifestError: lists all problems at once.
     """
+    path = Path(path)
     table = read_csv(path)
     asked = [Task(item.removeprefix(LABEL_PREFIX)) if isinstance(item, str) else item for item in labels]
     resolved = [resolve(task, table) for task in dict.fromkeys(asked)]
@@ -70,20 +77,23 @@ def read_manifest(path: Path, labels: Sequence[str | Task] = (), *, root: Path |
     found += _problems(table, [task.name for task in tasks if task.kind == "binary"])
     if found:
         raise ManifestError(f"{path}: " + "; ".join(found))
+    excluded: tuple[tuple[str, str], ...] = ()
     if "status" in table:
         said = table["status"]
+        left_out = table[~said.isin(_USED)]
+        excluded = tuple(zip(map(str, left_out["path"]), map(str, left_out["status"]), strict=True))
         table = table[said.isin(_USED)].reset_index(drop=True)
         if table.empty:
             raise ManifestError(
                 f"{path}: its column status leaves no row: it holds {_some(said.unique())}, and only rows with ok, "
                 "review or blank are used; give the column another name if it does not say which files are usable"
             )
-    base = root if root is not None else path.parent
+    base = Path(root) if root is not None else path.parent
     rows = tuple(_row(record, names, base) for record in _records(table))
     missing = [str(row.path) for row in rows if not os.path.isfile(row.path)]  # noqa: PTH113  (it never raises)
     if len(missing) == len(rows):
         raise ManifestError(f"{path}: none of its {len(rows)} files exists, for example {missing[0]}; give --root")
-    return Manifest(path=path, sha256=sha256_file(path), tasks=tasks, rows=rows, table=table)
+    return Manifest(path=path, sha256=sha256_file(path), tasks=tasks, rows=rows, table=table, excluded=excluded)
 
 
 def _problems(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:

@@ -1,20 +1,24 @@
-"""Is one recipe better than another? Paired by patient, judged against what a seed alone changes, corrected for asking
-more than once."""
+"""Is one recipe better than another?
+
+Differences are paired by patient, held against what another seed alone changes, and corrected where more than one is
+asked about.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
 
 from medres.records import Interval
+from medres.statistics.arrays import checked, patient_numbers
 from medres.statistics.bootstrap import Sample, bootstraps, replicate
-from medres.statistics.bounds import (
-    OF_RANKS,
+from medres.statistics.intervals import (
+    NO_IMAGES,
+    ONE_CLASS,
     ROUNDING,
     SAME_VALUE,
     fewest_patients,
@@ -25,13 +29,11 @@ from medres.statistics.bounds import (
     too_few,
     undefined_replicates,
 )
-from medres.statistics.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.statistics.resampling import STATISTICS, patient_numbers, resamples
+from medres.statistics.metric import METRICS
+from medres.statistics.resampling import Resampling, resamples
 
 PRIMARY = "auroc"
 """The metric that decides. The others are shown with intervals and get no verdict: it was chosen beforehand."""
-
-METRICS = (PRIMARY, "average_precision", "brier")
 
 USUAL_SPREAD = (0.004, 0.017)
 """AUROC by which two runs that differ in the seed alone usually differ, as published."""
@@ -73,6 +75,8 @@ class SeedSpread:
         that happen to agree, or not to, decides nothing. Where nothing was measured, single runs must differ by more
         than `usual`.
         """
+        from scipy.stats import t as student
+
         tail = (1 - confidence) / 2
         weight = 0 if self.degrees >= ENOUGH else PRIOR_DEGREES
         prior = self.usual / float(student.isf(tail, PRIOR_DEGREES) * np.sqrt(2))
@@ -82,7 +86,7 @@ class SeedSpread:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class ResampledDifference:
     """A difference with what resampled patients make of it."""
 
     label: str
@@ -127,10 +131,10 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedDifference:
     """A difference with its verdict."""
 
-    drawn: Drawn
+    difference: ResampledDifference
     interval: Interval  # at the level at which it was judged
     level: float  # that level, e.g. 0.975
     p: float | None
@@ -140,7 +144,7 @@ class Judged:
     verdict: Verdict
 
 
-def draw(
+def resample_difference(
     labels: ArrayLike,
     reference: Candidate,
     candidate: Candidate,
@@ -148,9 +152,8 @@ def draw(
     *,
     label: str = "",
     metric: str = PRIMARY,
-    replicates: int,
-    seed: int,
-) -> Drawn:
+    resampling: Resampling,
+) -> ResampledDifference:
     """The candidate's metric minus the reference's on the same images, and on the same resampled patients.
 
     With several runs of a recipe, the mean over its runs.
@@ -161,34 +164,37 @@ def draw(
         candidate: what is compared.
         patients: the patient of each image.
         label: what the result is called.
-        metric: a name of `resampling.STATISTICS`.
-        replicates: number of resamples.
-        seed: of the resamples.
+        metric: a name of `metric.METRICS` that follows from labels and scores.
+        resampling: how often, and with which seed.
 
     Raises:
-        ValueError: see `metrics.checked`.
+        ValueError: see `arrays.checked`.
     """
     runs = [*reference.scores, *candidate.scores]
     pairs = [checked(labels, scores) for scores in runs]
     truth, patient = pairs[0][0], patient_numbers(patients)
     n, n_patients, split = len(truth), len(np.unique(patient)), len(reference.scores)
     names = (label, metric, reference.name, candidate.name)
+    prepare = METRICS[metric].prepare
+    assert prepare
     nothing: NDArray[np.float64] = np.empty(0)
     if not n:
-        return Drawn(*names, (None,) * split, (None,) * len(candidate.scores), None, nothing, 0, 0)
-    kernels = [STATISTICS[metric](truth, scores, patient) for _, scores in pairs]
+        return ResampledDifference(*names, (None,) * split, (None,) * len(candidate.scores), None, nothing, 0, 0)
+    kernels = [prepare(truth, scores, patient) for _, scores in pairs]
     plain = [float(kernel(np.ones((1, n_patients), dtype=np.int64))[0]) for kernel in kernels]
     values = tuple(None if np.isnan(value) else value for value in plain)
     if np.isnan(plain).any():
-        return Drawn(*names, values[:split], values[split:], None, nothing, n, n_patients)
+        return ResampledDifference(*names, values[:split], values[split:], None, nothing, n, n_patients)
     drawn = [
         np.mean([kernel(counts) for kernel in kernels[split:]], axis=0)
         - np.mean([kernel(counts) for kernel in kernels[:split]], axis=0)
-        for counts in resamples(n_patients, n, replicates=replicates, seed=seed)
+        for counts in resamples(n_patients, n, replicates=resampling.replicates, seed=resampling.seed)
     ]
     difference = float(np.mean(plain[split:]) - np.mean(plain[:split]))
-    few = too_few(truth, patient) if metric in OF_RANKS else ""
-    return Drawn(*names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients, few)
+    few = too_few(truth, patient) if METRICS[metric].interval == "logit" else ""
+    return ResampledDifference(
+        *names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients, few
+    )
 
 
 def mean_of_runs(
@@ -197,9 +203,7 @@ def mean_of_runs(
     patients: ArrayLike,
     *,
     metric: str = PRIMARY,
-    replicates: int,
-    confidence: float,
-    seed: int,
+    resampling: Resampling,
 ) -> Interval:
     """The mean of a metric over a recipe's runs, with the interval that other patients would give it.
 
@@ -207,22 +211,26 @@ def mean_of_runs(
     interval does not shrink with their number.
 
     Raises:
-        ValueError: see `metrics.checked`.
+        ValueError: see `arrays.checked`.
     """
     samples = [Sample(labels, scores, patients, metric) for scores in candidate.scores]
-    alone = bootstraps(samples, replicates=replicates, confidence=confidence, seed=seed)
+    how_often, confidence, seed = resampling.replicates, resampling.confidence, resampling.seed
+    alone = bootstraps(samples, replicates=how_often, confidence=confidence, seed=seed)
     if len(alone) == 1 or any(one.value is None for one in alone):
         return next((one for one in alone if one.value is None), alone[0])
-    values, drawn = replicate(samples, replicates=replicates, seed=seed)
+    values, drawn = replicate(samples, replicates=how_often, seed=seed)
     value, patient = float(values.mean()), patient_numbers(patients)
     n, n_patients, how = alone[0].n, alone[0].n_patients, f"; mean of {len(alone)} runs"
-    facts: dict[str, Any] = {"n": n, "n_patients": n_patients, "confidence": confidence, "seed": seed, "how": how}
-    if metric not in OF_RANKS:
-        return percentile_interval(value, drawn.mean(axis=0), **facts)
+    means = drawn.mean(axis=0)
+    if METRICS[metric].interval != "logit":
+        return percentile_interval(value, means, n=n, n_patients=n_patients, confidence=confidence, seed=seed, how=how)
     truth = checked(labels, candidate.scores[0])[0]
     if reason := too_few(truth, patient):
         return Interval(value, None, None, reason, n, n_patients)
-    return logit_interval(value, drawn.mean(axis=0), fewest=fewest_patients(truth, patient), **facts)
+    fewest = fewest_patients(truth, patient)
+    return logit_interval(
+        value, means, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed, how=how
+    )
 
 
 def seed_spread(values: Sequence[Sequence[float | None]], *, usual: float = DEFAULT_SPREAD) -> SeedSpread:
@@ -246,7 +254,9 @@ def seed_spread(values: Sequence[Sequence[float | None]], *, usual: float = DEFA
     return SeedSpread(usual, float(np.sqrt(squares / degrees)), degrees)
 
 
-def judge(drawn: Sequence[Drawn], spreads: Mapping[str, SeedSpread], *, confidence: float = 0.95) -> list[Judged]:
+def decide(
+    differences: Sequence[ResampledDifference], spreads: Mapping[str, SeedSpread], *, confidence: float = 0.95
+) -> list[JudgedDifference]:
     """A verdict on each difference: `tie` unless its interval excludes 0 and it exceeds what seeds alone give.
 
     Holm's procedure keeps the chance of any false verdict below 1 − confidence: the smallest p is judged by the
@@ -255,18 +265,18 @@ def judge(drawn: Sequence[Drawn], spreads: Mapping[str, SeedSpread], *, confiden
     not tested and not counted: it is `undefined`, or a tie where both sides are alike in every resample.
 
     Args:
-        drawn: all differences that are judged together.
+        differences: all that are judged together.
         spreads: the seed spread of each label.
         confidence: of the family of verdicts.
     """
     alpha = 1 - confidence
-    p = [item.p for item in drawn]
+    p = [item.p for item in differences]
     order = sorted((place for place, value in enumerate(p) if value is not None), key=lambda place: p[place] or 0.0)
-    found: dict[int, Judged] = {}
+    found: dict[int, JudgedDifference] = {}
     ended: float | None = None
     adjusted = 0.0
     for step, place in enumerate(order):
-        item, left = drawn[place], len(order) - step
+        item, left = differences[place], len(order) - step
         level = 1 - (ended or alpha / left)
         interval = item.interval(level, _note(level, len(order)))
         assert item.value is not None and interval.low is not None and interval.high is not None
@@ -277,13 +287,13 @@ def judge(drawn: Sequence[Drawn], spreads: Mapping[str, SeedSpread], *, confiden
         bar = spreads[item.label].bar(len(item.reference_values), len(item.candidate_values), confidence=confidence)
         real = excludes and abs(item.value) > bar
         verdict: Verdict = ("better" if item.value > 0 else "worse") if real else "tie"
-        found[place] = Judged(item, interval, level, item.p, adjusted, bar, excludes, verdict)
-    return [found.get(place) or _untested(item, confidence) for place, item in enumerate(drawn)]
+        found[place] = JudgedDifference(item, interval, level, item.p, adjusted, bar, excludes, verdict)
+    return [found.get(place) or _untested(item, confidence) for place, item in enumerate(differences)]
 
 
-def _untested(item: Drawn, confidence: float) -> Judged:
+def _untested(item: ResampledDifference, confidence: float) -> JudgedDifference:
     verdict: Verdict = "tie" if item.tie else "undefined"
-    return Judged(item, item.interval(confidence), confidence, None, None, None, False, verdict)
+    return JudgedDifference(item, item.interval(confidence), confidence, None, None, None, False, verdict)
 
 
 def _note(level: float, comparisons: int) -> str:

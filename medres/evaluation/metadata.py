@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from medres.cohort.stratification import stratified_parts
 from medres.cohort.tasks import LABEL_PREFIX
+from medres.formatting import DASH, estimate, sample
 from medres.records import Interval
-from medres.statistics.intervals import bootstrap
+from medres.statistics.bootstrap import bootstrap
 
 WORTH_KNOWING = 0.6
 """Lower bound of the AUROC from which a column is reported.
@@ -40,10 +41,9 @@ class ReadableLabel:
 
     def __str__(self) -> str:
         """One line for a human."""
-        bounds = f"{self.auroc.value:.2f} ({self.auroc.low:.2f}–{self.auroc.high:.2f})"
         return (
-            f"label readable from metadata: {self.label} from {self.column} alone: AUROC {bounds}, "
-            f"{self.auroc.n} images of {self.auroc.n_patients} patients, without a look at the pixels"
+            f"label readable from metadata: {self.label} from {self.column} alone: "
+            f"AUROC {estimate(self.auroc, between=DASH, digits=2)}, {sample(self.auroc)}, without a look at the pixels"
         )
 
 

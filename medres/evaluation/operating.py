@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medres.config import Evaluation
+from medres.evaluation.results import OperatingPointResults, PredictiveValues
 from medres.model.calibration import Rule
 from medres.records import Interval
-from medres.statistics.bounds import percentile_interval
-from medres.statistics.intervals import NO_IMAGES, Sample, bootstraps, replicate
-from medres.statistics.metrics import OF_DECISIONS, npv_at, ppv_at
-from medres.statistics.resampling import divide, patient_numbers
+from medres.statistics.arrays import patient_numbers
+from medres.statistics.bootstrap import Sample, bootstraps, replicate
+from medres.statistics.intervals import NO_IMAGES, percentile_interval
+from medres.statistics.kernels import divide
+from medres.statistics.metric import shown_in
 
 PREVALENCES = (0.01, 0.05, 0.2)
 """At which PPV and NPV are stated, besides the cohort's own."""
@@ -31,8 +31,8 @@ def points_of_rules(
     *,
     evaluation: Evaluation,
     seed: int,
-) -> dict[str, Any]:
-    """Every figure of every rule's decisions, all from the same resampled patients, as JSON values.
+) -> dict[Rule, OperatingPointResults]:
+    """Every figure of every rule's decisions, all from the same resampled patients.
 
     Args:
         truth: 0 or 1 per image.
@@ -40,41 +40,65 @@ def points_of_rules(
         patients: the patient of each image.
         evaluation: replicates and confidence of the intervals.
         seed: of the resamples.
-
-    Returns:
-        `{RULE: {"sensitivity", "specificity", "ppv", "npv", "f1": {"value", "low", "high", "method", "n",
-        "n_patients"}, "n_called", "at_prevalence": {PREVALENCE: {"ppv", "npv": {...}}}}}`.
     """
-    found: dict[str, Any] = {}
+    found: dict[Rule, OperatingPointResults] = {}
+    names = [one.name for one in shown_in("rules")]
     for rule, called in decisions.items():
-        samples = [Sample(truth, called, patients, name) for name in OF_DECISIONS]
+        samples = [Sample(truth, called, patients, name) for name in names]
         intervals = bootstraps(samples, replicates=evaluation.replicates, confidence=evaluation.confidence, seed=seed)
-        found[rule] = {
-            **{name: asdict(one) for name, one in zip(OF_DECISIONS, intervals, strict=True)},
-            "n_called": int(called.sum()),
-            "at_prevalence": _at_prevalences(samples[:2], intervals[:2], evaluation, seed),
-        }
+        shares = [(samples[names.index(name)], intervals[names.index(name)]) for name in ("sensitivity", "specificity")]
+        found[rule] = OperatingPointResults(
+            figures=dict(zip(names, intervals, strict=True)),
+            n_called=int(called.sum()),
+            at_prevalence=_at_prevalences(shares, evaluation, seed),
+        )
     return found
 
 
+def ppv_at(prevalence: float, *, sensitivity: float, specificity: float) -> float | None:
+    """The share of positive calls that are right where `prevalence` of the images are positive (Bayes).
+
+    None where nothing would be called.
+
+    Raises:
+        ValueError: an argument is not a share.
+
+    >>> round(ppv_at(0.01, sensitivity=0.95, specificity=0.95) or 0, 3)
+    0.161
+    """
+    if not all(0 <= share <= 1 for share in (prevalence, sensitivity, specificity)):
+        raise ValueError("prevalence, sensitivity and specificity are shares from 0 to 1")
+    right, wrong = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    return right / (right + wrong) if right + wrong > 0 else None
+
+
+def npv_at(prevalence: float, *, sensitivity: float, specificity: float) -> float | None:
+    """The share of negative calls that are right where `prevalence` of the images are positive (Bayes).
+
+    None where everything would be called.
+    """
+    return ppv_at(1 - prevalence, sensitivity=specificity, specificity=sensitivity)
+
+
 def _at_prevalences(
-    shares: list[Sample], intervals: list[Interval], evaluation: Evaluation, seed: int
-) -> dict[str, dict[str, Any]]:
+    shares: Sequence[tuple[Sample, Interval]], evaluation: Evaluation, seed: int
+) -> dict[str, PredictiveValues]:
     """PPV and NPV from sensitivity and specificity, resampled together; both are taken to hold at any prevalence.
 
     Where no resample has a wrong call (or a right one), the bounds are those of the intervals of both: a specificity of
     40 in 40 is no promise that every call is right where one in a hundred has the finding.
     """
-    values, drawn = replicate(shares, replicates=evaluation.replicates, seed=seed)
+    samples, intervals = [sample for sample, _ in shares], [interval for _, interval in shares]
+    values, drawn = replicate(samples, replicates=evaluation.replicates, seed=seed)
     sensitivity, specificity = np.concatenate([values[:, None], drawn], axis=1)  # the cohort's own come first
-    n, n_patients = len(np.asarray(shares[0].labels)), len(np.unique(patient_numbers(shares[0].groups)))
+    n, n_patients = len(np.asarray(samples[0].labels)), len(np.unique(patient_numbers(samples[0].groups)))
 
     def stated(
         right: NDArray[np.float64], wrong: NDArray[np.float64], at: Callable[..., float | None], prevalence: float
-    ) -> dict[str, Any]:
+    ) -> Interval:
         share = divide(right, right + wrong)
         if np.isnan(share[0]):
-            return asdict(Interval(None, None, None, _NO_PREDICTION if n else NO_IMAGES, n, n_patients))
+            return Interval(None, None, None, _NO_PREDICTION if n else NO_IMAGES, n, n_patients)
         confidence = evaluation.confidence
         found = percentile_interval(
             float(share[0]), share[1:], n=n, n_patients=n_patients, confidence=confidence, seed=seed
@@ -83,13 +107,13 @@ def _at_prevalences(
             low, high = (_bound(at, prevalence, *part) for part in zip(*map(_both, intervals), strict=True))
             if low is not None and high is not None:
                 found = Interval(found.value, low, high, _FROM_BOTH, n, n_patients)
-        return asdict(found)
+        return found
 
     return {
-        f"{prevalence:g}": {
-            "ppv": stated(prevalence * sensitivity, (1 - prevalence) * (1 - specificity), ppv_at, prevalence),
-            "npv": stated((1 - prevalence) * specificity, prevalence * (1 - sensitivity), npv_at, prevalence),
-        }
+        f"{prevalence:g}": PredictiveValues(
+            ppv=stated(prevalence * sensitivity, (1 - prevalence) * (1 - specificity), ppv_at, prevalence),
+            npv=stated((1 - prevalence) * specificity, prevalence * (1 - sensitivity), npv_at, prevalence),
+        )
         for prevalence in PREVALENCES
     }
 

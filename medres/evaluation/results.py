@@ -1,8 +1,9 @@
-"""The typed results of an evaluation: what `metrics.json`, `shortcuts.json` and `comparison.json` hold."""
+"""The typed results of an evaluation: what `metrics.json`, `shortcuts.json` and an external validation hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -13,17 +14,8 @@ from medres.model.calibration import Rule
 from medres.records import Interval
 
 
-class FoldResults(Document):
-    """One fold's figures; None where a figure is undefined."""
-
-    fold: int
-    n: int  # images
-    n_patients: int
-    n_positive: int
-    figures: Mapping[str, float | None]  # by metric; in the file each stands beside the other fields
-    auroc_low: float | None
-    auroc_high: float | None
-    auroc_method: str = ""
+class WithFigures(Document):
+    """A record whose figures stand by metric beside its other fields in the file, so that a metric may be added."""
 
     @model_validator(mode="before")
     @classmethod
@@ -40,35 +32,64 @@ class FoldResults(Document):
             written |= value if name == "figures" else {name: value}
         return written
 
+
+class FoldResults(WithFigures):
+    """One fold's figures; None where a figure is undefined."""
+
+    fold: int
+    n: int  # images
+    n_patients: int
+    n_positive: int
+    figures: Mapping[str, float | None]  # by metric
+    auroc_low: float | None
+    auroc_high: float | None
+    auroc_method: str = ""
+
     @property
     def auroc(self) -> float | None:
         """The AUROC of this fold's network on its held-out images."""
         return self.figures.get("auroc")
 
 
-class SubgroupResults(Document):
+class SubgroupResults(WithFigures):
     """The images with one value of a column; figures are None where there are too few patients for one."""
 
     value: str
     n: int  # images
     n_patients: int
     n_positive: int
-    auroc: Interval | None = None
-    sensitivity: Interval | None = None
-    specificity: Interval | None = None
+    figures: Mapping[str, Interval | None]  # by metric
     difference: Mapping[str, Interval] = {}  # by metric: this group minus all other images
 
+    @property
+    def auroc(self) -> Interval | None:
+        """The AUROC of this group."""
+        return self.figures.get("auroc")
 
-class IntersectionResults(Document):
+    @property
+    def sensitivity(self) -> Interval | None:
+        """The sensitivity at the frozen thresholds."""
+        return self.figures.get("sensitivity")
+
+    @property
+    def specificity(self) -> Interval | None:
+        """The specificity at the frozen thresholds."""
+        return self.figures.get("specificity")
+
+
+class IntersectionResults(WithFigures):
     """The images with one value of each of two columns."""
 
     values: tuple[str, ...]
     n: int  # images
     n_patients: int
     n_positive: int
-    auroc: Interval | None = None
-    sensitivity: Interval | None = None
-    specificity: Interval | None = None
+    figures: Mapping[str, Interval]  # by metric
+
+    @property
+    def auroc(self) -> Interval:
+        """The AUROC of these images."""
+        return self.figures["auroc"]
 
 
 class SubgroupColumn(Document):
@@ -96,16 +117,32 @@ class PredictiveValues(Document):
     npv: Interval
 
 
-class OperatingPointResults(Document):
+class OperatingPointResults(WithFigures):
     """What the decisions of one rule reach on patients who did not choose its thresholds."""
 
-    sensitivity: Interval
-    specificity: Interval
-    ppv: Interval
-    npv: Interval
-    f1: Interval
+    figures: Mapping[str, Interval]  # by metric
     n_called: int  # images
     at_prevalence: Mapping[str, PredictiveValues] = {}  # by prevalence, as text: "0.05"
+
+    @property
+    def sensitivity(self) -> Interval:
+        """The share of positives that were called."""
+        return self.figures["sensitivity"]
+
+    @property
+    def specificity(self) -> Interval:
+        """The share of negatives that were not called."""
+        return self.figures["specificity"]
+
+    @property
+    def ppv(self) -> Interval:
+        """The share of positive calls that are right."""
+        return self.figures["ppv"]
+
+    @property
+    def npv(self) -> Interval:
+        """The share of negative calls that are right."""
+        return self.figures["npv"]
 
 
 class LabelResults(Document):
@@ -241,3 +278,46 @@ class Shortcuts(Document):
     centre: float  # share of each side that the hidden centre takes
     corner: float  # share of each side that a corner takes
     thresholds: VerdictThresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One line: what was so in training, what is so here, and by how much it differs."""
+
+    group: str  # "tags", "intensities" or "features"
+    name: str
+    value: str  # of a tag; "" for a number
+    training: float | None  # share of images, or mean
+    here: float | None
+    difference: float | None  # of shares; of means, in standard deviations
+    low: float | None
+    high: float | None
+    unit: str  # "share" or "standard deviations"
+    differs: bool
+    training_images: int  # for which it is known; of the features: the validation images
+    training_patients: int
+    here_images: int
+    here_patients: int
+
+
+class CohortSize(Document):
+    """How many images and patients a cohort has."""
+
+    images: int
+    patients: int
+
+
+class ShiftRecord(Document):
+    """How an external cohort differs from the training cohort."""
+
+    sentence: str
+    training: CohortSize
+    here: CohortSize
+    lines: tuple[Shift, ...]
+
+
+class RecalibrationRecord(Document):
+    """What recalibration on an external cohort would give one label."""
+
+    reason: str  # why there is none; "" where there is
+    metrics: Mapping[str, Interval] | None

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from medres.cohort.profile import INTENSITIES, NUMBERS, RARE, CohortProfile, Count, Distribution
+from medres.evaluation.results import CohortSize, Shift, ShiftRecord
+from medres.statistics.intervals import wilson_bounds
 
 MEANINGFUL = 0.1
 """A standardised difference below this is usually taken for balance (Austin 2009)."""
 
 OUTLIERS_EXPECTED = "training: the share of the validation images for which the cut was set"
-
-
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """One line: what was so in training, what is so here, and by how much it differs."""
-
-    group: str  # "tags", "intensities" or "features"
-    name: str
-    value: str  # of a tag; "" for a number
-    training: float | None  # share of images, or mean
-    here: float | None
-    difference: float | None  # of shares; of means, in standard deviations
-    low: float | None
-    high: float | None
-    unit: str  # "share" or "standard deviations"
-    differs: bool
-    training_images: int  # for which it is known; of the features: the validation images
-    training_patients: int
-    here_images: int
-    here_patients: int
 
 
 def shifts(training: CohortProfile, here: CohortProfile, *, confidence: float = 0.95) -> list[Shift]:
@@ -147,24 +126,19 @@ def newcombe(first: float, m: float, second: float, n: float, *, confidence: flo
     >>> [round(bound, 4) for bound in newcombe(48 / 80, 80, 56 / 70, 70)]
     [0.0524, 0.3339]
     """
-    z = float(norm.isf((1 - confidence) / 2))
-    low_1, high_1 = _score(first, m, z)
-    low_2, high_2 = _score(second, n, z)
+    low_1, high_1 = wilson_bounds(first, m, confidence=confidence)
+    low_2, high_2 = wilson_bounds(second, n, confidence=confidence)
     difference = second - first
     low = difference - np.sqrt((second - low_2) ** 2 + (high_1 - first) ** 2)
     return float(low), float(difference + np.sqrt((high_2 - second) ** 2 + (first - low_1) ** 2))
-
-
-def _score(share: float, n: float, z: float) -> tuple[float, float]:
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
-    return min(share, max(0.0, centre - reach)), max(share, min(1.0, centre + reach))
 
 
 def standardised_difference(
     first: Distribution, second: Distribution, *, confidence: float = 0.95
 ) -> tuple[float, float, float] | None:
     """Second − first in pooled standard deviations with its bounds; None where neither cohort varies."""
+    from scipy.stats import norm
+
     gap = second.mean - first.mean
     pooled = float(np.sqrt((first.deviation**2 + second.deviation**2) / 2))
     if pooled == 0:
@@ -219,15 +193,15 @@ def _mean(group: str, name: str, first: Distribution | None, second: Distributio
     return Shift(group, name, "", *means, value, low, high, "standard deviations", differs, *counts)
 
 
-def shift_record(training: CohortProfile, here: CohortProfile, outliers: Shift, *, confidence: float) -> dict[str, Any]:
-    """What `run.json` keeps of the shift."""
+def shift_record(training: CohortProfile, here: CohortProfile, outliers: Shift, *, confidence: float) -> ShiftRecord:
+    """How a cohort differs from the training cohort, as `run.json` keeps it."""
     lines = [outliers, *shifts(training, here, confidence=confidence)]
-    return {
-        "sentence": sentence(lines),
-        "training": {"images": training.images, "patients": training.patients},
-        "here": {"images": here.images, "patients": here.patients},
-        "lines": [asdict(line) for line in lines],
-    }
+    return ShiftRecord(
+        sentence=sentence(lines),
+        training=CohortSize(images=training.images, patients=training.patients),
+        here=CohortSize(images=here.images, patients=here.patients),
+        lines=tuple(lines),
+    )
 
 
 def sentence(lines: Sequence[Shift]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.errors import ManifestError
+from medres.evaluation.results import Intersection, IntersectionResults, SubgroupColumn, SubgroupResults
 from medres.records import Interval
+from medres.statistics.bootstrap import bootstrap
 from medres.statistics.differences import difference
-from medres.statistics.intervals import bootstrap
+from medres.statistics.metric import shown_in
 
 if TYPE_CHECKING:
     from medres.evaluation.table import JudgedImages
 
-COLUMNS = {
+DIVIDING_COLUMNS = {
     "PatientSex": "Sex",
     "PatientAge": "Age",
     "ViewPosition": "View",
@@ -30,9 +32,6 @@ COLUMNS = {
     "InstitutionName": "Institution",
 }
 """Columns of `oof.csv` that divide every cohort, and what they are called in a report."""
-
-METRICS = ("auroc", "sensitivity", "specificity")
-"""What is said of a group; sensitivity and specificity at the frozen thresholds."""
 
 SMALLEST = 20
 """Patients below which a group is shown without a figure."""
@@ -47,20 +46,6 @@ _PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0, "": 1.0}
 
 Groups = NDArray[np.object_]
 """The group of each image, as text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subgroup:
-    """One part of a cohort; its figures are None where it has fewer than SMALLEST patients."""
-
-    value: str
-    n: int  # images
-    n_patients: int
-    n_positive: int
-    auroc: Interval | None = None
-    sensitivity: Interval | None = None
-    specificity: Interval | None = None
-    difference: Mapping[str, Interval] = field(default_factory=dict)  # by metric: this group minus all other images
 
 
 def age_band(age: str) -> str:
@@ -79,7 +64,7 @@ def age_band(age: str) -> str:
 
 
 def dividing_columns(table: pd.DataFrame, asked: Sequence[str] = ()) -> dict[str, str]:
-    """The columns of a table that divide it, with their titles: COLUMNS that are not blank, and those asked for.
+    """The columns of a table that divide it, with their titles: the usual ones that are not blank, and those asked for.
 
     Raises:
         ManifestError: a column that was asked for is not there.
@@ -87,7 +72,11 @@ def dividing_columns(table: pd.DataFrame, asked: Sequence[str] = ()) -> dict[str
     absent = [name for name in asked if name not in table.columns]
     if absent:
         raise ManifestError(f"evaluation.subgroups: the out-of-fold table has no column {' or '.join(absent)}")
-    known = {name: title for name, title in COLUMNS.items() if name in table.columns and _recorded(table[name]).any()}
+    known = {
+        name: title
+        for name, title in DIVIDING_COLUMNS.items()
+        if name in table.columns and _recorded(table[name]).any()
+    }
     return known | {name: name for name in asked if name not in known}
 
 
@@ -112,22 +101,26 @@ def with_others(groups: Groups) -> Groups:
     return np.array([name if name in kept else others for name in groups], dtype=object)
 
 
-def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation, seed: int) -> dict[str, Any]:
-    """A label's figures in parts of the cohort: what `metrics.json` says of them.
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """A label's figures in parts of the cohort."""
+
+    subgroups: tuple[SubgroupColumn, ...]
+    intersections: tuple[Intersection, ...]
+
+
+def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation, seed: int) -> Divided:
+    """A label's figures in parts of the cohort.
+
+    Groups stand by size, age bands by age. Two columns of which one tells the other have no intersections. A difference
+    is that from all other images; its intervals hold for all groups and metrics of the label at once, so that chance
+    alone rarely lets one of them exclude 0.
 
     Args:
-        table: as `summary.read_table` gives it.
+        table: as `table.read_table` gives it.
         images: its images whose label is known.
         evaluation: columns asked for, replicates and confidence of the intervals.
         seed: of the resamples.
-
-    Returns:
-        `{"subgroups": [{"column", "title", "groups": [{"value", "n", "n_patients", "n_positive", METRIC: interval or
-        None, "difference": {METRIC: interval}}]}], "intersections": [{"columns", "titles", "groups": [the
-        same, with "values" for "value" and no "difference"], "suppressed_groups", "suppressed_images"}]}`.
-        Groups stand by size, age bands by age. Two columns of which one tells the other have no
-        intersections. A difference is that from all other images; its intervals hold for all groups and METRICS
-        of the label at once, so that chance alone rarely lets one of them exclude 0.
 
     Raises:
         ManifestError: see `dividing_columns`.
@@ -135,38 +128,26 @@ def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation
     titles = dividing_columns(table, evaluation.subgroups)
     columns = {name: with_others(grouped(table, name)[images.rows]) for name in titles}
     comparable = sum(1 for groups in columns.values() for one in _parts(groups) if _comparable(images, one[1]))
-    compared = comparable * len(METRICS)
-    shown = [
-        {
-            "column": name,
-            "title": titles[name],
-            "groups": [
-                asdict(_subgroup(images, value, mask, evaluation, seed, compared))
+    compared = comparable * sum(one.influence is not None for one in shown_in("subgroups"))
+    shown = tuple(
+        SubgroupColumn(
+            column=name,
+            title=titles[name],
+            groups=tuple(
+                _subgroup(images, value, mask, evaluation, seed, compared)
                 for value, mask in _parts(groups, by_age=name == "PatientAge")
-            ],
-        }
+            ),
+        )
         for name, groups in columns.items()
-    ]
+    )
     dividing = [name for name, groups in columns.items() if sum(_large(images, mask) for _, mask in _parts(groups)) > 1]
-    crossed = [
-        {"columns": [one, other], "titles": [titles[one], titles[other]]}
-        | _crossed(images, columns[one], columns[other], evaluation, seed)
+    crossed = tuple(
+        _crossed(images, (one, other), (titles[one], titles[other]), columns, evaluation, seed)
         for one, other in combinations(dividing, 2)
         if len(set(zip(columns[one], columns[other], strict=True)))
         > max(len(set(columns[one])), len(set(columns[other])))
-    ]
-    return {"subgroups": shown, "intersections": crossed}
-
-
-def recorded_subgroups(content: Mapping[str, Any]) -> list[tuple[str, list[Subgroup]]]:
-    """The subgroups of one label of `metrics.json`, with the titles of their columns."""
-
-    def read(recorded: Mapping[str, Any]) -> Subgroup:
-        figures = {name: recorded[name] and Interval(**recorded[name]) for name in METRICS}
-        differences = {name: Interval(**item) for name, item in recorded["difference"].items()}
-        return Subgroup(**{**recorded, **figures, "difference": differences})
-
-    return [(one["title"], [read(group) for group in one["groups"]]) for one in content.get("subgroups") or []]
+    )
+    return Divided(shown, crossed)
 
 
 def _recorded(cells: pd.Series[Any]) -> pd.Series[Any]:
@@ -188,57 +169,90 @@ def _comparable(images: JudgedImages, mask: NDArray[np.bool_]) -> bool:
     return _large(images, mask) and _large(images, ~mask)
 
 
-def _subgroup(
-    images: JudgedImages, value: str, mask: NDArray[np.bool_], evaluation: Evaluation, seed: int, compared: int
-) -> Subgroup:
-    """One group; with `compared` above 0, the number of all differences, also how it differs from the rest."""
-    part = images.part(mask)
-    n_patients = len(np.unique(part.patients))
-    n, n_positive = len(part.truth), int(part.truth.sum())
-    if n_patients < SMALLEST:
-        return Subgroup(value, n, n_patients, n_positive)
-    figures = {
-        name: bootstrap(
+def _figures(part: JudgedImages, evaluation: Evaluation, seed: int) -> dict[str, Interval]:
+    """What is said of a group of enough patients."""
+    return {
+        one.name: bootstrap(
             part.truth,
-            part.scores(name),
+            part.scores(one.name),
             part.patients,
-            statistic=name,
+            statistic=one.name,
             replicates=evaluation.replicates,
             confidence=evaluation.confidence,
             seed=seed,
         )
-        for name in METRICS
+        for one in shown_in("subgroups")
     }
+
+
+def _subgroup(
+    images: JudgedImages, value: str, mask: NDArray[np.bool_], evaluation: Evaluation, seed: int, compared: int
+) -> SubgroupResults:
+    """One group; with `compared` above 0, the number of all differences, also how it differs from the rest."""
+    part = images.part(mask)
+    n_patients = len(np.unique(part.patients))
+    shown = shown_in("subgroups")
+    figures: Mapping[str, Interval | None] = dict.fromkeys(one.name for one in shown)
+    if n_patients >= SMALLEST:
+        figures = _figures(part, evaluation, seed)
     differences: dict[str, Interval] = {}
     if compared and _comparable(images, mask):
         differences = {
-            name: difference(
-                name,
+            one.name: difference(
+                one.name,
                 images.truth,
-                images.scores(name),
+                images.scores(one.name),
                 images.patients,
                 mask,
                 confidence=evaluation.confidence,
                 comparisons=compared,
             )
-            for name in METRICS
+            for one in shown
+            if one.influence
         }
-    auroc, sensitivity, specificity = (figures[name] for name in METRICS)
-    return Subgroup(value, n, n_patients, n_positive, auroc, sensitivity, specificity, differences)
+    return SubgroupResults(
+        value=value,
+        n=len(part.truth),
+        n_patients=n_patients,
+        n_positive=int(part.truth.sum()),
+        figures=figures,
+        difference=differences,
+    )
 
 
-def _crossed(images: JudgedImages, one: Groups, other: Groups, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def _crossed(
+    images: JudgedImages,
+    names: tuple[str, str],
+    titles: tuple[str, str],
+    columns: Mapping[str, Groups],
+    evaluation: Evaluation,
+    seed: int,
+) -> Intersection:
     """The groups that two columns form together, those of enough patients, largest first."""
+    one, other = (columns[name] for name in names)
     pairs = np.empty(len(one), dtype=object)
     pairs[:] = list(zip(one, other, strict=True))
-    shown: list[dict[str, Any]] = []
-    small = [0, 0]
+    shown: list[IntersectionResults] = []
+    small_groups = small_images = 0
     for values in [pair for pair, _ in Counter(sorted(pairs)).most_common()]:
         mask = (one == values[0]) & (other == values[1])
         if not _large(images, mask):
-            small = [small[0] + 1, small[1] + int(mask.sum())]
+            small_groups, small_images = small_groups + 1, small_images + int(mask.sum())
             continue
-        found = asdict(_subgroup(images, "", mask, evaluation, seed, 0))
-        del found["value"], found["difference"]
-        shown.append({"values": list(values), **found})
-    return {"groups": shown, "suppressed_groups": small[0], "suppressed_images": small[1]}
+        part = images.part(mask)
+        shown.append(
+            IntersectionResults(
+                values=values,
+                n=len(part.truth),
+                n_patients=len(np.unique(part.patients)),
+                n_positive=int(part.truth.sum()),
+                figures=_figures(part, evaluation, seed),
+            )
+        )
+    return Intersection(
+        columns=names,
+        titles=titles,
+        groups=tuple(shown),
+        suppressed_groups=small_groups,
+        suppressed_images=small_images,
+    )

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from medres.errors import ManifestError
 from medres.model.calibration import RULES, Rule
-from medres.statistics.metrics import OF_DECISIONS
+from medres.statistics.metric import metric
 from medres.tables import read_csv
 
 _TARGETS = (0.0, 1.0, -1.0)
+_OF_NUMBERS = ("label_", "logit_", "prob_", "positive_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class JudgedImages:
 
     def scores(self, name: str) -> NDArray[Any]:
         """What a metric judges: decisions or probabilities."""
-        return self.positive if name in OF_DECISIONS else self.probabilities
+        return self.positive if metric(name).judges == "decisions" else self.probabilities
 
     def part(self, chosen: NDArray[np.bool_]) -> JudgedImages:
         """Some of the images."""
@@ -59,7 +60,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     table = read_csv(path)
     for name in map(str, table.columns):
-        if name == "fold" or name.startswith(("label_", "logit_", "prob_", "positive_")):
+        if name == "fold" or name.startswith(_OF_NUMBERS):
             try:
                 table[name] = np.array([float(cell) if cell.strip() else np.nan for cell in table[name]])
             except ValueError as error:
@@ -69,6 +70,24 @@ def read_table(path: Path) -> pd.DataFrame:
             raise ManifestError(f"{path}: column fold: a cell is blank")
         table["fold"] = table["fold"].astype(np.int64)
     return table
+
+
+def as_read(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that was just written as CSV, as `read_table` would read it back: no figure knows more than the file."""
+    found: dict[str, Any] = {}
+    for name in map(str, table.columns):
+        if name == "fold":
+            found[name] = table[name].to_numpy(dtype=np.int64)
+        elif name.startswith(_OF_NUMBERS):
+            found[name] = _numbers(table, name)
+        else:
+            found[name] = [_written(cell) for cell in table[name]]
+    return pd.DataFrame(found)
+
+
+def _written(cell: object) -> str:
+    """A cell as text, as `tables.write_csv` leaves it."""
+    return str(cell).replace("\r", " ").encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def judged_images(table: pd.DataFrame, label: str) -> JudgedImages:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,58 +10,16 @@ from numpy.typing import NDArray
 
 from medres.cohort.tasks import Task, true_answers
 from medres.config import Evaluation
+from medres.evaluation.results import TaskResults
 from medres.records import Interval
-from medres.statistics.bounds import fewest_patients, logit_interval, percentile_interval, too_few
-from medres.statistics.intervals import NO_IMAGES, Sample, replicate
-from medres.statistics.resampling import divide, patient_numbers, resamples
-
-Confusions = NDArray[np.float64]
-"""(replicates, true, predicted): weighted counts of images."""
-
-Statistic = Callable[[Confusions], NDArray[np.float64]]
-"""One value per replicate; NaN where undefined."""
-
-
-def accuracy(confusions: Confusions) -> NDArray[np.float64]:
-    """The share of images whose answer is right."""
-    return divide(np.trace(confusions, axis1=1, axis2=2), confusions.sum(axis=(1, 2)))
-
-
-def balanced_accuracy(confusions: Confusions) -> NDArray[np.float64]:
-    """The mean over values of the share of its images that were recognised; NaN where a value has no image."""
-    hits = np.diagonal(confusions, axis1=1, axis2=2)
-    found: NDArray[np.float64] = divide(hits, confusions.sum(axis=2)).mean(axis=1)
-    return found
-
-
-def quadratic_weighted_kappa(confusions: Confusions) -> NDArray[np.float64]:
-    """Cohen's kappa with weights (i − j)²: 1 is perfect, 0 is chance (Cohen 1968).
-
-    >>> quadratic_weighted_kappa(np.array([[[2.0, 0], [0, 2]], [[1, 1], [1, 1]]])).tolist()
-    [1.0, 0.0]
-    """
-    grades = np.arange(confusions.shape[1])
-    weights = (grades[:, None] - grades[None, :]) ** 2
-    total = confusions.sum(axis=(1, 2))
-    by_chance = confusions.sum(axis=2)[:, :, None] * confusions.sum(axis=1)[:, None, :]
-    expected = divide((weights * by_chance).sum(axis=(1, 2)), total)
-    return 1 - divide((weights * confusions).sum(axis=(1, 2)), expected)
-
-
-def mean_absolute_error(confusions: Confusions) -> NDArray[np.float64]:
-    """The mean distance of predicted and true grade, in grades."""
-    grades = np.arange(confusions.shape[1])
-    distance = np.abs(grades[:, None] - grades[None, :])
-    return divide((distance * confusions).sum(axis=(1, 2)), confusions.sum(axis=(1, 2)))
-
+from medres.statistics.agreement import confusion_kernel
+from medres.statistics.arrays import patient_numbers
+from medres.statistics.bootstrap import Sample, replicate
+from medres.statistics.intervals import NO_IMAGES, fewest_patients, logit_interval, percentile_interval, too_few
+from medres.statistics.metric import Metric, shown_in
+from medres.statistics.resampling import resamples
 
 _NO_IMAGE_OF_A_VALUE = "undefined: a value has no image"
-_OF_ORDINAL = {
-    "quadratic_weighted_kappa": quadratic_weighted_kappa,
-    "accuracy": accuracy,
-    "mean_absolute_error": mean_absolute_error,
-}
-_OF_CLASSES = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
 
 
 def confusion(table: pd.DataFrame, task: Task) -> NDArray[np.intp]:
@@ -82,83 +38,85 @@ def _pairs(table: pd.DataFrame, task: Task) -> tuple[NDArray[np.intp], NDArray[n
     return truth[known] * len(task.values) + task.answers(likely[known]), known
 
 
-def summarise_task(table: pd.DataFrame, task: Task, *, evaluation: Evaluation, seed: int) -> dict[str, Any]:
-    """Every figure of a grade or a class over an out-of-fold table, as JSON values.
+def summarise_task(table: pd.DataFrame, task: Task, *, evaluation: Evaluation, seed: int) -> TaskResults:
+    """Every figure of a grade or a class over an out-of-fold table.
 
     Args:
         table: with `PatientID`, and `label_<L>` and `prob_<L>` of every label of the task.
         task: ordinal or multiclass, with its values.
         evaluation: replicates and confidence of the intervals.
         seed: of the resamples.
-
-    Returns:
-        `{"kind", "values", "labels", "n", "n_patients", "confusion": rows true, columns predicted, "metrics": {METRIC:
-        {"value", "low", "high", "method", "n", "n_patients"}}}`.
     """
     pairs, known = _pairs(table, task)
     patients = patient_numbers(table["PatientID"].to_numpy(dtype=object)[known].astype(str))
-    statistics: Mapping[str, Statistic] = _OF_ORDINAL if task.kind == "ordinal" else _OF_CLASSES
-    found = _of_confusions(statistics, pairs, patients, len(task.values), evaluation, seed)
-    found["macro_auroc"] = _macro_auroc(table[known], task, patients, evaluation, seed)
-    return {
-        "kind": task.kind,
-        "values": list(task.values),
-        "labels": list(task.labels),
-        "n": int(known.sum()),
-        "n_patients": len(np.unique(patients)),
-        "confusion": confusion(table, task).tolist(),
-        "metrics": {name: asdict(interval) for name, interval in found.items()},
-    }
+    shown = shown_in("grades" if task.kind == "ordinal" else "classes")
+    found = _of_answers(
+        [one for one in shown if one.of_confusions], pairs, patients, len(task.values), evaluation, seed
+    )
+    for one in shown:
+        if one.prepare:
+            found[one.name] = _mean_over_labels(one, table[known], task, patients, evaluation, seed)
+    assert task.kind != "binary"
+    return TaskResults(
+        kind=task.kind,
+        values=tuple(task.values),
+        labels=tuple(task.labels),
+        n=int(known.sum()),
+        n_patients=len(np.unique(patients)),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion(table, task)),
+        metrics=found,
+    )
 
 
-def _of_confusions(
-    statistics: Mapping[str, Statistic],
+def _of_answers(
+    metrics: Sequence[Metric],
     pairs: NDArray[np.intp],
     patients: NDArray[np.intp],
     size: int,
     evaluation: Evaluation,
     seed: int,
 ) -> dict[str, Interval]:
-    """One matrix of resampled patients for all statistics: what they say can be compared."""
+    """All metrics of answers from the same resampled patients, so that they can be compared."""
     if not len(pairs):
-        return {name: Interval(None, None, None, NO_IMAGES, 0, 0) for name in statistics}
+        return {one.name: Interval(None, None, None, NO_IMAGES, 0, 0) for one in metrics}
     count = int(patients.max()) + 1
-    per_patient = np.zeros((count, size * size))
-    np.add.at(per_patient, (patients, pairs), 1)
-    whole = per_patient.sum(axis=0).reshape(1, size, size)
-    drawn = [
-        (counts @ per_patient).reshape(-1, size, size)
-        for counts in resamples(count, len(pairs), replicates=evaluation.replicates, seed=seed)
-    ]
+    kernels = {
+        one.name: confusion_kernel(*np.divmod(pairs, size), patients, size, one.of_confusions)
+        for one in metrics
+        if one.of_confusions
+    }
+    drawn: dict[str, list[NDArray[np.float64]]] = {name: [] for name in kernels}
+    for counts in resamples(count, len(pairs), replicates=evaluation.replicates, seed=seed):
+        for name, kernel in kernels.items():
+            drawn[name].append(kernel(counts))
+    once = np.ones((1, count), dtype=np.int64)
     return {
-        name: _interval(
-            float(statistic(whole)[0]),
-            np.concatenate([statistic(confusions) for confusions in drawn]),
-            (len(pairs), count),
-            evaluation,
-            seed,
-        )
-        for name, statistic in statistics.items()
+        name: _interval(float(kernel(once)[0]), np.concatenate(drawn[name]), (len(pairs), count), evaluation, seed)
+        for name, kernel in kernels.items()
     }
 
 
-def _macro_auroc(
-    table: pd.DataFrame, task: Task, patients: NDArray[np.intp], evaluation: Evaluation, seed: int
+def _mean_over_labels(
+    judged: Metric, table: pd.DataFrame, task: Task, patients: NDArray[np.intp], evaluation: Evaluation, seed: int
 ) -> Interval:
-    """The mean AUROC of the task's labels: each class against the rest, or each "at least this grade".
+    """The mean of a metric over the task's labels: each class against the rest, or each "at least this grade".
 
     As sure as the label of the fewest patients lets it be.
     """
     if not len(table):
         return Interval(None, None, None, NO_IMAGES, 0, 0)
     samples = [
-        Sample(table[f"label_{label}"].astype(np.float64), table[f"prob_{label}"].astype(np.float64), patients)
+        Sample(
+            table[f"label_{label}"].astype(np.float64), table[f"prob_{label}"].astype(np.float64), patients, judged.name
+        )
         for label in task.labels
     ]
     values, drawn = replicate(samples, replicates=evaluation.replicates, seed=seed)
     value, n, n_patients = float(values.mean()), len(table), int(patients.max()) + 1
     if np.isnan(value):
         return Interval(None, None, None, _NO_IMAGE_OF_A_VALUE, n, n_patients)
+    if judged.interval != "logit":
+        return _interval(value, drawn.mean(axis=0), (n, n_patients), evaluation, seed)
     truths = [np.asarray(sample.labels, dtype=np.int64) for sample in samples]
     few = next(filter(None, (too_few(truth, patients) for truth in truths)), "")
     if few:

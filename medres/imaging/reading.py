@@ -134,6 +134,11 @@ def read_radiograph(
 ) -> Radiograph:
     """Read, decode and render one file in this process.
 
+    ::
+
+        radiograph = read_radiograph("0001.dcm")
+        radiograph.pixels.shape, radiograph.view_position, radiograph.warnings
+
     A hostile file can hang or end the process it is read in; `isolation.read_isolated` is the door for files that you
     do not trust.
 

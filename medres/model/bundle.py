@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from medres.formatting import DASH, bounds, figure, share_of
 from medres.model.card import ModelCard
 from medres.records import Interval
 
+_NONE = "none"  # what stands where a figure has no interval
 CARD_TEXT = "docs/README.md"
 """Where the card in words lies in a model's folder."""
 
@@ -162,14 +164,14 @@ def train(card: ModelCard) -> dict[str, JsonValue]:
             "$from pathlib import Path",
             "$from medres.config import Config",
             "$from medres.cohort.tasks import read_tasks",
-            "$from medres.runs.train import train_model",
+            "$from medres import train",
         ],
         "manifest": "",
         "output": "",
         "tasks": [asdict(task) for task in card.tasks],
         "config": card.provenance.config,
         "run": [
-            "$train_model(Path(@manifest), labels=read_tasks(@tasks), "
+            "$train(Path(@manifest), labels=read_tasks(@tasks), "
             "config=Config.model_validate(@config), out=Path(@output))"
         ],
     }
@@ -229,8 +231,8 @@ def _points(card: ModelCard) -> list[str]:
     if not card.folds:
         rest = [("sensitivity there", "specificity there", "validation images", "temperature"), ("---",) * 4]
         for label, point in card.operating_points.items():
-            reached = _number(point.sensitivity), _number(point.specificity)
-            rest.append((*reached, str(point.n), f"{card.temperatures[label]:.3f}"))
+            reached = figure(point.sensitivity), figure(point.specificity)
+            rest.append((*reached, str(point.n), figure(card.temperatures[label])))
         return [f"| {' | '.join((*row, *others))} |" for row, others in zip(rows, rest, strict=True)]
     return [f"| {' | '.join(row)} |" for row in rows]
 
@@ -244,9 +246,11 @@ def _metrics(metrics: Mapping[str, Mapping[str, Interval]]) -> list[str]:
     ]
     for label, values in metrics.items():
         for name, item in values.items():
-            interval = _bounds(item.low, item.high)
+            interval = bounds(item, between=DASH) or _NONE
             count = f"{item.n} ({item.n_patients})"
-            lines.append(f"| {label} | {name} | {_number(item.value)} | {interval} | {count} | {item.method} |")
+            lines.append(
+                f"| {label} | {name} | {figure(item.value, minus='-')} | {interval} | {count} | {item.method} |"
+            )
     return lines
 
 
@@ -257,25 +261,15 @@ def _held_out(folds: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for label, fold in folds.items():
+        ends = fold.get("auroc_low"), fold.get("auroc_high")
+        auroc = Interval(fold["auroc"], *ends, "", fold["n"], fold["n_patients"])
         figures = " | ".join(
             [
-                _number(fold["auroc"]),
-                _bounds(fold.get("auroc_low"), fold.get("auroc_high")),
-                _share(fold["sensitivity"], fold["n_positive"]),
-                _share(fold["specificity"], fold["n"] - fold["n_positive"]),
+                figure(auroc.value),
+                bounds(auroc, between=DASH) or _NONE,
+                share_of(fold["sensitivity"], fold["n_positive"]),
+                share_of(fold["specificity"], fold["n"] - fold["n_positive"]),
             ]
         )
         lines.append(f"| {label} | {figures} | {fold['n']} ({fold['n_patients']}, {fold['n_positive']}) |")
     return lines
-
-
-def _share(value: float | None, n: int) -> str:
-    return "undefined" if value is None else f"{value:.3f} ({round(value * n)} of {n})"
-
-
-def _bounds(low: float | None, high: float | None) -> str:
-    return "none" if low is None or high is None else f"{low:.3f}–{high:.3f}"
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

@@ -15,9 +15,9 @@ from medres.config import Gate, Preprocessing
 from medres.errors import UsageError
 from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
+from medres.model.explain import native_heatmap
 from medres.model.forward import as_images, forward
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
-from medres.model.network import STRIDE, family
 from medres.model.outliers import distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 
@@ -141,6 +141,8 @@ class Classifier:
         `status` is `review` where the radiograph asks for it or is unlike the training images, and `refused`
         with NOT_FINITE where the network's output is not a number.
         """
+        if not isinstance(radiograph, Radiograph):
+            raise TypeError(f"predict wants a Radiograph, not a {type(radiograph).__name__}: read_radiograph(path)")
         scores = self.score(preprocess(radiograph, self.preprocessing).pixels[None])
         return self.prediction(radiograph.sop_instance_uid, scores, 0, review=radiograph.review)
 
@@ -175,7 +177,7 @@ class Classifier:
 
     def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-        return placement.restore(cells, first_center=family(self.card.architecture).first_cell, step=STRIDE)
+        return native_heatmap(self.card.architecture, placement, cells)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:

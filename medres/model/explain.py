@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from medres.model.network import RadiographNetwork
+from medres.config import Architecture
+from medres.imaging.preprocessing import Placement
+from medres.model.network import STRIDE, RadiographNetwork, family
 
 
 def evidence(network: RadiographNetwork, feature_maps: Tensor) -> Tensor:
@@ -25,3 +29,8 @@ def evidence(network: RadiographNetwork, feature_maps: Tensor) -> Tensor:
     Source: Zhou et al. 2016, Learning Deep Features for Discriminative Localization; Selvaraju et al. 2017, Grad-CAM.
     """
     return torch.einsum("lc,nchw->nlhw", network.head.weight, feature_maps).clamp(min=0)
+
+
+def native_heatmap(architecture: Architecture, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A class-activation map (k, k) in native pixels, each cell where the strides of such a network centre it."""
+    return placement.restore(cells, first_center=family(architecture).first_cell, step=STRIDE)

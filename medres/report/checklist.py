@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import pandas as pd
 import yaml
 
 from medres.cohort.given_folds import GIVEN
-from medres.evaluation.subgroups import COLUMNS, UNKNOWN
+from medres.evaluation.subgroups import DIVIDING_COLUMNS, UNKNOWN
+from medres.formatting import recorded
+from medres.runs.run_files import RunFiles
 
 MET, NOT_MET, NOT_APPLICABLE = "met", "not met", "not applicable"
 
@@ -44,7 +45,7 @@ class Facts:
     kept_apart: bool | None  # what the check of that name found
     sites: Sequence[str]
     sites_apart: bool  # every institution was held out as a whole
-    blank_columns: Sequence[str]  # of subgroups.COLUMNS
+    blank_columns: Sequence[str]  # of subgroups.DIVIDING_COLUMNS
     random_start: bool
     recorded: frozenset[str]  # parts of run.json that are there
     has_flow: bool
@@ -74,47 +75,35 @@ def checklist(known: Facts) -> list[Item]:
     return items
 
 
-def facts(
-    run: Mapping[str, Any],
-    table: pd.DataFrame,
-    *,
-    random_start: bool,
-    kept_apart: bool | None,
-    curves: bool,
-    pictures: bool,
-    mistakes: bool,
-) -> Facts:
+def facts(files: RunFiles, *, kept_apart: bool | None, curves: bool, pictures: bool, mistakes: bool) -> Facts:
     """Gather them from `run.json` and `oof.csv`.
 
     Args:
-        run: content of `run.json`.
-        table: `oof.csv`.
-        random_start: the network started without pretraining.
+        files: of the run.
         kept_apart: what the check of that name found.
         curves: there are learning curves.
         pictures: there are pictures of mistakes.
         mistakes: some call is wrong.
     """
-    flow = run.get("flow") or {}
-    training = (run.get("config") or {}).get("training") or {}
+    run, table = files.run, files.table
     return Facts(
-        external=run.get("kind") == "external validation",
-        members=int(run.get("members") or 1),
+        external=run.external,
+        members=run.members,
         folds=int(table["fold"].nunique()),
-        division=str((run.get("splits") or {}).get("method") or ""),
+        division=run.splits.method if run.splits else "",
         kept_apart=kept_apart,
         sites=column_values(table, "InstitutionName"),
         sites_apart=_sites_apart(table),
-        blank_columns=[name for name in COLUMNS if not column_values(table, name)],
-        random_start=random_start,
-        recorded=frozenset(name for name, part in run.items() if part),
-        has_flow="rows" in flow and "used" in flow,
+        blank_columns=[name for name in DIVIDING_COLUMNS if not column_values(table, name)],
+        random_start=bool(run.network and run.network.random_start),
+        recorded=frozenset(name for name in type(run).model_fields if getattr(run, name)),
+        has_flow=run.flow is not None,
         has_curves=curves,
         has_pictures=pictures,
         has_mistakes=mistakes,
-        has_shift=bool(run.get("shift")),
-        has_recalibration=bool(run.get("recalibration")),
-        uncertain_policy=str(training.get("uncertain") or "not recorded"),
+        has_shift=run.shift is not None,
+        has_recalibration=bool(run.recalibration),
+        uncertain_policy=recorded((run.config.get("training") or {}).get("uncertain")),
     )
 
 
@@ -252,7 +241,7 @@ def _explanations(known: Facts) -> tuple[str, str]:
 
 
 def _fairness(known: Facts) -> tuple[str, str]:
-    if len(known.blank_columns) < len(COLUMNS):
+    if len(known.blank_columns) < len(DIVIDING_COLUMNS):
         return MET, "Figures of subgroups, with their sizes."
     return NOT_MET, "The table has no column that divides the patients."
 
@@ -260,7 +249,7 @@ def _fairness(known: Facts) -> tuple[str, str]:
 def _subgroups(known: Facts) -> tuple[str, str]:
     if not known.blank_columns:
         return MET, "Sex, age, view, manufacturer and institution."
-    named = ", ".join(COLUMNS[name].lower() for name in known.blank_columns)
+    named = ", ".join(DIVIDING_COLUMNS[name].lower() for name in known.blank_columns)
     return NOT_MET, f"No figures by {named}: the table has no such column, or it is blank."
 
 

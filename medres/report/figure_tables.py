@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,17 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.evaluation.table import JudgedImages
-from medres.statistics.curves import Band, decision_curve, precision_recall_band, roc_band
-from medres.statistics.intervals import Sample, bootstraps
-from medres.statistics.metrics import calibration_curve, precision_recall_curve, roc_curve
-from medres.statistics.resampling import equal_mass_bins
+from medres.runs.run_files import Histories
+from medres.statistics.bootstrap import Sample, bootstraps
+from medres.statistics.calibration import calibration_curve, equal_mass_bins
+from medres.statistics.curves import (
+    Band,
+    decision_curve,
+    precision_recall_band,
+    precision_recall_curve,
+    roc_band,
+    roc_curve,
+)
 
 _MOST_PLACES = 150  # along the x axis of a drawn curve
 _DIGITS = 6  # of a drawn curve
@@ -113,13 +119,13 @@ def score_table(images: JudgedImages) -> pd.DataFrame:
     return pd.DataFrame({"from": edges[:-1], "to": edges[1:], **counts})
 
 
-def learning_table(histories: Mapping[int, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+def learning_table(histories: Histories) -> pd.DataFrame:
     """`fold, epoch`, losses, validation AUROC, learning rate and seconds, one row per fold and epoch."""
     rows = [
-        {"fold": fold, "epoch": entry["epoch"], **{name: entry.get(name) for name in _LEARNING}}
+        {"fold": fold, "epoch": entry.epoch, **{name: getattr(entry, name) for name in _LEARNING}}
         for fold, history in histories.items()
         for entry in history
-        if entry.get("epoch") is not None
+        if entry.epoch is not None
     ]
     table = pd.DataFrame(rows, columns=["fold", "epoch", *_LEARNING])
     return table.astype(dict.fromkeys(_LEARNING, np.float64))

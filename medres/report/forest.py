@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from medres.evaluation.subgroups import Subgroup
+from medres.evaluation.results import FoldResults, LabelResults
 from medres.records import Interval
-from medres.report.rules import read_interval
+from medres.report.table_files import TableFile, table_file
 
 CHANCE = 0.5
 
@@ -49,6 +48,26 @@ class Forest:
         return self.at(CHANCE) if self.start <= CHANCE else None
 
 
+@dataclass(frozen=True, slots=True)
+class ForestFigure:
+    """A forest plot with the table that is written beside the page."""
+
+    forest: Forest
+    file: TableFile
+
+
+def forest_figure(kind: str, rows: Sequence[ForestRow], slug: str) -> ForestFigure | None:
+    """The rows drawn, and the table that says them; None where no row has a value.
+
+    Args:
+        kind: what the rows are, in the name of the file.
+        rows: of folds, or of subgroups.
+        slug: the label in the name of the file.
+    """
+    plot = forest(rows)
+    return ForestFigure(plot, table_file(kind, forest_table(rows), slug)) if plot else None
+
+
 def forest(rows: Sequence[ForestRow]) -> Forest | None:
     """The rows with an axis that holds all their bounds; None where no row has a value."""
     found = [row.auroc for row in rows if row.auroc is not None]
@@ -61,26 +80,21 @@ def forest(rows: Sequence[ForestRow]) -> Forest | None:
     return Forest(tuple(rows), start, end, tuple(ticks))
 
 
-def fold_rows(content: Mapping[str, Any], names: Mapping[int, str]) -> list[ForestRow]:
-    """A label's folds, by name where they have one, and the pooled figure, from its part of `metrics.json`."""
+def fold_rows(results: LabelResults, names: Mapping[int, str]) -> list[ForestRow]:
+    """A label's folds, by name where they have one, and the pooled figure."""
     rows = [
-        ForestRow(
-            names.get(fold["fold"], f"fold {fold['fold']}"),
-            fold.get("n"),
-            fold.get("n_patients"),
-            fold.get("n_positive"),
-            Interval(
-                fold["auroc"], fold.get("auroc_low"), fold.get("auroc_high"), str(fold.get("auroc_method") or ""),
-                fold.get("n") or 0, fold.get("n_patients") or 0,
-            ),
-        )
-        for fold in content["folds"]
-    ]  # fmt: skip
-    return [*rows, _pooled(content)]
+        ForestRow(names.get(fold.fold, f"fold {fold.fold}"), fold.n, fold.n_patients, fold.n_positive, _auroc(fold))
+        for fold in results.folds
+    ]
+    return [*rows, _pooled(results)]
 
 
-def subgroup_rows(divisions: Sequence[tuple[str, Sequence[Subgroup]]], content: Mapping[str, Any]) -> list[ForestRow]:
-    """The groups of every division, and the pooled figure last."""
+def _auroc(fold: FoldResults) -> Interval:
+    return Interval(fold.auroc, fold.auroc_low, fold.auroc_high, fold.auroc_method, fold.n, fold.n_patients)
+
+
+def subgroup_rows(results: LabelResults) -> list[ForestRow]:
+    """The groups of every column that divides the cohort, and the pooled figure last."""
     rows = [
         ForestRow(
             group.value,
@@ -88,12 +102,12 @@ def subgroup_rows(divisions: Sequence[tuple[str, Sequence[Subgroup]]], content: 
             group.n_patients,
             group.n_positive,
             group.auroc,
-            heading=title if place == 0 else "",
+            heading=division.title if place == 0 else "",
         )
-        for title, groups in divisions
-        for place, group in enumerate(groups)
+        for division in results.subgroups
+        for place, group in enumerate(division.groups)
     ]
-    return [*rows, _pooled(content)] if rows else []
+    return [*rows, _pooled(results)] if rows else []
 
 
 def forest_table(rows: Sequence[ForestRow]) -> pd.DataFrame:
@@ -119,6 +133,6 @@ def forest_table(rows: Sequence[ForestRow]) -> pd.DataFrame:
     return table if table["division"].any() else table.drop(columns="division")
 
 
-def _pooled(content: Mapping[str, Any]) -> ForestRow:
-    pooled = read_interval(content["pooled"]["auroc"])
-    return ForestRow("all", content["n"], content["n_patients"], content["n_positive"], pooled, pooled=True)
+def _pooled(results: LabelResults) -> ForestRow:
+    pooled = results.pooled["auroc"]
+    return ForestRow("all", results.n, results.n_patients, results.n_positive, pooled, pooled=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medres.evaluation.subgroups import METRICS, Subgroup
+from medres.evaluation.results import IntersectionResults, LabelResults, SubgroupResults
 from medres.records import Interval
+from medres.statistics.metric import shown_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class GroupRow:
     n: int  # images
     n_patients: int
     n_positive: int
-    figures: Mapping[str, Interval]  # of subgroups.METRICS
+    figures: Mapping[str, Interval]  # by metric
     differences: Mapping[str, Interval]  # from all other images; {} for an intersection
 
     @property
@@ -43,6 +43,11 @@ class GroupTable:
     suppressed_groups: int
     suppressed_images: int
 
+    @property
+    def titles(self) -> list[str]:
+        """What the figures of a group are called."""
+        return [one.title for one in shown_in("subgroups")]
+
     def divisions(self) -> dict[str, list[GroupRow]]:
         """The rows by what divides them."""
         found: dict[str, list[GroupRow]] = {}
@@ -57,7 +62,7 @@ class GroupTable:
             record = {name: value for name, value in asdict(row).items() if name not in ("figures", "differences")}
             parts = [("", row.figures), ("_difference", row.differences)]
             for suffix, figures in parts:
-                for name in METRICS:
+                for name in [one.name for one in shown_in("subgroups")]:
                     one = figures.get(name)
                     bounds = (one.value, one.low, one.high) if one else (None, None, None)
                     for end, value in zip(("", "_low", "_high"), bounds, strict=True):
@@ -66,27 +71,35 @@ class GroupTable:
         return pd.DataFrame(records)
 
 
-def group_table(divisions: Sequence[tuple[str, Sequence[Subgroup]]], content: Mapping[str, Any]) -> GroupTable | None:
-    """Gather the groups of a label; None where none has enough patients, or all lie in one.
-
-    Args:
-        divisions: as `subgroups.recorded_subgroups` gives them.
-        content: the label's part of `metrics.json`.
-    """
+def group_table(results: LabelResults) -> GroupTable | None:
+    """Gather the groups of a label; None where none has enough patients, or all lie in one."""
     rows = []
-    for title, groups in divisions:
-        for group in groups:
-            figures = {name: getattr(group, name) for name in METRICS}
-            if all(figures.values()) and group.n < content["n"]:
-                sizes = (group.n, group.n_patients, group.n_positive)
-                rows.append(GroupRow(title, group.value, *sizes, figures, group.difference))
-    small_groups = small_images = 0
-    for crossed in content.get("intersections") or []:
-        one, other = crossed["titles"]
-        for group in crossed["groups"]:
-            figures = {name: Interval(**group[name]) for name in METRICS}
-            sizes = (group["n"], group["n_patients"], group["n_positive"])
-            rows.append(GroupRow(f"{one} and {other}", ", ".join(group["values"]), *sizes, figures, {}))
-        small_groups += crossed["suppressed_groups"]
-        small_images += crossed["suppressed_images"]
-    return GroupTable(rows, small_groups, small_images) if rows else None
+    for division in results.subgroups:
+        for group in division.groups:
+            figures = _figures(group)
+            if figures and group.n < results.n:
+                rows.append(_row(division.title, group.value, group, figures, group.difference))
+    for crossed in results.intersections:
+        title = " and ".join(crossed.titles)
+        rows += [_row(title, ", ".join(group.values), group, _figures(group), {}) for group in crossed.groups]
+    if not rows:
+        return None
+    return GroupTable(
+        rows,
+        sum(crossed.suppressed_groups for crossed in results.intersections),
+        sum(crossed.suppressed_images for crossed in results.intersections),
+    )
+
+
+def _figures(group: SubgroupResults | IntersectionResults) -> dict[str, Interval]:
+    return {name: one for name, one in group.figures.items() if one is not None}
+
+
+def _row(
+    division: str,
+    name: str,
+    group: SubgroupResults | IntersectionResults,
+    figures: Mapping[str, Interval],
+    differences: Mapping[str, Interval],
+) -> GroupRow:
+    return GroupRow(division, name, group.n, group.n_patients, group.n_positive, figures, differences)

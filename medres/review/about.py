@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medres.records import Interval
+from medres.formatting import DASH, bounds, figure, level, sample
 from medres.review.wording import NOT_DIAGNOSTIC
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def _gate(card: ModelCard) -> str:
 def _estimate(card: ModelCard, item: Interval | None) -> str:
     if item is None or item.value is None:
         return f"not known ({card.metrics_split})"
-    percent = 100 * card.provenance.config["evaluation"]["confidence"]
-    bounds = item.method
-    if item.low is not None and item.high is not None:
-        bounds = f"{percent:g} % interval {item.low:.3f}–{item.high:.3f}"
-    return f"{item.value:.3f} ({bounds}), {item.n} images of {item.n_patients} patients: {card.metrics_split}"
+    confidence = card.provenance.config["evaluation"]["confidence"]
+    interval = bounds(item, between=DASH)
+    inside = f"{level(confidence)} interval {interval}" if interval else item.method
+    return f"{figure(item.value)} ({inside}), {sample(item)}: {card.metrics_split}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,7 +25,9 @@ from medres.config import Config
 from medres.errors import MAY_PASS, ManifestError
 from medres.records import ManifestRow, Refusal
 from medres.runs.flow import NEVER_HELD_OUT, UNCERTAIN_LEARNT
+from medres.runs.records import FlowRecord
 from medres.tables import inert_path, read_csv, write_csv
+from medres.training.batches import TrainingData
 from medres.training.distributed import Processes
 from medres.training.losses import training_targets
 from medres.unfinished import hold_to
@@ -74,7 +76,12 @@ class TrainingCohort:
         """Columns of `targets` of which exactly one is true, one slice per question."""
         return tuple(columns for task, columns in task_columns(self.manifest.tasks) if task.kind == "multiclass")
 
-    def flow(self, *, judged: int | None = None) -> dict[str, Any]:
+    @property
+    def data(self) -> TrainingData:
+        """What networks are fitted on."""
+        return TrainingData(self.cache.pixels, self.targets, self.learned, self.classes)
+
+    def flow(self, *, judged: int | None = None) -> FlowRecord:
         """How many manifest rows became images that are used, and why others did not.
 
         Args:
@@ -89,11 +96,7 @@ class TrainingCohort:
         used = len(self.rows) - len(unlabelled)
         if judged is not None and judged < used:
             refused[NEVER_HELD_OUT], used = used - judged, judged
-        return {
-            "rows": len(self.manifest.rows),
-            "used": used,
-            "refused": dict(refused),
-        }
+        return FlowRecord(rows=len(self.manifest.rows), used=used, refused=dict(refused))
 
     def refused_table(self) -> pd.DataFrame:
         """The rows that could not be used, with reasons (columns of `refused.csv`)."""

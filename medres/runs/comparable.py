@@ -14,26 +14,46 @@ from typing import Any
 import pandas as pd
 
 from medres.cohort.splits import read_splits
+from medres.config import Evaluation
 from medres.errors import UsageError
 from medres.formatting import network_name
-from medres.runs.run_files import read_run
+from medres.runs.records import RunRecord
+from medres.runs.run import OpenRun
 from medres.tables import sha256_file, sha256_json
 
 _NOT_THE_RECIPE = ("seed", "name", "tracking")
 """Parts of a configuration in which two runs of one recipe may differ."""
 
 
+Settings = Mapping[str, Any]
+"""A configuration as a run recorded it: that of an earlier version may lack or hold other fields."""
+
+
 @dataclass(frozen=True, slots=True)
-class Run:
+class ComparableRun:
     """One cross-validation run, read and found whole."""
 
     folder: Path
-    record: Mapping[str, Any]  # run.json
-    config: Mapping[str, Any]
+    record: RunRecord
     table: pd.DataFrame  # oof.csv, sorted by image
+    oof_sha256: str  # of that file
     folds: str  # hash of who is held out, validates and trains in each fold
     division: str  # what runs that are compared share: those folds, or the repeated split file that they are of
     repeat: int | None  # of that file; None: it has no other
+
+    @property
+    def config(self) -> Settings:
+        """Its configuration."""
+        return self.record.config
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How its results were judged; as by default where that is not recorded.
+
+        Raises:
+            UsageError: what is recorded is not that.
+        """
+        return self.record.evaluation or Evaluation()
 
     @property
     def seed(self) -> int:
@@ -44,15 +64,15 @@ class Run:
     def recipe(self) -> str:
         """Hash of all that makes its recipe; runs that share it differ in the seed alone."""
         own = {key: value for key, value in self.config.items() if key not in _NOT_THE_RECIPE}
-        return sha256_json([own, (self.record.get("network") or {}).get("weights_sha256")])
+        return sha256_json([own, self.record.network.weights_sha256 if self.record.network else None])
 
     @property
     def labels(self) -> list[str]:
         """What it was asked."""
-        return list(self.record["labels"])
+        return list(self.record.labels)
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path]) -> list[ComparableRun]:
     """Read cross-validation runs that are to be compared.
 
     Raises:
@@ -65,40 +85,39 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     return found
 
 
-def read_comparable(folder: Path) -> Run:
+def read_comparable(folder: Path) -> ComparableRun:
     """Read a cross-validation run.
 
     Raises:
         UsageError: it is none, or its split file or configuration is missing or altered.
     """
-    files = read_run(folder)
-    if files.run.get("kind") is not None:
-        raise UsageError(f"{folder} is an {files.run['kind']}, not a run of `medres crossval`")
+    run = OpenRun.open(folder)
+    if run.record.kind is not None:
+        raise UsageError(f"{folder} is an {run.record.kind}, not a run of `medres crossval`")
     _, document = read_splits(folder / "splits.json")
-    config = files.run.get("config")
-    if not isinstance(config, dict) or "seed" not in config or not files.run.get("labels"):
+    if "seed" not in run.record.config or not run.record.labels:
         raise UsageError(f"{folder / 'run.json'} does not record the configuration, seed and labels of a run")
-    missing = {"path", "PatientID", "SOPInstanceUID", "fold"} - set(files.table.columns)
+    missing = {"path", "PatientID", "SOPInstanceUID", "fold"} - set(run.predictions.columns)
     if missing:
         raise UsageError(f"{folder / 'oof.csv'} lacks the columns {', '.join(sorted(missing))}")
-    key = "SOPInstanceUID" if files.table["SOPInstanceUID"].astype(bool).all() else "path"
-    if files.table[key].duplicated().any():
+    key = "SOPInstanceUID" if run.predictions["SOPInstanceUID"].astype(bool).all() else "path"
+    if run.predictions[key].duplicated().any():
         raise UsageError(f"{folder / 'oof.csv'} holds an image twice (column {key})")
-    table = files.table.set_index(key, drop=False).sort_index()
+    table = run.predictions.set_index(key, drop=False).sort_index()
     folds, parent = document.folds_sha256(), document.parent
     division, repeat = (parent.sha256, parent.repeat) if parent else (folds, None)
-    return Run(folder, files.run, config, table, folds, division, repeat)
+    return ComparableRun(folder, run.record, table, sha256_file(folder / "oof.csv"), folds, division, repeat)
 
 
-def refuse_different(runs: Sequence[Run]) -> None:
+def refuse_different(runs: Sequence[ComparableRun]) -> None:
     """Make sure that runs can be compared image by image.
 
     Raises:
         UsageError: a run is given twice; or all that differs between the first run and each other.
     """
-    copies = Counter(sha256_file(run.folder / "oof.csv") for run in runs)
+    copies = Counter(run.oof_sha256 for run in runs)
     if max(copies.values()) > 1:
-        same = [str(run.folder) for run in runs if copies[sha256_file(run.folder / "oof.csv")] > 1]
+        same = [str(run.folder) for run in runs if copies[run.oof_sha256] > 1]
         raise UsageError(f"the same run is given twice: {', '.join(same)} hold the same out-of-fold table")
     first, found = runs[0], []
     for other in runs[1:]:
@@ -109,7 +128,7 @@ def refuse_different(runs: Sequence[Run]) -> None:
         raise UsageError(f"not comparable: {'. '.join(found)} (crossval --splits gives runs the same folds)")
 
 
-def _differences(first: Run, other: Run) -> list[str]:
+def _differences(first: ComparableRun, other: ComparableRun) -> list[str]:
     found = []
     if first.labels != other.labels:
         found.append(f"labels ({', '.join(other.labels)} and {', '.join(first.labels)})")
@@ -136,13 +155,13 @@ def _same(one: pd.Series[Any], two: pd.Series[Any]) -> pd.Series[Any]:
     return (one == two) | (one.isna() & two.isna())
 
 
-def by_recipe(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def by_recipe(runs: Sequence[ComparableRun]) -> dict[str, list[ComparableRun]]:
     """Runs by the name of their recipe, in the order in which they were given.
 
     Raises:
         UsageError: recipes have runs of other repeats, or of some more often: their means would not be paired.
     """
-    recipes: dict[str, list[Run]] = {}
+    recipes: dict[str, list[ComparableRun]] = {}
     for run in runs:
         recipes.setdefault(run.recipe, []).append(run)
     groups = list(recipes.values())
@@ -164,7 +183,7 @@ def _repeats(counted: Counter[int | None]) -> str:
     return ", ".join(f"repeat {one} × {count}" for one, count in sorted(counted.items(), key=str))
 
 
-def settings(run: Run) -> dict[str, str]:
+def settings(run: ComparableRun) -> dict[str, str]:
     """A run's recipe as dotted keys."""
     own = {key: value for key, value in run.config.items() if key not in _NOT_THE_RECIPE}
     found = pd.json_normalize(own, sep=".").iloc[0].to_dict()

@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medres import __version__
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
-from medres.cohort.manifest import Manifest, read_manifest
+from medres.cohort.manifest import read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
 from medres.config import Config
 from medres.config.versions import SavedAs
+from medres.documents import write_document
 from medres.errors import ConfigError, ManifestError
 from medres.evaluation.performance import summarise
 from medres.evaluation.recalibration import recalibration_record
+from medres.evaluation.results import Metrics, RecalibrationRecord, ShiftRecord
 from medres.evaluation.shift import merged_profile, outlier_shift, shift_record
-from medres.evaluation.table import judged_images, read_table
+from medres.evaluation.table import as_read, judged_images
 from medres.model.classifier import Classifier, Scores
-from medres.provenance import environment, git_commit, now
 from medres.runs.cohort import TrainingCohort, load_cohort
 from medres.runs.folds import held_out_rows
-from medres.tables import inert_path, output_folder, read_csv, refuse_inside, write_csv, write_json
+from medres.runs.recording import cohort_record, input_size
+from medres.runs.records import (
+    EXTERNAL,
+    FlowRecord,
+    FrozenRecord,
+    NetworkRecord,
+    OverlapRecord,
+    RunRecord,
+    write_run_record,
+)
+from medres.tables import inert_path, output_folder, refuse_inside, write_csv
 
 log = logging.getLogger(__name__)
 
-KIND = "external validation"
-
 
 @dataclass(frozen=True, slots=True)
-class External:
+class ExternalResult:
     """What an external validation found."""
 
-    metrics: dict[str, Any]  # content of metrics.json
+    metrics: Metrics
     refused: int  # rows of the manifest that were not judged
     shift: str  # one sentence
     overlap: Overlap
@@ -63,11 +69,11 @@ def evaluate_model(
     allow_overlap: bool = False,
     force: bool = False,
     progress: Progress | None = None,
-) -> External:
+) -> ExternalResult:
     """Judge a saved model on another labelled cohort; thresholds, temperatures and the outlier cut stay as they are.
 
     Writes `oof.csv` (every image with the frozen model's answer; `distance` 1 is the outlier cut), `metrics.json`,
-    `refused.csv` (every other row of the manifest), `shift.csv`, `recalibrated.csv`, `run.json` and `report.html`.
+    `refused.csv` (every other row of the manifest), `shift.csv`, `recalibrated.csv` and `run.json`.
 
     Args:
         model: a model folder, or a cross-validation run whose folds answer as an ensemble.
@@ -113,26 +119,26 @@ def evaluate_model(
         scores = classifier.score(np.asarray(cohort.cache.pixels[places]))
         rows = held_out_rows(classifier, cohort, places, fold=None, scores=scores)
         distances = [{"distance": float(value), "outlier": int(value > 1)} for value in scores.distances]
-        write_csv(folder / "oof.csv", pd.DataFrame([row | far for row, far in zip(rows, distances, strict=True)]))
-        refused = _not_judged(manifest, cohort, set(places))
+        written = pd.DataFrame([{**row, **far} for row, far in zip(rows, distances, strict=True)])
+        write_csv(folder / "oof.csv", written)
+        refused = _not_judged(cohort, set(places))
         write_csv(folder / "refused.csv", refused)
-        table = read_table(folder / "oof.csv")
+        table = as_read(written)
         evaluation = config.evaluation.model_copy(update={"subgroups": cohort.asked})
         metrics = summarise(table, labels=classifier.tasks, evaluation=evaluation, seed=config.seed)
-        write_json(folder / "metrics.json", metrics)
+        write_document(folder / "metrics.json", metrics)
         shift = _shift(classifier, cohort, places, scores, config)
-        write_csv(folder / "shift.csv", pd.DataFrame(shift["lines"]))
-        record = {
-            **_record(classifier, checked, config),
+        write_csv(folder / "shift.csv", pd.DataFrame([asdict(line) for line in shift.lines]))
+        recalibration = _recalibration(folder, table, classifier.labels, config)
+        record = _record(classifier, cohort, config, seconds=time.monotonic() - started)
+        own = {
             "flow": _flow(refused, judged=len(places)),
-            "leaks": dict(cohort.leaks),
-            "overlap": {**asdict(overlap), "found": overlap.found, "detail": str(overlap)},
+            "overlap": OverlapRecord(**asdict(overlap), found=overlap.found, detail=str(overlap)),
             "shift": shift,
-            "recalibration": _recalibration(folder, table, classifier.labels, config),
-            "seconds": round(time.monotonic() - started, 1),
+            "recalibration": recalibration,
         }
-        write_json(folder / "run.json", record)
-    return External(metrics, len(refused), shift["sentence"], overlap)
+        write_run_record(folder, record.model_copy(update=own))
+    return ExternalResult(metrics, len(refused), shift.sentence, overlap)
 
 
 def _own_config(classifier: Classifier) -> Config:
@@ -150,7 +156,7 @@ def _own_config(classifier: Classifier) -> Config:
         ) from None
 
 
-def _not_judged(manifest: Path, cohort: TrainingCohort, judged_places: set[int]) -> pd.DataFrame:
+def _not_judged(cohort: TrainingCohort, judged_places: set[int]) -> pd.DataFrame:
     """Every row of the manifest file that is not in `oof.csv`, with why (columns of `refused.csv`)."""
     written = cohort.refused_table()
     unlabelled = ("refused", "UNLABELLED", f"unknown or uncertain: {', '.join(cohort.manifest.labels)}")
@@ -159,27 +165,23 @@ def _not_judged(manifest: Path, cohort: TrainingCohort, judged_places: set[int])
         for place in range(len(cohort.rows))
         if place not in judged_places
     ]
-    used = {inert_path(path) for path in cohort.manifest.table["path"]}
-    raw = read_csv(manifest)
     others += [
-        (inert_path(row["path"]), "refused", "EXCLUDED", f"status {row['status']} in the manifest")
-        for row in raw.to_dict("records")
-        if inert_path(row["path"]) not in used
+        (inert_path(path), "refused", "EXCLUDED", f"status {status} in the manifest")
+        for path, status in cohort.manifest.excluded
     ]
     return pd.concat([written, pd.DataFrame(others, columns=list(REFUSED_COLUMNS))], ignore_index=True)
 
 
-def _flow(refused: pd.DataFrame, *, judged: int) -> dict[str, Any]:
-    return {
-        "rows": judged + len(refused),
-        "used": judged,
-        "refused": {str(code): int(count) for code, count in refused["reason"].value_counts(sort=False).items()},
-    }
+def _flow(refused: pd.DataFrame, *, judged: int) -> FlowRecord:
+    counts = refused["reason"].value_counts(sort=False)
+    return FlowRecord(
+        rows=judged + len(refused), used=judged, refused={str(code): int(count) for code, count in counts.items()}
+    )
 
 
 def _shift(
     classifier: Classifier, cohort: TrainingCohort, places: Sequence[int], scores: Scores, config: Config
-) -> dict[str, Any]:
+) -> ShiftRecord:
     profile, cards = cohort.profile(places), [member.card for member in classifier.members]
     outliers = outlier_shift(
         expected=1 - cards[0].outliers.quantile,
@@ -195,14 +197,17 @@ def _shift(
     return shift_record(training, profile, outliers, confidence=config.evaluation.confidence)
 
 
-def _recalibration(folder: Path, table: pd.DataFrame, labels: Sequence[str], config: Config) -> dict[str, Any]:
+def _recalibration(
+    folder: Path, table: pd.DataFrame, labels: Sequence[str], config: Config
+) -> dict[str, RecalibrationRecord]:
     """What refitting slope, intercept and threshold here would give; the probabilities go into `recalibrated.csv`."""
-    content: dict[str, Any] = {}
+    content: dict[str, RecalibrationRecord] = {}
     columns = table[["path", "PatientID", "SOPInstanceUID"]].copy()
     for label in labels:
-        content[label], found = recalibration_record(
+        recorded, found = recalibration_record(
             judged_images(table, label), evaluation=config.evaluation, seed=config.seed
         )
+        content[label] = recorded
         if found.images is not None:
             places = found.images.rows
             for name, values in (
@@ -218,46 +223,27 @@ def _recalibration(folder: Path, table: pd.DataFrame, labels: Sequence[str], con
     return content
 
 
-def _record(classifier: Classifier, checked: Manifest, config: Config) -> dict[str, Any]:
+def _record(classifier: Classifier, cohort: TrainingCohort, config: Config, *, seconds: float) -> RunRecord:
     """What `run.json` says of the model, the cohort and the machine."""
     card = classifier.card
-    side = config.preprocessing.size
-    return {
-        "kind": KIND,
-        "medres": __version__,
-        "created": now(),
-        "command": " ".join(["medres", *sys.argv[1:]]),
-        "labels": list(classifier.labels),
-        "tasks": [asdict(task) for task in classifier.tasks],
-        "recipe": card.provenance.recipe,
-        "model_id": classifier.model_id,
-        "members": card.members,
-        "frozen": {
-            "thresholds": {label: card.operating_points[label].threshold for label in card.labels},
-            "rules": {label: card.operating_points[label].rule for label in card.labels},
-            "thresholds_by_rule": {
-                label: {rule: point.threshold for rule, point in points.items()}
-                for label, points in card.points_by_rule.items()
-            },
-            "temperatures": [member.card.temperatures for member in classifier.members],
-            "outlier_cuts": [member.card.outliers.cut for member in classifier.members],
+    network = NetworkRecord(
+        architecture=card.architecture,
+        weights=card.weights,
+        weights_sha256=card.provenance.backbone.sha256,
+        input=input_size(config),
+        parameters=card.parameters,
+    )
+    frozen = FrozenRecord(
+        thresholds={label: card.operating_points[label].threshold for label in card.labels},
+        rules={label: card.operating_points[label].rule for label in card.labels},
+        thresholds_by_rule={
+            label: {rule: point.threshold for rule, point in points.items()}
+            for label, points in card.points_by_rule.items()
         },
-        "manifest": {
-            "name": checked.path.name,
-            "sha256": checked.sha256,
-            "rows": len(checked.rows),
-            "patients": checked.patients,
-        },
-        "network": {
-            "architecture": card.architecture,
-            "weights": card.weights,
-            "weights_sha256": card.provenance.backbone.sha256,
-            "parameters": card.parameters,
-            "input": f"{side} × {side}",
-        },
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        "device": str(classifier.device),
-        "environment": environment(),
-        "git_commit": git_commit(),
-    }
+        temperatures=tuple(member.card.temperatures for member in classifier.members),
+        outlier_cuts=tuple(member.card.outliers.cut for member in classifier.members),
+    )
+    record = cohort_record(cohort, config, network, device=str(classifier.device), seconds=seconds)
+    return record.model_copy(
+        update={"kind": EXTERNAL, "model_id": classifier.model_id, "members": card.members, "frozen": frozen}
+    )

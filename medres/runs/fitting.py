@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from medres.config import Config
@@ -10,13 +10,23 @@ from medres.model.weights import BackboneWeights
 from medres.runs.cohort import TrainingCohort
 from medres.training.checkpoints import Checkpoints
 from medres.training.distributed import Processes
-from medres.training.engine import fit
-from medres.training.fitted import Fitted
+from medres.training.engine import fit_network
 from medres.training.linear_probe import LinearProbe
+from medres.training.state import FitPlan, FittedNetwork
 from medres.training.tracking import Tracker
 
 
-class Fitter:
+@dataclass(frozen=True, slots=True)
+class RunSetup:
+    """What all networks of one run share."""
+
+    cohort: TrainingCohort
+    config: Config
+    weights: BackboneWeights | None  # that they start from; None: a random start
+    processes: Processes
+
+
+class NetworkFitter:
     """Fits one network after another on parts of one cohort.
 
     Raises:
@@ -24,59 +34,39 @@ class Fitter:
         UsageError: a tracker is asked for that is not installed.
     """
 
-    def __init__(
-        self, cohort: TrainingCohort, config: Config, weights: BackboneWeights | None, processes: Processes
-    ) -> None:
-        self.cohort, self.config, self.weights, self.processes = cohort, config, weights, processes
+    def __init__(self, setup: RunSetup) -> None:
+        self.setup = setup
+        self.data = setup.cohort.data
         self.probe = (
-            LinearProbe(cohort.cache.pixels, cohort.targets, cohort.learned, cohort.classes, config, weights)
-            if config.training.method == "linear-probe"
+            LinearProbe(self.data, setup.config, setup.weights)
+            if setup.config.training.method == "linear-probe"
             else None
         )
 
-    def fit(self, home: Path, training: Sequence[int], validation: Sequence[int], *, seed: int, title: str) -> Fitted:
+    def fit(self, home: Path, plan: FitPlan) -> FittedNetwork:
         """Fit one network; its history lies in `home`, and until `forget` what an interrupted run goes on from.
 
         Args:
             home: the folder of the model to be.
-            training: places of the training images.
-            validation: places of the validation images.
-            seed: of everything random.
-            title: what log lines call this fit.
+            plan: which images it learns from.
         """
-        tracker = Tracker(home, self.config, title=title) if self.processes.first else None
-        fitted = self._fit(home, training, validation, seed=seed, title=title, tracker=tracker)
+        first = self.setup.processes.first
+        tracker = Tracker(home, self.setup.config, title=plan.title) if first else None
+        if self.probe is not None:
+            fitted = self.probe.fit(plan, tracker=tracker)
+        else:
+            fitted = fit_network(
+                self.data,
+                plan,
+                self.setup.config,
+                weights=self.setup.weights,
+                checkpoints=_checkpoints(home) if first else None,
+                tracker=tracker,
+                processes=self.setup.processes,
+            )
         if tracker:
             tracker.close()
         return fitted
-
-    def _fit(
-        self,
-        home: Path,
-        training: Sequence[int],
-        validation: Sequence[int],
-        *,
-        seed: int,
-        title: str,
-        tracker: Tracker | None,
-    ) -> Fitted:
-        if self.probe is not None:
-            return self.probe.fit(training, validation, title=title, tracker=tracker)
-        return fit(
-            self.cohort.cache.pixels,
-            self.cohort.targets,
-            training,
-            validation,
-            self.config,
-            classes=self.cohort.classes,
-            learned=self.cohort.learned,
-            weights=self.weights,
-            seed=seed,
-            title=title,
-            checkpoints=_checkpoints(home) if self.processes.first else None,
-            tracker=tracker,
-            processes=self.processes,
-        )
 
     def forget(self, home: Path) -> None:
         """Delete the checkpoints of a fit whose model is saved."""

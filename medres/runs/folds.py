@@ -2,56 +2,59 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from medres.cohort.splits import REPEAT_SEEDS
 from medres.cohort.tasks import answer_columns
-from medres.config import Config
+from medres.evaluation.table import as_read
 from medres.model.card import ModelCard
 from medres.model.classifier import Classifier, Scores
-from medres.model.weights import BackboneWeights
 from medres.records import Fold
 from medres.runs.cohort import TrainingCohort
-from medres.runs.fitting import Fitter
+from medres.runs.fitting import NetworkFitter, RunSetup
+from medres.runs.mistakes import MistakeMap, maps_of_mistakes
+from medres.runs.records import FOLD, FoldRecord, read_fold_record, write_fold_record
 from medres.runs.shortcuts import ProbedFold, probe_fold
-from medres.runs.validation_choices import complete
-from medres.tables import write_json
-from medres.training.distributed import Processes
+from medres.runs.validation_choices import finish_model
+from medres.training.state import FitPlan
 
 log = logging.getLogger(__name__)
-_FINISHED = "fold.json"
+
+Row = dict[str, str | int | float]
+"""One row of `oof.csv`, by column."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
     """What a fold's model says of its held-out patients."""
 
-    rows: list[dict[str, Any]]  # of oof.csv
+    rows: list[Row]
     card: ModelCard
-    entry: dict[str, Any]  # of run.json
+    record: FoldRecord
     probed: ProbedFold | None
+    maps: tuple[MistakeMap, ...]  # of the mistakes that a gallery may show
 
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """What the folds of one run share."""
+    """The folds of one run, which share its folder, its division of patients and what fits their networks."""
 
     folder: Path
     count: int
-    cohort: TrainingCohort
-    config: Config
-    weights: BackboneWeights | None
     splits_sha256: str
-    fitter: Fitter
-    processes: Processes
+    fitter: NetworkFitter
+
+    @property
+    def setup(self) -> RunSetup:
+        """Cohort, configuration and starting weights of the run."""
+        return self.fitter.setup
 
     def home(self, fold: Fold) -> Path:
         """The folder of a fold's model."""
@@ -65,82 +68,74 @@ class Folds:
         """Those that an earlier run, which was interrupted, did not finish."""
         left = []
         for fold in folds:
-            if self.processes.decide((self.home(fold) / _FINISHED).is_file()):
+            if self.setup.processes.decide((self.home(fold) / FOLD).is_file()):
                 log.info("%s was finished before the interruption", self.title(fold))
             else:
                 left.append(fold)
         return left
 
-    def judge(self, fold: Fold) -> FoldResult:
-        """What a fold's saved model says of its held-out patients."""
-        home = self.home(fold)
-        held_out = self.cohort.places(fold.held_out)
-        classifier = Classifier.load(home, device=self.config.training.device)
-        rows = held_out_rows(classifier, self.cohort, held_out, fold=fold.index)
-        entry = json.loads((home / _FINISHED).read_text(encoding="utf-8")) | {"held_out_images": len(held_out)}
+    def score(self, fold: Fold) -> FoldResult:
+        """What a fold's saved model says of its held-out patients; the model is loaded here and nowhere else."""
+        home, cohort, evaluation = self.home(fold), self.setup.cohort, self.setup.config.evaluation
+        held_out = cohort.places(fold.held_out)
+        classifier = Classifier.load(home, device=self.setup.config.training.device)
+        rows = held_out_rows(classifier, cohort, held_out, fold=fold.index)
+        record = read_fold_record(home).model_copy(update={"held_out_images": len(held_out)})
+        maps = maps_of_mistakes(classifier, cohort, as_read(pd.DataFrame(rows)), held_out)
         probed = None
-        if self.config.evaluation.shortcuts:
-            seed = self.config.seed
-            probed = probe_fold(classifier, self.cohort, held_out, title=self.title(fold), seed=seed)
-        return FoldResult(rows, classifier.card, entry, probed)
+        if evaluation.shortcuts:
+            seed = self.setup.config.seed
+            probed = probe_fold(classifier, cohort, held_out, title=self.title(fold), seed=seed)
+        return FoldResult(rows, classifier.card, record, probed, maps)
 
     def fit(self, fold: Fold) -> None:
         """Fit and save one fold's model; what `run.json` says of it is written last."""
         started = time.monotonic()
-        home, title = self.home(fold), self.title(fold)
-        cohort, config = self.cohort, self.config
-        training = cohort.places(fold.training, learning=True)
-        validation, held_out = cohort.places(fold.validation), cohort.places(fold.held_out)
-        seed = config.seed + REPEAT_SEEDS * fold.repeat + fold.index
-        fitted = self.fitter.fit(home, training, validation, seed=seed, title=title)
-        if not self.processes.first:
-            return
-        card = complete(
-            home,
-            fitted,
-            cohort,
-            training=training,
-            validation=validation,
-            config=config,
-            weights=self.weights,
-            splits_sha256=self.splits_sha256,
-            fold=fold.index,
-            seed=seed,
+        home, cohort = self.home(fold), self.setup.cohort
+        plan = FitPlan(
+            cohort.places(fold.training, learning=True),
+            cohort.places(fold.validation),
+            seed=self.setup.config.seed + REPEAT_SEEDS * fold.repeat + fold.index,
+            title=self.title(fold),
         )
+        fitted = self.fitter.fit(home, plan)
+        if not self.setup.processes.first:
+            return
+        card = finish_model(home, fitted, plan, self.setup, splits_sha256=self.splits_sha256, fold=fold.index)
         seconds = time.monotonic() - started
-        log.info("%s done in %.0f s", title, seconds)
-        entry = {
-            "fold": fold.index,
-            "name": fold.name,
-            "model_id": card.model_id,
-            "training_patients": cohort.patients(training),
-            "validation_patients": cohort.patients(validation),
-            "held_out_patients": cohort.patients(held_out),
-            "training_images": len(training),
-            "validation_images": len(validation),
-            "epochs": len(fitted.history),
-            "best_epoch": fitted.best_epoch,
-            "temperature": card.temperatures,
-            "threshold": {label: card.operating_points[label].threshold for label in card.labels},
-            "thresholds": {  # of every rule
+        log.info("%s done in %.0f s", plan.title, seconds)
+        record = FoldRecord(
+            fold=fold.index,
+            name=fold.name,
+            model_id=card.model_id,
+            training_patients=cohort.patients(plan.training),
+            validation_patients=cohort.patients(plan.validation),
+            held_out_patients=cohort.patients(cohort.places(fold.held_out)),
+            training_images=len(plan.training),
+            validation_images=len(plan.validation),
+            epochs=len(fitted.history),
+            best_epoch=fitted.best_epoch,
+            temperature=card.temperatures,
+            threshold={label: card.operating_points[label].threshold for label in card.labels},
+            thresholds={
                 label: {rule: point.threshold for rule, point in points.items()}
                 for label, points in card.points_by_rule.items()
             },
-            "seconds": round(seconds, 1),
-        }
-        write_json(home / _FINISHED, entry)
+            seconds=round(seconds, 1),
+        )
+        write_fold_record(home, record)
         self.fitter.forget(home)
 
 
 def held_out_rows(
     model: Classifier, cohort: TrainingCohort, places: Sequence[int], *, fold: int | None, scores: Scores | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Rows of an evaluation table: identifiers, targets, and what the saved model says at its frozen threshold."""
     scores = scores or model.score(np.asarray(cohort.cache.pixels[list(places)]))
     rows = []
     for number, place in enumerate(places):
         identifiers = cohort.oof_columns(place)
-        row: dict[str, Any] = {name: identifiers[name] for name in ("path", "PatientID", "SOPInstanceUID")}
+        row: Row = {name: identifiers[name] for name in ("path", "PatientID", "SOPInstanceUID")}
         row["fold"] = 0 if fold is None else fold
         for column, label in enumerate(model.labels):
             target = -1 if label in cohort.rows[place].uncertain else cohort.rows[place].targets[label]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from medres.tables import read_csv
 
@@ -16,11 +15,24 @@ COLUMNS = ("label", "line", "kind", "PatientKey", "fold", "probability", "pictur
 """Of `gallery.csv`. `line`: of `oof.csv`, whose line 1 holds the names of its columns. `withheld`: why there is no
 picture. A picture's name is that of a file in `gallery/`."""
 
-Kept = Mapping[tuple[str, int], Mapping[str, str]]
+
+@dataclass(frozen=True, slots=True)
+class KeptMistake:
+    """A mistake of which the run kept pictures, or says why it kept none: a row of `gallery.csv`."""
+
+    label: str
+    line: int  # of oof.csv
+    patient_key: str  # pseudonym
+    picture: str  # name of a file in gallery/; "" where there is none
+    heatmap: str
+    withheld: str  # why there is no picture; "" where there is one
+
+
+Gallery = Mapping[tuple[str, int], KeptMistake]
 """The rows of `gallery.csv`, by label and line."""
 
 
-def read_gallery(run: Path) -> Kept:
+def read_gallery(run: Path) -> Gallery:
     """What a run kept of its mistakes; nothing where it kept none.
 
     Raises:
@@ -30,12 +42,11 @@ def read_gallery(run: Path) -> Kept:
     if not path.is_file():
         return {}
     table = read_csv(path)
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
+    if any(name not in table.columns for name in COLUMNS):
         return {}
-    rows: list[dict[str, str]] = [{str(name): str(cell) for name, cell in row.items()} for row in _records(table)]
-    return {(row["label"], int(row["line"])): row for row in rows if row["line"].isdecimal()}
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, str]]:
-    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+    names = ("label", "line", "PatientKey", "picture", "heatmap", "withheld")
+    found: dict[tuple[str, int], KeptMistake] = {}
+    for label, line, key, picture, heatmap, withheld in zip(*(table[name].astype(str) for name in names), strict=True):
+        if line.isdecimal():
+            found[label, int(line)] = KeptMistake(label, int(line), key, picture, heatmap, withheld)
+    return found

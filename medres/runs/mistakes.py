@@ -1,12 +1,17 @@
-"""The gallery of a cross-validation: pictures of what it was most wrong about, kept while the images are at hand."""
+"""The gallery of a cross-validation: pictures of what it was most wrong about, kept while the images are at hand.
+
+Which mistakes are the worst of a run is known when its last fold was scored. Until then every fold keeps the maps of
+the worst of its own, a few kilobytes, and not its network; the radiographs that are shown in the end, and no others,
+are read a second time, because the cache does not hold their own pixels.
+"""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medres.cohort.pseudonyms import pseudonym, pseudonym_key
-from medres.config import Limits
+from medres.config import Config
 from medres.errors import Refused
 from medres.evaluation.mistakes import Mistake, most_of_a_kind, worst_mistakes
 from medres.evaluation.table import judged_images
@@ -22,6 +27,7 @@ from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import as_bytes, may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import preprocess
 from medres.model.classifier import Classifier
+from medres.model.explain import native_heatmap
 from medres.records import Radiograph
 from medres.runs.cohort import TrainingCohort
 from medres.runs.gallery import COLUMNS, GALLERY
@@ -33,14 +39,47 @@ SIDE = 256
 """Pixels of the longer side of a picture."""
 
 
+@dataclass(frozen=True, slots=True)
+class MistakeMap:
+    """Where the network that had held a patient out saw a label in an image that it was wrong about."""
+
+    place: int  # of the image in the cohort
+    label: str
+    cells: NDArray[np.float32]  # class-activation map (k, k), logit units
+    scale: float  # what is drawn as full colour, logit units
+
+
+def maps_of_mistakes(
+    model: Classifier, cohort: TrainingCohort, table: pd.DataFrame, places: Sequence[int]
+) -> tuple[MistakeMap, ...]:
+    """The maps of a fold's worst mistakes, of which the worst of the whole run are some.
+
+    Args:
+        model: the fold's own.
+        cohort: its images.
+        table: the fold's part of `oof.csv`, as `read_table` gives it.
+        places: of its held-out images in the cohort, one per row of the table.
+    """
+    found, maps = [], dict[int, NDArray[np.float32]]()
+    for number, label in enumerate(model.labels):
+        for mistake in worst_mistakes(judged_images(table, label), most=most_of_a_kind(len(model.labels))):
+            place = places[mistake.row]
+            if place not in maps:
+                drawn = model.score(np.asarray(cohort.cache.pixels[[place]]), maps=True).maps
+                assert drawn is not None
+                maps[place] = drawn[0]
+            found.append(MistakeMap(place, label, maps[place][number], model.heatmap_scale(label)))
+    return tuple(found)
+
+
 def write_gallery(
     run: Path,
     table: pd.DataFrame,
     cohort: TrainingCohort,
+    maps: Iterable[MistakeMap],
     *,
-    limits: Limits,
+    config: Config,
     allow_burned_in: bool,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Write `gallery.csv`, and `gallery/` with two pictures of every mistake that the report shows.
 
@@ -48,44 +87,36 @@ def write_gallery(
     out. Where BurnedInAnnotation is not NO there is none, unless `allow_burned_in`.
 
     Args:
-        run: holds `models/fold-K`.
+        run: where they go.
         table: `oof.csv`, as `read_table` gives it.
         cohort: what the table was made of.
-        limits: of reading an image a second time.
+        maps: of the worst mistakes of every fold.
+        config: of the run: how images are read.
         allow_burned_in: somebody has looked: pixels hold no name.
-        device: what computes the heatmaps.
     """
     labels, key = cohort.manifest.labels, pseudonym_key()
     most = most_of_a_kind(len(labels))
-    wanted = [
-        (number, label, mistake)
-        for number, label in enumerate(labels)
-        for mistake in worst_mistakes(judged_images(table, label), most=most)
-    ]
     places = {cohort.oof_columns(place)["path"]: place for place in range(len(cohort.rows))}
+    kept = {(one.label, one.place): one for one in maps}
     shutil.rmtree(run / GALLERY, ignore_errors=True)  # of an interrupted run
-    pictures: dict[tuple[str, int], dict[str, str]] = {}
-    for fold in sorted({mistake.fold for _, _, mistake in wanted}):
-        model = Classifier.load(run / "models" / f"fold-{fold}", device=device)
-        for number, label, mistake in wanted:
-            if mistake.fold == fold:
-                place = places[str(table["path"].iloc[mistake.row])]
-                withheld = "" if allow_burned_in else _withheld(cohort.cache.images[place].attributes)
-                name = run / GALLERY / f"l{number}-line-{mistake.line}.png"
-                pictures[label, mistake.line] = (
-                    _nothing(withheld) if withheld else _draw(name, model, cohort, place, label, limits)
-                )
-    rows = [_row(label, mistake, str(table["PatientID"].iloc[mistake.row]), key) for _, label, mistake in wanted]
-    content = [row | pictures[row["label"], row["line"]] for row in rows]
+    content = []
+    for number, label in enumerate(labels):
+        for mistake in worst_mistakes(judged_images(table, label), most=most):
+            place = places[str(table["path"].iloc[mistake.row])]
+            withheld = "" if allow_burned_in else _withheld(cohort.cache.images[place].attributes)
+            name = run / GALLERY / f"l{number}-line-{mistake.line}.png"
+            pictures = _nothing(withheld) if withheld else _draw(name, kept[label, place], cohort, config)
+            patient = str(table["PatientID"].iloc[mistake.row])
+            content.append({**_row(label, mistake, pseudonym(patient, key)), **pictures})
     write_csv(run / f"{GALLERY}.csv", pd.DataFrame(content, columns=list(COLUMNS)))
 
 
-def _row(label: str, mistake: Mistake, patient_id: str, key: bytes) -> dict[str, Any]:
+def _row(label: str, mistake: Mistake, patient_key: str) -> dict[str, str | int | float]:
     return {
         "label": label,
         "line": mistake.line,
         "kind": mistake.kind,
-        "PatientKey": pseudonym(patient_id, key),
+        "PatientKey": patient_key,
         "fold": mistake.fold,
         "probability": mistake.probability,
     }
@@ -102,27 +133,27 @@ def _nothing(why: str) -> dict[str, str]:
     return {"picture": "", "heatmap": "", "withheld": why}
 
 
-def _draw(
-    path: Path, model: Classifier, cohort: TrainingCohort, place: int, label: str, limits: Limits
-) -> dict[str, str]:
+def _draw(path: Path, found: MistakeMap, cohort: TrainingCohort, config: Config) -> dict[str, str]:
     """Write both pictures of one image; what `gallery.csv` says of them."""
-    spec = model.preprocessing
+    spec = config.preprocessing
     try:
         radiograph = read_isolated(
-            cohort.rows[place].path, gate=model.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits
+            cohort.rows[found.place].path,
+            gate=config.gate,
+            voi=spec.voi,
+            percentiles=spec.percentiles,
+            limits=config.limits,
         )
     except Refused as refusal:  # the file changed since it was cached
         log.warning("no picture of a mistake: %s", refusal)
         return _nothing(f"{refusal.code} when it was read again")
-    maps = model.score(np.asarray(cohort.cache.pixels[[place]]), maps=True).maps
-    assert maps is not None
     placement = preprocess(radiograph, spec).placement
-    heatmap = model.native_heatmap(placement, maps[0, model.labels.index(label)])
+    heatmap = native_heatmap(config.network.architecture, placement, found.cells)
     pixels, heat = (_small(values, radiograph) for values in (radiograph.pixels, heatmap))
     over = path.with_name(f"{path.stem}-heatmap.png")
     path.parent.mkdir(exist_ok=True)
     write_png(path, as_bytes(pixels))
-    write_png(over, overlay(pixels, heat, scale=model.heatmap_scale(label)))
+    write_png(over, overlay(pixels, heat, scale=found.scale))
     return {"picture": path.name, "heatmap": over.name, "withheld": ""}
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -25,11 +26,14 @@ from medres.errors import MedresError, TrainingError
 from medres.imaging.isolation import unguarded_main
 from medres.model.weights import load_backbone
 from medres.records import Fold
-from medres.runs.fitting import Fitter
+from medres.runs.cohort import TrainingCohort
+from medres.runs.fitting import NetworkFitter, RunSetup
 from medres.runs.folds import Folds
+from medres.runs.records import FoldsAtOnce
 from medres.training.device import gives_memory_back
 from medres.training.distributed import ALONE
-from medres.training.engine import fit
+from medres.training.engine import fit_network
+from medres.training.state import FitPlan
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ _INTERRUPTED = 130
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-def fit_folds(run: Folds, folds: Sequence[Fold]) -> dict[str, Any]:
+def fit_folds(run: Folds, folds: Sequence[Fold]) -> FoldsAtOnce:
     """Fit and save the model of every fold that is not finished, one after another or several at once.
 
     Returns:
@@ -55,9 +59,9 @@ def fit_folds(run: Folds, folds: Sequence[Fold]) -> dict[str, Any]:
         KeyboardInterrupt: Ctrl-C or SIGTERM; every process has kept its state.
     """
     left = run.unfinished(folds)
-    asked = run.config.crossval.folds_at_once
-    alone = run.processes.count == 1 and run.config.training.method == "fine-tune"
-    count = min(len(left), most_at_once(run.config) if asked == "auto" else asked) if alone else 1
+    asked = run.setup.config.crossval.folds_at_once
+    alone = run.setup.processes.count == 1 and run.setup.config.training.method == "fine-tune"
+    count = min(len(left), most_at_once(run.setup.config) if asked == "auto" else asked) if alone else 1
     speeds: dict[int, float] = {}
     if count > 1 and asked == "auto":
         speeds[1] = trial(run)
@@ -75,7 +79,9 @@ def fit_folds(run: Folds, folds: Sequence[Fold]) -> dict[str, Any]:
                 count = 1
     for fold in left:
         run.fit(fold)
-    return {"count": count, "images_per_second": {str(number): round(speed, 1) for number, speed in speeds.items()}}
+    return FoldsAtOnce(
+        count=count, images_per_second={str(number): round(speed, 1) for number, speed in speeds.items()}
+    )
 
 
 def most_at_once(config: Config) -> int:
@@ -89,7 +95,7 @@ def most_at_once(config: Config) -> int:
 @gives_memory_back
 def trial(run: Folds) -> float:
     """Images per second of a training like the run's, after a first epoch to warm up; 0 where it cannot run."""
-    config, cohort = run.config, run.cohort
+    config, cohort = run.setup.config, run.setup.cohort
     largest = max(config.training.stages, key=lambda stage: stage.size or config.preprocessing.size)
     patience = {"patience": 2, "saturation": 1.0, "frozen_epochs": 0}
     training = config.training.model_copy(update={"stages": (Stage(epochs=2, size=largest.size),), **patience})
@@ -97,32 +103,37 @@ def trial(run: Folds) -> float:
     level = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
-        fitted = fit(
-            cohort.cache.pixels,
-            cohort.targets,
-            places,
-            places[: training.batch_size],
+        fitted = fit_network(
+            cohort.data,
+            FitPlan(places, places[: training.batch_size], seed=0, title="trial"),
             config.model_copy(update={"training": training}),
-            classes=cohort.classes,
-            learned=cohort.learned,
-            weights=run.weights,
-            seed=0,
-            title="trial",
+            weights=run.setup.weights,
         )
     except (TrainingError, torch.cuda.OutOfMemoryError) as error:
         log.warning("a trial failed: %s", error)
         return 0.0
     finally:
         logging.disable(level)
-    return float(fitted.history[-1]["images_per_second"])
+    return fitted.history[-1]["images_per_second"]
 
 
 def _seconds(run: Folds, folds: Sequence[Fold], speed: float) -> float:
     """How long the folds take one after another, at most."""
-    full = run.config.preprocessing.size
-    epochs = sum(stage.epochs * ((stage.size or full) / full) ** 2 for stage in run.config.training.stages)
-    images = sum(len(run.cohort.places(fold.training, learning=True)) for fold in folds)
+    full = run.setup.config.preprocessing.size
+    epochs = sum(stage.epochs * ((stage.size or full) / full) ** 2 for stage in run.setup.config.training.stages)
+    images = sum(len(run.setup.cohort.places(fold.training, learning=True)) for fold in folds)
     return epochs * images / speed if speed else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What every process is told of the run; each reads the starting weights itself."""
+
+    folder: Path
+    count: int
+    splits_sha256: str
+    cohort: TrainingCohort
+    config: Config
 
 
 @dataclass(slots=True)
@@ -138,7 +149,7 @@ class _Team:
     def __init__(self, count: int, run: Folds) -> None:
         self.members: list[_Member] = []
         threads = max(1, torch.get_num_threads() // count)
-        shared = (run.folder, run.count, run.cohort, run.config, run.splits_sha256)
+        shared = _Shared(run.folder, run.count, run.splits_sha256, run.setup.cohort, run.setup.config)
         for number in range(count):
             ours, theirs = _CONTEXT.Pipe()
             level = logging.getLogger().getEffectiveLevel()
@@ -247,7 +258,7 @@ class _ToFirst(QueueHandler):
             self.pipe.send(record)
 
 
-def _serve(pipe: Connection, shared: tuple[Any, ...], number: int, threads: int, level: int) -> None:
+def _serve(pipe: Connection, shared: _Shared, number: int, threads: int, level: int) -> None:
     """The life of a process: it fits the folds that it is given, one after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches every process: the first one decides
     signal.signal(signal.SIGTERM, _interrupt)
@@ -255,12 +266,11 @@ def _serve(pipe: Connection, shared: tuple[Any, ...], number: int, threads: int,
     logging.basicConfig(level=level, handlers=[_ToFirst(pipe)], force=True)
     try:
         torch.set_num_threads(threads)
-        folder, count, cohort, config, splits_sha256 = shared
+        config = shared.config
         if config.training.device != "cpu" and torch.cuda.is_available():
             torch.cuda.set_device(number % torch.cuda.device_count())
-        weights = load_backbone(config.network)
-        fitter = Fitter(cohort, config, weights, ALONE)
-        run = Folds(folder, count, cohort, config, weights, splits_sha256, fitter, ALONE)
+        setup = RunSetup(shared.cohort, config, load_backbone(config.network), ALONE)
+        run = Folds(shared.folder, shared.count, shared.splits_sha256, NetworkFitter(setup))
         pipe.send((None,))
         while (order := pipe.recv()) is not None:
             if order == _TRIAL:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
-from medres.cohort.splits import SplitsParent
+from medres.cohort.splits import SplitFile, SplitsParent
 from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.documents import Document, fault, read_document, write_document
 from medres.errors import UsageError
-from medres.evaluation.shift import Shift
+from medres.evaluation.results import RecalibrationRecord, ShiftRecord
 from medres.model.calibration import Rule
-from medres.records import Interval
 from medres.tables import MARKER
 
-EXTERNAL = "external validation"
-COMPARISON = "comparison"
+EXTERNAL: Final = "external validation"
+COMPARISON: Final = "comparison"
+FOLD = "fold.json"
+"""What a finished fold of a cross-validation says of itself, beside its model."""
+
 RANDOM_START = "none: a random start, no pretraining"
 """What `weights` says of a network that started without pretraining."""
 
@@ -40,6 +42,12 @@ class SplitsRecord(Document):
     method: str = ""
     parent: SplitsParent | None = None
     folds: int = 0
+
+    @classmethod
+    def of(cls, document: SplitFile) -> SplitsRecord:
+        """What `run.json` keeps of a split file."""
+        record = cls(sha256=document.sha256, method=document.method, folds=len(document.folds))
+        return record.model_copy(update={"parent": document.parent}) if document.parent else record
 
 
 class FlowRecord(Document):
@@ -62,7 +70,7 @@ class NetworkRecord(Document):
     @property
     def random_start(self) -> bool:
         """Whether it started without pretraining."""
-        return self.weights_sha256 is None and self.weights.startswith("none")
+        return self.weights_sha256 is None
 
 
 class FoldsAtOnce(Document):
@@ -114,29 +122,6 @@ class OverlapRecord(Document):
     detail: str
 
 
-class CohortSize(Document):
-    """How many images and patients a cohort has."""
-
-    images: int
-    patients: int
-
-
-class ShiftRecord(Document):
-    """How an external cohort differs from the training cohort."""
-
-    sentence: str
-    training: CohortSize
-    here: CohortSize
-    lines: tuple[Shift, ...]
-
-
-class RecalibrationRecord(Document):
-    """What recalibration on an external cohort would give one label."""
-
-    reason: str  # why there is none; "" where there is
-    metrics: Mapping[str, Interval] | None
-
-
 class RunRecord(Document):
     """The content of `run.json` of a training, a cross-validation, an external validation or a comparison.
 
@@ -171,6 +156,24 @@ class RunRecord(Document):
     recalibration: Mapping[str, RecalibrationRecord] = {}  # by label
     folds: tuple[FoldRecord, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_is_not_recorded(cls, content: Any) -> Any:
+        """Parts that stand there as null or {} are as if absent; a fold without a number has that of its place."""
+        if not isinstance(content, dict):
+            return content
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        found = {
+            name: value
+            for name, value in content.items()
+            if not (value is None and name not in optional) and not (value == {} and name in optional)
+        }
+        if isinstance(folds := found.get("folds"), list):
+            found["folds"] = [
+                {"fold": place, **fold} if isinstance(fold, dict) else fold for place, fold in enumerate(folds)
+            ]
+        return found
+
     @property
     def external(self) -> bool:
         """Whether a saved model was judged on another cohort."""
@@ -203,6 +206,20 @@ class RunRecord(Document):
             for rule, value in source.get(label, {}).items():
                 found.setdefault(rule, []).append(value)
         return found
+
+
+def write_fold_record(home: Path, record: FoldRecord) -> None:
+    """Write `fold.json` into the folder of a fold's model: the fold is finished."""
+    write_document(home / FOLD, record)
+
+
+def read_fold_record(home: Path) -> FoldRecord:
+    """Read `fold.json` of a finished fold.
+
+    Raises:
+        UsageError: it is missing, damaged, or of a newer version.
+    """
+    return read_document(home / FOLD, FoldRecord)
 
 
 def write_run_record(folder: Path, record: RunRecord) -> None:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medres.config import Evaluation
+from medres.documents import write_document
+from medres.evaluation.results import Shortcuts
 from medres.evaluation.shortcuts.alterations import ALTERATIONS, altered
 from medres.evaluation.shortcuts.probes import read_from_features
 from medres.evaluation.shortcuts.summary import (
@@ -27,7 +28,7 @@ from medres.evaluation.shortcuts.summary import (
 from medres.model.classifier import Classifier
 from medres.model.forward import forward_batches
 from medres.runs.cohort import TrainingCohort
-from medres.tables import write_csv, write_json
+from medres.tables import write_csv
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +85,12 @@ def write_shortcuts(
     labels: Sequence[str],
     evaluation: Evaluation,
     seed: int,
-) -> dict[str, Any]:
+) -> Shortcuts:
     """Write `shortcuts.csv` and `shortcuts.json`; warn of what they show.
 
     Args:
         folder: of the run.
-        table: `oof.csv` as `summary.read_table` gives it, the folds' images one fold after the other.
+        table: `oof.csv` as `table.read_table` gives it, the folds' images one fold after the other.
         folds: in the same order.
         labels: which labels.
         evaluation: columns asked for, replicates and confidence of the intervals.
@@ -120,10 +121,10 @@ def write_shortcuts(
     content = summarise_shortcuts(
         table, read_probed(folder / "shortcuts.csv"), labels=labels, evaluation=evaluation, seed=seed
     )
-    write_json(folder / "shortcuts.json", content)
-    for label, figures in content["labels"].items():
-        if figures["verdict"]["suspect"]:
-            log.warning("label %s may rest on a shortcut: %s", label, " ".join(figures["verdict"]["sentences"]))
+    write_document(folder / "shortcuts.json", content)
+    for label, figures in content.labels.items():
+        if figures.verdict.suspect:
+            log.warning("label %s may rest on a shortcut: %s", label, " ".join(figures.verdict.sentences))
     log.info("shortcut probes judged in %.1f s", time.monotonic() - started)
     return content
 

@@ -1,100 +1,79 @@
-"""One model from one manifest, and what every run writes down about itself."""
+"""One model from one manifest."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from medres import __version__
-from medres.cohort.indexing import Progress
-from medres.cohort.manifest import Manifest, read_manifest
-from medres.cohort.splits import SplitFile, make_inner_split, splits_document, write_splits
-from medres.cohort.tasks import Task
+from medres.cohort.manifest import Manifest
+from medres.cohort.splits import make_inner_split, splits_document, write_splits
 from medres.config import Config
 from medres.model.card import ModelCard
 from medres.model.weights import BackboneWeights, load_backbone
-from medres.provenance import environment, git_commit, now
-from medres.runs.cohort import TrainingCohort, begin_or_resume
-from medres.runs.fitting import Fitter
-from medres.runs.validation_choices import complete, origin
-from medres.tables import write_json
+from medres.runs.cohort import begin_or_resume
+from medres.runs.fitting import NetworkFitter, RunSetup
+from medres.runs.options import DEFAULT, RunOptions
+from medres.runs.recording import cohort_record, network_record
+from medres.runs.records import SplitsRecord, write_run_record
+from medres.runs.validation_choices import finish_model
 from medres.training.device import choose_compute
 from medres.training.distributed import joined
+from medres.training.state import FitPlan
 from medres.unfinished import resumable_folder
 
 log = logging.getLogger(__name__)
 
 
-def train_model(
-    manifest: Path,
-    *,
-    labels: Sequence[str | Task],
-    config: Config,
-    out: Path,
-    root: Path | None = None,
-    resume: bool = False,
-    force: bool = False,
-    progress: Progress | None = None,
-) -> ModelCard:
+def train_model(manifest: Manifest, *, config: Config, out: Path, options: RunOptions = DEFAULT) -> ModelCard:
     """Train one model on a whole cohort; an inner, patient-grouped split chooses temperature and thresholds.
 
     It also chooses the epoch, unless the last is kept.
 
     Args:
-        manifest: the cohort.
-        labels: names of `label_` columns, or tasks: see `read_manifest`.
+        manifest: the cohort, with what is asked of it.
         config: the recipe.
         out: the new model folder.
-        root: what the manifest's paths are relative to; its own folder by default.
-        resume: go on with an interrupted run, from its newest checkpoint.
-        force: replace `out`.
-        progress: told (done, total) while images are decoded.
+        options: what becomes of an output that is there already.
 
     Raises:
         UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
     """
     started = time.monotonic()
-    checked = read_manifest(manifest, labels, root=root)
     weights = announced_weights(config)
-    identity = run_identity("train", checked, config, weights)
-    output = resumable_folder(out, identity=identity, resume=resume, force=force)
+    identity = run_identity("train", manifest, config, weights)
+    output = resumable_folder(out, identity=identity, resume=options.resume, force=options.force)
     with joined(config.training.device) as processes, processes.folder(output) as folder:
-        cohort = begin_or_resume(folder, checked, config, processes=processes, progress=progress)
+        cohort = begin_or_resume(folder, manifest, config, processes=processes, progress=options.progress)
         split = make_inner_split(
             cohort.rows,
-            checked.labels,
+            manifest.labels,
             validation_fraction=config.training.validation_fraction,
             seed=config.seed,
         )
-        document = splits_document([split], labels=checked.labels, seed=config.seed, manifest_sha256=checked.sha256)
-        training = cohort.places(split.training, learning=True)
-        validation = cohort.places(split.validation)
-        fitter = Fitter(cohort, config, weights, processes)
-        fitted = fitter.fit(folder, training, validation, seed=config.seed, title="model")
+        document = splits_document([split], labels=manifest.labels, seed=config.seed, manifest_sha256=manifest.sha256)
+        plan = FitPlan(
+            cohort.places(split.training, learning=True), cohort.places(split.validation), config.seed, "model"
+        )
+        setup = RunSetup(cohort, config, weights, processes)
+        fitter = NetworkFitter(setup)
+        fitted = fitter.fit(folder, plan)
         card: ModelCard | None = None
         if processes.first:
-            card = complete(
-                folder,
-                fitted,
-                cohort,
-                training=training,
-                validation=validation,
-                config=config,
-                weights=weights,
-                splits_sha256=document.sha256,
-                fold=None,
-                seed=config.seed,
-            )
+            card = finish_model(folder, fitted, plan, setup, splits_sha256=document.sha256)
             write_splits(folder / "splits.json", document)
-            record = run_record(
-                cohort, config, weights, splits=document, device=fitted.device, seconds=time.monotonic() - started
+            record = cohort_record(
+                cohort,
+                config,
+                network_record(config, weights),
+                device=fitted.device,
+                seconds=time.monotonic() - started,
             )
-            write_json(folder / "run.json", {**record, "model_id": card.model_id})
+            own = {"model_id": card.model_id, "splits": SplitsRecord.of(document)}
+            write_run_record(folder, record.model_copy(update=own))
             fitter.forget(folder)
         card = processes.decide(card)
     assert card is not None
@@ -124,7 +103,9 @@ def announced_weights(config: Config) -> BackboneWeights | None:
     return weights
 
 
-def run_identity(kind: str, manifest: Manifest, config: Config, weights: BackboneWeights | None) -> dict[str, Any]:
+def run_identity(
+    kind: str, manifest: Manifest, config: Config, weights: BackboneWeights | None
+) -> Mapping[str, object]:
     """What an interrupted run must share with the one that goes on with it."""
     return {
         "verb": kind,
@@ -133,53 +114,4 @@ def run_identity(kind: str, manifest: Manifest, config: Config, weights: Backbon
         "manifest": manifest.sha256,
         "tasks": [asdict(task) for task in manifest.tasks],
         "weights": weights.sha256 if weights else None,
-    }
-
-
-def run_record(
-    cohort: TrainingCohort,
-    config: Config,
-    weights: BackboneWeights | None,
-    *,
-    splits: SplitFile,
-    device: str,
-    seconds: float,
-) -> dict[str, Any]:
-    """What `run.json` says of a training or cross-validation run."""
-    manifest: Manifest = cohort.manifest
-    side = config.preprocessing.size
-    start = origin(weights)
-    return {
-        "medres": __version__,
-        "created": now(),
-        "command": " ".join(["medres", *sys.argv[1:]]),
-        "labels": list(manifest.labels),
-        "tasks": [asdict(task) for task in manifest.tasks],
-        "recipe": config.name,
-        "config": config.model_dump(mode="json"),
-        "seed": config.seed,
-        "manifest": {
-            "name": manifest.path.name,
-            "sha256": manifest.sha256,
-            "rows": len(manifest.rows),
-            "patients": manifest.patients,
-        },
-        "splits": {
-            "sha256": splits.sha256,
-            "method": splits.method,
-            **({"parent": splits.parent.model_dump()} if splits.parent else {}),
-            "folds": len(splits.folds),
-        },
-        "flow": cohort.flow(),
-        "leaks": dict(cohort.leaks),
-        "network": {
-            "architecture": config.network.architecture,
-            "weights": start.name,
-            "weights_sha256": start.sha256,
-            "input": f"{side} × {side}",
-        },
-        "device": device,
-        "seconds": round(seconds, 1),
-        "environment": environment(),
-        "git_commit": git_commit(),
     }

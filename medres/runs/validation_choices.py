@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 from medres.config import Config
 from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
-from medres.model.card import BackboneOrigin, ModelCard, Provenance, TrainedFacts, chosen_besides
+from medres.model.card import ModelCard, Provenance, TrainedFacts, chosen_besides
 from medres.model.forward import forward_batches
 from medres.model.network import RadiographNetwork
 from medres.model.outliers import distances, fit_feature_space
 from medres.model.saving import save_model
 from medres.model.weights import BackboneWeights
 from medres.provenance import environment, git_commit, now
-from medres.runs.cohort import TrainingCohort
-from medres.statistics.intervals import bootstrap
+from medres.runs.fitting import RunSetup
+from medres.runs.recording import origin
+from medres.statistics.bootstrap import bootstrap
 from medres.training.base_rates import restored
-from medres.training.fitted import Fitted
+from medres.training.state import FitPlan, FittedNetwork
 
 _BATCH = 64
 _MOST_FEATURES = 1000  # training images that describe the feature space
 _SCALE_PERCENTILE = 95.0  # of the validation maps' maxima: what is drawn as full colour
-RANDOM_START = "none: a random start, no pretraining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +54,21 @@ def outputs(
     return Outputs(np.concatenate(logits), np.concatenate(features), np.concatenate(maxima))
 
 
-def complete(
-    folder: Path,
-    fitted: Fitted,
-    cohort: TrainingCohort,
-    *,
-    training: Sequence[int],
-    validation: Sequence[int],
-    config: Config,
-    weights: BackboneWeights | None,
-    splits_sha256: str,
-    fold: int | None,
-    seed: int,
+def finish_model(
+    folder: Path, fitted: FittedNetwork, plan: FitPlan, setup: RunSetup, *, splits_sha256: str, fold: int | None = None
 ) -> ModelCard:
     """Choose everything that travels with the network on the validation images, and save the model.
 
     Args:
         folder: where the model goes.
         fitted: the network; where training changed base rates, its head's bias is corrected.
-        cohort: its images and targets.
-        training: places of the images it was fitted on (they describe the feature space).
-        validation: places of the validation images.
-        config: the whole configuration.
-        weights: what the backbone started from, None for a random start.
+        plan: the images that it was fitted on (they describe the feature space), and the validation images.
+        setup: cohort, configuration and starting weights of the run.
         splits_sha256: the hash of the division into training, validation and held-out patients.
         fold: the fold of a cross-validation, None for a final model.
-        seed: the fit's seed.
     """
+    cohort, config, weights = setup.cohort, setup.config, setup.weights
+    training, validation, seed = plan.training, plan.validation, plan.seed
     device = torch.device("cuda" if torch.cuda.is_available() and config.training.device != "cpu" else "cpu")
     labels = cohort.manifest.labels
     chosen = outputs(fitted.network, cohort.cache.pixels, validation, device=device)
@@ -162,13 +150,6 @@ def complete(
 def _shift(network: RadiographNetwork, shifts: NDArray[np.float64]) -> None:
     """Add to the logits what the head's bias can: class-activation maps stay as they are."""
     network.head.bias = torch.nn.Parameter(network.head.bias + torch.from_numpy(shifts).float())
-
-
-def origin(weights: BackboneWeights | None) -> BackboneOrigin:
-    """The starting weights as the card states them."""
-    return BackboneOrigin(name=RANDOM_START, sha256=None) if weights is None else BackboneOrigin(
-        name=weights.name, sha256=weights.sha256
-    )  # fmt: skip
 
 
 def _limits(config: Config, weights: BackboneWeights | None) -> tuple[str, ...]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medres.records import Interval
-from medres.statistics import metrics
-from medres.statistics.bounds import (
-    OF_RANKS,
+from medres.statistics.arrays import checked, patient_numbers
+from medres.statistics.intervals import (
+    NO_IMAGES,
+    ONE_CLASS,
     ONE_PATIENT,
     SAME_VALUE,
     deviation_interval,
@@ -24,36 +25,9 @@ from medres.statistics.bounds import (
     too_few,
     undefined_replicates,
 )
-from medres.statistics.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.statistics.resampling import (
-    STATISTICS,
-    Counts,
-    Kernel,
-    Prepare,
-    calibration_deviation,
-    patient_numbers,
-    resamples,
-)
-
-Statistic = Callable[[NDArray[np.int64], NDArray[np.float64]], float | None]
-"""Labels and scores, one of each per image, to a value; None where undefined."""
-
-_Base = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.bool_]]
-
-_BASES: Mapping[str, _Base] = {  # the images that a share is a share of
-    "sensitivity": lambda labels, _: labels == 1,
-    "specificity": lambda labels, _: labels == 0,
-    "ppv": lambda _, scores: scores > 0,
-    "npv": lambda _, scores: scores <= 0,
-}
-_NO_BASE = {
-    "sensitivity": f"{ONE_CLASS} (no positive image)",
-    "specificity": f"{ONE_CLASS} (no negative image)",
-    "f1": f"{ONE_CLASS} (no positive image)",
-    "ppv": "undefined: nothing was called positive",
-    "npv": "undefined: nothing was called negative",
-}
-_CALIBRATION_ERROR = "expected_calibration_error"
+from medres.statistics.kernels import Statistic, of_repeated_images
+from medres.statistics.metric import METRICS, Metric
+from medres.statistics.resampling import Kernel, resamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +37,7 @@ class Sample:
     labels: ArrayLike  # 0 or 1 per image
     scores: ArrayLike  # probability per image; for sensitivity, specificity, ppv, npv, f1 the decision 0 or 1
     groups: ArrayLike  # the patient of each image
-    statistic: str | Statistic = "auroc"  # a name of `resampling.STATISTICS`, or a function of labels and scores (slow)
+    statistic: str | Statistic = "auroc"  # a name of `metric.METRICS`, or a function of labels and scores (slow)
 
 
 def bootstrap(
@@ -78,12 +52,12 @@ def bootstrap(
 ) -> Interval:
     """An estimate with its patient-clustered bootstrap interval.
 
-    AUROC, partial AUROC and average precision: see `bounds.logit_interval`, and none where a class has fewer than
-    `bounds.LEAST_PATIENTS` patients. All others: percentiles of the replicates. Replicates in which the statistic is
+    AUROC, partial AUROC and average precision: see `intervals.logit_interval`, and none where a class has fewer than
+    `intervals.LEAST_PATIENTS` patients. All others: percentiles of the replicates. Replicates in which the statistic is
     undefined are left out and counted in `method`. Where every replicate agrees (a perfect score) resampling shows no
     uncertainty: shares then get the exact binomial interval of their patients, AUROC that of disjoint pairs of
-    patients, others none. The expected calibration error: see `bounds.deviation_interval`. `n` counts the images that
-    the statistic rests on: for a sensitivity, the positives.
+    patients, others none. The expected calibration error: see `intervals.deviation_interval`. `n` counts the images
+    that the statistic rests on: for a sensitivity, the positives.
 
     Args:
         labels, scores, groups, statistic: see `Sample`.
@@ -92,7 +66,7 @@ def bootstrap(
         seed: of the resamples.
 
     Raises:
-        ValueError: see `metrics.checked`; or an unknown statistic.
+        ValueError: see `arrays.checked`; or an unknown statistic.
     """
     sample = Sample(labels, scores, groups, statistic)
     return bootstraps([sample], replicates=replicates, confidence=confidence, seed=seed)[0]
@@ -151,8 +125,8 @@ def bootstrap_difference(
     n, n_patients = len(patient), len(np.unique(patient))
     value, changes = float(values[1] - values[0]), drawn[1] - drawn[0]
     if np.isnan(value):
-        return Interval(None, None, None, _NO_BASE.get(statistic, ONE_CLASS) if n else NO_IMAGES, n, n_patients)
-    few = too_few(checked(labels, first)[0], patient) if statistic in OF_RANKS else ""
+        return Interval(None, None, None, METRICS[statistic].undefined if n else NO_IMAGES, n, n_patients)
+    few = too_few(checked(labels, first)[0], patient) if METRICS[statistic].interval == "logit" else ""
     reason = few or no_bounds(changes, n_patients)
     if reason:
         return Interval(value, None, None, reason, n, n_patients)
@@ -165,7 +139,7 @@ def bootstrap_difference(
 class _Part:
     """A sample made ready to be resampled."""
 
-    name: str  # "" for a function
+    metric: Metric | None  # None for a function
     truth: NDArray[np.int64]
     patient: NDArray[np.intp]  # of those of this sample
     base: NDArray[np.bool_]  # the images that the statistic rests on
@@ -194,31 +168,41 @@ def _parts(samples: Sequence[Sample], *, deviations: bool = False) -> list[_Part
 
 
 def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], of: int, deviations: bool) -> _Part:
-    statistic = sample.statistic
+    metric = _metric(sample.statistic)
     truth, values = checked(sample.labels, sample.scores)
     if patient.shape != truth.shape:
         raise ValueError(f"one patient per image, got {patient.shape} for {truth.shape}")
-    if isinstance(statistic, str) and statistic not in STATISTICS:
-        raise ValueError(f"no statistic {statistic!r}; known: {', '.join(STATISTICS)}")
-    name = statistic if isinstance(statistic, str) else ""
-    base = _BASES[name](truth, values) if name in _BASES else np.ones(len(truth), dtype=bool)
+    base = metric.share_of(truth, values) if metric and metric.share_of else np.ones(len(truth), dtype=bool)
     n, n_patients = int(base.sum()), len(np.unique(patient[base]))
-    value, settled, kernel = None, None, None
     if not len(truth):
-        settled = Interval(None, None, None, NO_IMAGES, 0, 0)
+        nothing = Interval(None, None, None, NO_IMAGES, 0, 0)
+        return _Part(metric, truth, patient, base, None, nothing, None, columns, of)
+    if isinstance(sample.statistic, str):
+        assert metric
+        assert metric.prepare
+        value = metric.value(truth, values)
+        prepare = metric.resampled if deviations and metric.resampled else metric.prepare
     else:
-        value = metrics.statistic(statistic, truth, values) if isinstance(statistic, str) else statistic(truth, values)
-        prepare = STATISTICS[statistic] if isinstance(statistic, str) else _slow(statistic)
-        if deviations and name == _CALIBRATION_ERROR:
-            prepare = calibration_deviation
-        kernel = prepare(truth, values, patient)
-        if value is None:
-            settled = Interval(None, None, None, _NO_BASE.get(name, ONE_CLASS), n, n_patients)
-        elif n_patients < 2:
-            settled = Interval(value, None, None, ONE_PATIENT, n, n_patients)
-        elif name in OF_RANKS and (few := too_few(truth, patient)):
-            settled = Interval(value, None, None, few, n, n_patients)
-    return _Part(name, truth, patient, base, value, settled, kernel, columns, of)
+        value, prepare = sample.statistic(truth, values), of_repeated_images(sample.statistic)
+    settled = None
+    if value is None:
+        settled = Interval(None, None, None, metric.undefined if metric else ONE_CLASS, n, n_patients)
+    elif n_patients < 2:
+        settled = Interval(value, None, None, ONE_PATIENT, n, n_patients)
+    elif metric and metric.interval == "logit" and (few := too_few(truth, patient)):
+        settled = Interval(value, None, None, few, n, n_patients)
+    return _Part(metric, truth, patient, base, value, settled, prepare(truth, values, patient), columns, of)
+
+
+def _metric(statistic: str | Statistic) -> Metric | None:
+    """The metric of a name that has a kernel; None for a function."""
+    if not isinstance(statistic, str):
+        return None
+    found = METRICS.get(statistic)
+    if found is None or found.prepare is None:
+        known = ", ".join(name for name, one in METRICS.items() if one.prepare)
+        raise ValueError(f"no statistic {statistic!r}; known: {known}")
+    return found
 
 
 def _draw(parts: Sequence[_Part], replicates: int, seed: int) -> NDArray[np.float64]:
@@ -243,30 +227,15 @@ def _interval(part: _Part, drawn: NDArray[np.float64], confidence: float, seed: 
     assert part.value is not None
     n, n_patients = int(part.base.sum()), len(np.unique(part.patient[part.base]))
     fewest = fewest_patients(part.truth, part.patient)
-    same = part.value in (0.0, 1.0) and no_bounds(drawn, n_patients) == SAME_VALUE
-    if same and part.name == "auroc":
-        trials, of = min(fewest, n_patients // 2), "disjoint pairs of patients (the classes are separated)"
+    exact = part.metric.exact if part.metric else ""
+    if exact and part.value in (0.0, 1.0) and no_bounds(drawn, n_patients) == SAME_VALUE:
+        trials, of = n_patients, "patients (every resample gives the same value)"
+        if exact == "pairs":
+            trials, of = min(fewest, n_patients // 2), "disjoint pairs of patients (the classes are separated)"
         return exact_interval(part.value, trials, of, n=n, n_patients=n_patients, confidence=confidence)
-    if same and part.name in _BASES:
-        of = "patients (every resample gives the same value)"
-        return exact_interval(part.value, n_patients, of, n=n, n_patients=n_patients, confidence=confidence)
-    if part.name in OF_RANKS:
+    if part.metric and part.metric.interval == "logit":
         return logit_interval(
             part.value, drawn, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed
         )
-    form = deviation_interval if part.name == _CALIBRATION_ERROR else percentile_interval
+    form = deviation_interval if part.metric and part.metric.interval == "gaps" else percentile_interval
     return form(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
-
-
-def _slow(function: Statistic) -> Prepare:
-    """Any function as a kernel: each resample's images are repeated as often as they were drawn."""
-
-    def prepare(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
-        def one(row: Counts) -> float:
-            places = np.repeat(np.arange(len(labels)), row[patient])
-            value = function(labels[places], scores[places])
-            return np.nan if value is None else value
-
-        return lambda counts: np.array([one(row) for row in counts], dtype=np.float64)
-
-    return prepare

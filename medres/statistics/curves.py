@@ -1,4 +1,4 @@
-"""Curves with pointwise patient-clustered bands: what a report draws, as arrays.
+"""Empirical curves, and curves with pointwise patient-clustered bands: what a report draws, as arrays.
 
 A band holds the curve's value at one place with the chosen confidence; the whole curve leaves it more often than that.
 Where every resample agrees (separated classes) a band has no width, which is not certainty.
@@ -12,15 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medres.statistics.bounds import ONE_PATIENT
-from medres.statistics.metrics import checked
-from medres.statistics.resampling import Counts, patient_numbers, resamples, tied_counts
-
-Kernel = Callable[[Counts], NDArray[np.float64]]
-"""Counts of patients (replicates, patients) to a curve each (replicates, points); NaN where undefined."""
+from medres.statistics.arrays import checked, patients_of
+from medres.statistics.intervals import ONE_PATIENT
+from medres.statistics.kernels import tied_counts
+from medres.statistics.resampling import Counts, CurveKernel, resamples
 
 _RATES = np.linspace(0, 1, 101)
 _THRESHOLDS = np.linspace(0.01, 0.99, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Points of a curve with the score thresholds at which they are reached (score ≥ threshold is positive)."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    thresholds: NDArray[np.float64]  # one per point; ROC starts, precision-recall ends with one beyond every score
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,27 @@ class DecisionCurve:
     treat_none: NDArray[np.float64]  # 0 throughout
 
 
+def roc_curve(labels: ArrayLike, scores: ArrayLike) -> Curve | None:
+    """x: 1 − specificity, y: sensitivity; None where a class is missing."""
+    truth, values = checked(labels, scores)
+    if len(np.unique(truth)) < 2:
+        return None
+    from sklearn import metrics
+
+    return Curve(*metrics.roc_curve(truth, values))
+
+
+def precision_recall_curve(labels: ArrayLike, scores: ArrayLike) -> Curve | None:
+    """x: recall from 1 down to 0, y: precision; None where a class is missing."""
+    truth, values = checked(labels, scores)
+    if len(np.unique(truth)) < 2:
+        return None
+    from sklearn import metrics
+
+    precision, recall, thresholds = metrics.precision_recall_curve(truth, values)
+    return Curve(recall, precision, np.append(thresholds, np.inf))
+
+
 def roc_band(
     labels: ArrayLike,
     scores: ArrayLike,
@@ -72,7 +100,7 @@ def roc_band(
         seed: of the resamples.
 
     Raises:
-        ValueError: see `metrics.checked`; not one patient per image; or a rate outside [0, 1].
+        ValueError: see `arrays.checked`; not one patient per image; or a rate outside [0, 1].
     """
     truth, values, patient = _images(labels, scores, groups)
     places = np.asarray(rates, dtype=np.float64)
@@ -184,10 +212,7 @@ def _images(
     labels: ArrayLike, scores: ArrayLike, groups: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.intp]]:
     truth, values = checked(labels, scores)
-    patient = patient_numbers(groups)
-    if patient.shape != truth.shape:
-        raise ValueError(f"one patient per image, got {patient.shape} for {truth.shape}")
-    return truth, values, patient
+    return truth, values, patients_of(groups, truth)
 
 
 def _whole(counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -198,7 +223,7 @@ def _whole(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _band(
     x: NDArray[np.float64],
-    curves: Kernel,
+    curves: CurveKernel,
     truth: NDArray[np.int64],
     patient: NDArray[np.intp],
     replicates: int,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 from medres.records import Difference, Interval
-from medres.statistics.metrics import NO_IMAGES, ONE_CLASS, checked
-from medres.statistics.resampling import patient_numbers, runs
+from medres.statistics.arrays import checked, patients_of
+from medres.statistics.intervals import NO_IMAGES, ONE_CLASS
+from medres.statistics.kernels import auroc_influence
+from medres.statistics.metric import metric
 
 _INDEPENDENT = "DeLong, images taken as independent, not clustered"
 _CLUSTERED = "patient-clustered DeLong (Obuchowski 1997)"
@@ -67,7 +68,7 @@ def delong(
     """AUROC with DeLong's interval, O(n log n).
 
     Where the classes are separated, or all scores are equal, the variance is 0 and `method` says that this is no
-    certainty; `intervals.bootstrap` gives an interval there.
+    certainty; `bootstrap.bootstrap` gives an interval there.
 
     Args:
         labels: 0 or 1 per image.
@@ -76,10 +77,12 @@ def delong(
         confidence: for example 0.95.
 
     Raises:
-        ValueError: see `metrics.checked`; or not one patient per image.
+        ValueError: see `arrays.checked`; or not one patient per image.
 
     Source: DeLong et al. 1988; Obuchowski 1997 for several images per patient.
     """
+    from scipy.stats import norm
+
     truth, values = checked(labels, scores)
     images = _images(truth, groups)
     n, n_patients = len(truth), images.n_patients
@@ -116,6 +119,8 @@ def delong_difference(
     Raises:
         ValueError: see `delong`.
     """
+    from scipy.stats import norm
+
     (truth, before), (_, after) = (checked(labels, scores) for scores in (first, second))
     images = _images(truth, groups)
     n, n_patients = len(truth), images.n_patients
@@ -135,28 +140,12 @@ def delong_difference(
 def _images(truth: NDArray[np.int64], groups: ArrayLike | None) -> _Images:
     if groups is None:
         return _Images(truth, None, len(truth))
-    patient = patient_numbers(groups)
-    if patient.shape != truth.shape:
-        raise ValueError(f"one patient per image, got {patient.shape} for {truth.shape}")
+    patient = patients_of(groups, truth)
     return _Images(truth, patient, int(patient.max(initial=-1)) + 1)
 
 
 def _area(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """AUROC, and how far each image moves it: its share of the other class on the right side, less the AUROC.
-
-    Source: Sun and Xu 2014.
-    """
-    order = np.argsort(scores)
-    positive = truth[order] == 1
-    m, n = int(positive.sum()), int((~positive).sum())
-    starts = runs(scores[order])
-    ends = np.append(starts[1:], len(order))
-    before = np.append(0, np.cumsum(positive))  # positives in front of each place
-    run = np.repeat(np.arange(len(starts)), ends - starts)
-    positives_twice = (before[starts] + before[ends])[run]  # below each image, ties half
-    negatives_twice = (starts + ends)[run] - positives_twice
-    value = float(negatives_twice[positive].sum() / (2 * m * n))
-    right = np.where(positive, negatives_twice / (2 * n), (2 * m - positives_twice) / (2 * m))
-    influence = np.empty(len(order))
-    influence[order] = (right - value) / np.where(positive, m, n)
-    return value, influence
+    """The AUROC, and how far each image moves it."""
+    value = metric("auroc").value(truth, scores)
+    assert value is not None  # both classes are there
+    return value, auroc_influence(truth, scores, value)

@@ -1,4 +1,4 @@
-"""Figures that are compared with each other, from the same resampled patients: shares and differences of AUROCs."""
+"""AUROCs that are compared with each other, from the same resampled patients: their shares and differences."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.records import Interval
-from medres.statistics.bounds import LEAST_PATIENTS, exact_interval, logit_interval, no_bounds, percentile_interval
-from medres.statistics.intervals import bootstrap
+from medres.statistics.bootstrap import bootstrap
+from medres.statistics.intervals import (
+    LEAST_PATIENTS,
+    exact_interval,
+    logit_interval,
+    no_bounds,
+    percentile_interval,
+)
 from medres.statistics.resampling import Kernel, resamples
 
 NO_PAIRS = "undefined: no positive and negative image to compare"
@@ -60,8 +66,8 @@ class PairedFigures:
 
     def plain(self, truth: NDArray[np.int64], scores: Values, patients: NDArray[Any]) -> Interval:
         """The AUROC as `metrics.json` has it."""
-        settings = {"replicates": self.evaluation.replicates, "confidence": self.evaluation.confidence}
-        return bootstrap(truth, scores, patients, statistic="auroc", seed=self.seed, **settings)  # type: ignore[arg-type]  # the values are of two types
+        replicates, confidence = self.evaluation.replicates, self.evaluation.confidence
+        return bootstrap(truth, scores, patients, replicates=replicates, confidence=confidence, seed=self.seed)
 
     def one(self, name: str, how: str) -> Interval:
         """One AUROC."""
@@ -85,9 +91,7 @@ class PairedFigures:
 
         value, drawn = self._combined(name, "", share)
         defined = drawn[~np.isnan(drawn)]
-        if (
-            len(defined) and np.ptp(defined) == 0
-        ):  # then the AUROC's own interval, where it has one, says how sure it is
+        if len(defined) and np.ptp(defined) == 0:  # the AUROC's own interval, where it has one, says how sure it is
             bounds = (altered.value, altered.value) if altered.low is None else (altered.low, altered.high)
             low, high = (float(share(bound, whole.value)) for bound in bounds)
             return Interval(value, low, high, f"from that of the AUROC: {altered.method}", self.n, self.n_patients)
@@ -105,7 +109,15 @@ class PairedFigures:
     def _interval(self, value: float, drawn: Values, how: str) -> Interval:
         if np.isnan(value):
             return Interval(None, None, None, NO_PAIRS, self.n, self.n_patients)
-        return percentile_interval(value, drawn, **self._settings, how=how)
+        return percentile_interval(
+            value,
+            drawn,
+            n=self.n,
+            n_patients=self.n_patients,
+            confidence=self.evaluation.confidence,
+            seed=self.seed,
+            how=how,
+        )
 
     def _auroc(self, value: float, drawn: Values, pairs: int, how: str) -> Interval:
         if np.isnan(value):
@@ -116,12 +128,16 @@ class PairedFigures:
             of = f"disjoint pairs of patients (separated in every resample){how}"
             confidence = self.evaluation.confidence
             return exact_interval(value, pairs, of, n=self.n, n_patients=self.n_patients, confidence=confidence)
-        return logit_interval(value, drawn, fewest=pairs, **self._settings, how=how)
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        counts = {"n": self.n, "n_patients": self.n_patients}
-        return {**counts, "confidence": self.evaluation.confidence, "seed": self.seed}
+        return logit_interval(
+            value,
+            drawn,
+            fewest=pairs,
+            n=self.n,
+            n_patients=self.n_patients,
+            confidence=self.evaluation.confidence,
+            seed=self.seed,
+            how=how,
+        )
 
 
 def disjoint_pairs(positive: NDArray[Any], patient: NDArray[np.intp], strata: NDArray[Any]) -> int:

@@ -1,1 +1,1 @@
-"""Fitting, cross-validating and comparing networks."""
+"""Fitting one network: what happens between its first weights and its best epoch."""

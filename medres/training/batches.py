@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,25 @@ from medres.training.distributed import ALONE, Processes
 
 log = logging.getLogger(__name__)
 
+DataItem = dict[Hashable, Any]
+"""What MONAI's dictionary transforms pass on: anything, by key."""
+
 _GPU_SHARE = 0.5  # of the free memory of a GPU that pixels may take: the network needs the rest
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The images and targets of a whole cohort; a fit takes its parts of them by their places."""
+
+    pixels: NDArray[np.uint16]  # the cache, (images, size, size)
+    targets: NDArray[np.float32]  # (images, labels): 1, 0, or NaN where unknown: what validation judges by
+    learned: NDArray[np.float32]  # the same as training sees them: see `losses.training_targets`
+    classes: tuple[slice, ...] = ()  # columns of labels of which exactly one is true; all others stand alone
+
+    @property
+    def labels(self) -> int:
+        """How many labels a network answers."""
+        return int(self.targets.shape[1])
 
 
 class Pixels:
@@ -64,7 +83,7 @@ class CachedRadiographd(MapTransform):
         self.pixels = pixels
         self.size = size
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: DataItem) -> DataItem:
         """Replace places by a batch of images."""
         item = dict(data)
         for key in self.key_iterator(item):
@@ -82,7 +101,7 @@ def cache_transforms(pixels: Pixels, *, size: int) -> Compose:
     return Compose([CachedRadiographd(["image"], pixels=pixels, size=size)])
 
 
-class CachedBatches(Dataset[dict[str, Any]]):
+class CachedBatches(Dataset[dict[str, Tensor]]):
     """Places become a batch: `image` float32 (N, 1, size, size), `label` float32 (N, labels).
 
     Args:
@@ -95,7 +114,7 @@ class CachedBatches(Dataset[dict[str, Any]]):
         self.targets = targets
         self.transform = cache_transforms(pixels, size=size)
 
-    def __getitem__(self, places: Sequence[int]) -> dict[str, Any]:
+    def __getitem__(self, places: Sequence[int]) -> dict[str, Tensor]:
         """One batch."""
         found: Any = self.transform({"image": places, "label": torch.from_numpy(self.targets[list(places)])})
         return dict(found)
@@ -185,7 +204,7 @@ class Shuffled(Sampler[list[int]]):
 
 def loader(
     pixels: Pixels, targets: NDArray[np.float32], sampler: Sampler[list[int]], *, size: int
-) -> DataLoader[dict[str, Any]]:
+) -> DataLoader[dict[str, Tensor]]:
     """What MONAI's engines iterate over: batches of the cache in a sampler's order."""
     return DataLoader(
         CachedBatches(pixels, targets, size=size),
@@ -216,7 +235,7 @@ def sampling_weights(targets: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def as_batch(
-    batch: Mapping[str, Any], device: torch.device, non_blocking: bool = False, **_: Any
+    batch: Mapping[str, Tensor], device: torch.device, non_blocking: bool = False, **_: Any
 ) -> tuple[Tensor, Tensor]:
     """Images and targets of a batch, where the network is (what MONAI calls `prepare_batch`)."""
     images, targets = (torch.as_tensor(batch[key]).to(device, non_blocking=non_blocking) for key in ("image", "label"))

@@ -18,6 +18,9 @@ from medres.errors import TrainingError
 
 log = logging.getLogger(__name__)
 
+TrainingCheckpoint = dict[str, Any]
+"""What `torch.load` gives of a checkpoint: tensors, numbers and texts by name, see `state.TrainingState.save`."""
+
 _DIGEST = 32  # bytes of SHA-256 before the content
 _SHARE = 0.05  # of a training's time that writing may take
 
@@ -43,7 +46,7 @@ class Checkpoints:
         """Whether so much time has passed since the last state that another one costs little."""
         return time.monotonic() >= self._next
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, state: TrainingCheckpoint) -> None:
         """Write a state of tensors, numbers and texts; what was newest becomes previous."""
         started = time.monotonic()
         buffer = BytesIO()
@@ -62,7 +65,7 @@ class Checkpoints:
         ended = time.monotonic()
         self._next = ended + (ended - started) * (1 / self.share - 1)
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> TrainingCheckpoint | None:
         """The newest sound state; None where nothing was saved. A damaged file is said aloud and passed over.
 
         Raises:
@@ -73,7 +76,7 @@ class Checkpoints:
             data = path.read_bytes()
             digest, content = data[:_DIGEST], data[_DIGEST:]
             if hashlib.sha256(content).digest() == digest:
-                state: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+                state: TrainingCheckpoint = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
                 if path == self.previous and self.newest.is_file():  # damaged: it must not take the place of this one
                     self.newest.replace(self.damaged)
                 return state

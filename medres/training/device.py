@@ -104,7 +104,7 @@ def choose_compute(training: Training) -> Compute:
 
 def _cpu_has_bf16() -> bool:
     """Whether the processor multiplies bf16 natively; without, bf16 is many times slower than fp32."""
-    capabilities: Mapping[str, Any] = torch.cpu.get_capabilities()
+    capabilities: Mapping[str, bool | int | str] = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 

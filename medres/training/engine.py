@@ -2,66 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
 import torch
 from monai.utils import set_determinism
-from numpy.typing import NDArray
 from torch import nn
 
 from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.network import build_network
 from medres.model.weights import BackboneWeights, fill_backbone
-from medres.training.batches import Pixels
+from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints
 from medres.training.device import choose_compute, gives_memory_back
 from medres.training.distributed import ALONE, Processes, synchronised
 from medres.training.epochs import run_stage
-from medres.training.fitted import Fitted
-from medres.training.handlers import (
-    BestWeights,
-    LearningRate,
-)
+from medres.training.handlers import BestWeights, LearningRate
 from medres.training.losses import MaskedLoss, balancing_weights
 from medres.training.optimiser import adamw, average_of, warmup_cosine
-from medres.training.state import Fitting
+from medres.training.state import FitPlan, FittedNetwork, TrainingState
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker
 
 
 @gives_memory_back
-def fit(
-    pixels: NDArray[np.uint16],
-    targets: NDArray[np.float32],
-    training: Sequence[int],
-    validation: Sequence[int],
+def fit_network(
+    data: TrainingData,
+    plan: FitPlan,
     config: Config,
     *,
-    classes: tuple[slice, ...] = (),
-    learned: NDArray[np.float32] | None = None,
     weights: BackboneWeights | None,
-    seed: int,
-    title: str,
     checkpoints: Checkpoints | None = None,
     tracker: Tracker | None = None,
     processes: Processes = ALONE,
-) -> Fitted:
+) -> FittedNetwork:
     """Fit one network, and keep the epoch that is best on the validation images, unless the last is kept.
 
+    The same seed gives the same network on the same CPU.
+
     Args:
-        pixels: the cache, uint16 (images, size, size).
-        targets: float32 (images, labels): 1, 0, or NaN where unknown.
-        training: places of the training images.
-        validation: places of the validation images; no patient of theirs is among the training images.
+        data: images and targets of the cohort.
+        plan: which of them it learns from, and the seed.
         config: the whole configuration.
-        classes: columns of labels of which exactly one is true, one slice per question; all others stand alone.
-        learned: targets of the training images, where they are not `targets`: see `losses.training_targets`.
         weights: the starting weights, or None for a random start.
-        seed: of weights, order and augmentation; the same seed gives the same network on the same CPU.
-        title: what log lines call this fit ("fold 1/5").
         checkpoints: where the state is kept after an epoch, as often as is cheap, and when a signal ends the training;
             a state that lies there is gone on from, and on a CPU the network becomes, bit for bit, what it would have
             become without the interruption.
@@ -71,72 +54,71 @@ def fit(
     Raises:
         TrainingError: the loss is not finite, or there are fewer images than one batch of two.
     """
+    settings, training = config.training, plan.training
     if len(training) < 2:
         raise TrainingError(
-            f"{title}: {len(training)} training images are too few, two are needed: add images, or lower "
+            f"{plan.title}: {len(training)} training images are too few, two are needed: add images, or lower "
             "training.validation_fraction or crossval.folds"
         )
-    compute = choose_compute(config.training)
-    set_determinism(seed=seed)
+    compute = choose_compute(settings)
+    set_determinism(seed=plan.seed)
     network = build_network(
         config.network.architecture,
-        labels=targets.shape[1],
+        labels=data.labels,
         folded=weights is not None and weights.folded,
         dropout=config.network.dropout,
     )
     if weights is not None:
         fill_backbone(network, weights)
-    learned = targets if learned is None else learned
     if processes.rank:  # dropout and noise of its own; the weights above are those of all, and so is the order below
-        torch.manual_seed(seed + 1_000_003 * processes.rank)  # a CPU's generator takes 32 bits of it
+        torch.manual_seed(plan.seed + 1_000_003 * processes.rank)  # a CPU's generator takes 32 bits of it
     synchronised(network, processes, compute.device)
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     loss = MaskedLoss(
-        classes,
-        config.training.label_smoothing,
-        config.training.focusing,
-        config.training.negative_focusing,
-        config.training.negative_margin,
-        balancing_weights(learned[list(training)]) if config.training.balance == "positives" else (),
+        data.classes,
+        settings.label_smoothing,
+        settings.focusing,
+        settings.negative_focusing,
+        settings.negative_margin,
+        balancing_weights(data.learned[list(training)]) if settings.balance == "positives" else (),
     )
-    fitting = Fitting(
-        Pixels(pixels, compute.device),
-        targets,
-        learned,
+    state = TrainingState(
+        data,
+        Pixels(data.pixels, compute.device),
+        plan,
         config,
         compute,
         network,
-        cast(nn.Module, torch.compile(network)) if config.training.compile else network,
-        average=average_of(network, config.training.ema_decay),
+        cast(nn.Module, torch.compile(network)) if settings.compile else network,
+        average=average_of(network, settings.ema_decay),
         loss=loss,
-        optimizer=adamw(network, config.training),
+        optimizer=adamw(network, settings),
         best=BestWeights(
-            patience=config.training.patience,
-            saturation=config.training.saturation,
-            last=config.training.keep == "last",
+            patience=settings.patience,
+            saturation=settings.saturation,
+            last=settings.keep == "last",
         ),
-        title=title,
         checkpoints=checkpoints,
         tracker=tracker,
         step=AccumulatedStep(
             loss,
-            config.training.micro_batch_size,
+            settings.micro_batch_size,
             processes,
-            batch=min(config.training.batch_size, len(training)),
+            batch=min(settings.batch_size, len(training)),
             scaler=compute.scaler(),
         ),
         processes=processes,
     )
-    stages = config.training.stages
-    batches = max(1, len(training) // config.training.batch_size)
-    factor = warmup_cosine(batches * sum(stage.epochs for stage in stages), config.training.warmup)
-    for number in range(fitting.resume(), len(stages)):
+    stages = settings.stages
+    batches = max(1, len(training) // settings.batch_size)
+    factor = warmup_cosine(batches * sum(stage.epochs for stage in stages), settings.warmup)
+    for number in range(state.resume(), len(stages)):
         planned = sum(stage.epochs for stage in stages[:number])
-        schedule = LearningRate(fitting.optimizer, factor, first_step=planned * batches)
-        run_stage(fitting, number, training, validation, schedule=schedule, seed=seed + number)
-        fitting.best.next_stage()
+        schedule = LearningRate(state.optimizer, factor, first_step=planned * batches)
+        run_stage(state, number, schedule=schedule)
+        state.best.next_stage()
     set_determinism(seed=None)
-    if fitting.best.state is None:
-        raise TrainingError(f"{title}: no epoch was completed")
-    network.cpu().load_state_dict(fitting.best.state)
-    return Fitted(network.eval(), tuple(fitting.history), fitting.best.epoch, fitting.device)
+    if state.best.state is None:
+        raise TrainingError(f"{plan.title}: no epoch was completed")
+    network.cpu().load_state_dict(state.best.state)
+    return FittedNetwork(network.eval(), tuple(state.history), state.best.epoch, state.device)

@@ -6,9 +6,9 @@ import csv
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
-from medres.statistics.metrics import auroc
+from medres.statistics.metric import metric
 from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss, chance_loss
 from medres.training.optimiser import Rate
@@ -27,9 +27,9 @@ from medres.training.optimiser import Rate
 log = logging.getLogger(__name__)
 
 
-def _output(engine: Engine) -> dict[str, Any]:
+def _output(engine: Engine) -> dict[str, torch.Tensor]:
     """What MONAI's engines leave after a step: image, label, pred, and loss when training."""
-    return cast(dict[str, Any], engine.state.output)
+    return cast(dict[str, torch.Tensor], engine.state.output)
 
 
 class LearningRate:
@@ -197,7 +197,7 @@ class ValidationRecord:
         values = []
         for place in range(targets.shape[1]):
             known = ~np.isnan(targets[:, place])
-            value = auroc(targets[known, place].astype(np.int64), scores[known, place].numpy())
+            value = metric("auroc").value(targets[known, place].astype(np.int64), scores[known, place].numpy())
             if value is not None:
                 values.append(value)
         return float(np.mean(values)) if values else None
@@ -209,6 +209,16 @@ class ValidationRecord:
     def loss(self) -> float:
         """The mean log loss over known targets."""
         return float(MaskedLoss(self.classes)(torch.cat(self.logits), torch.cat(self.targets)))
+
+
+class BestState(TypedDict):
+    """What a checkpoint keeps of the best epoch so far."""
+
+    state: dict[str, torch.Tensor] | None
+    epoch: int
+    kept: tuple[float, float] | None
+    high: float
+    waited: int
 
 
 class BestWeights:
@@ -252,7 +262,7 @@ class BestWeights:
         solved = score[0] >= self.saturation and loss < chance / 2
         return not self.last and (self._waited >= self.patience or solved)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> BestState:
         """What `load_state_dict` needs to go on."""
         return {
             "state": self.state,
@@ -262,7 +272,7 @@ class BestWeights:
             "waited": self._waited,
         }
 
-    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+    def load_state_dict(self, values: BestState) -> None:
         """Go on from a checkpoint."""
         self.state, self.epoch = values["state"], values["epoch"]
         self._kept = None if values["kept"] is None else (values["kept"][0], values["kept"][1])

@@ -6,8 +6,8 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Interruption:
     def __init__(self) -> None:
         self.asked = False
         self._when = 0.0
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():

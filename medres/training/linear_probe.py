@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +13,13 @@ from torch import Tensor
 from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.forward import forward, in_parts
-from medres.model.network import build_network
+from medres.model.network import RadiographNetwork, build_network
 from medres.model.weights import BackboneWeights, fill_backbone
-from medres.training.batches import Pixels
+from medres.training.batches import Pixels, TrainingData
 from medres.training.device import choose_compute
-from medres.training.fitted import Fitted
 from medres.training.handlers import ValidationRecord
-from medres.training.tracking import Tracker
+from medres.training.state import FitPlan, FittedNetwork
+from medres.training.tracking import Epoch, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +36,7 @@ class LinearProbe:
     the whole cohort once; all folds share them.
 
     Args:
-        cache: uint16 (images, size, size).
-        targets: float32 (images, labels): 1, 0, NaN.
-        learned: the same as training sees them.
-        classes: columns of labels of which exactly one is true.
+        data: images and targets of the cohort.
         config: the whole configuration.
         weights: the backbone.
 
@@ -49,64 +44,52 @@ class LinearProbe:
         TrainingError: there are no pretrained weights to probe.
     """
 
-    def __init__(
-        self,
-        cache: NDArray[np.uint16],
-        targets: NDArray[np.float32],
-        learned: NDArray[np.float32],
-        classes: tuple[slice, ...],
-        config: Config,
-        weights: BackboneWeights | None,
-    ) -> None:
+    def __init__(self, data: TrainingData, config: Config, weights: BackboneWeights | None) -> None:
         if weights is None:
             raise TrainingError(
                 "training.method is linear-probe, but network.weights is none: random features say little; "
                 "name pretrained weights (--weights PATH), or fine-tune"
             )
-        self.targets, self.learned, self.classes, self.config, self.weights = targets, learned, classes, config, weights
+        self.data, self.config, self.weights = data, config, weights
         self.compute = choose_compute(config.training)
-        self.cache = cache
         self._features: NDArray[np.float64] | None = None
 
     def features(self) -> NDArray[np.float64]:
         """The pooled features of every image, (images, channels)."""
         if self._features is None:
             started = time.monotonic()
-            network = self._network().to(self.compute.device, memory_format=torch.channels_last).eval()
-            pixels, found = Pixels(self.cache, self.compute.device), []
-            for start in range(0, len(self.cache), _BATCH):
-                images = pixels[range(start, min(start + _BATCH, len(self.cache)))].to(self.compute.device)
+            network = self._network().eval()
+            network.to(self.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+            pixels, found = Pixels(self.data.pixels, self.compute.device), []
+            for start in range(0, len(self.data.pixels), _BATCH):
+                images = pixels[range(start, min(start + _BATCH, len(self.data.pixels)))].to(self.compute.device)
                 found += in_parts(
                     lambda part: forward(network, part).features.double().cpu(),
                     images.contiguous(memory_format=torch.channels_last),
                 )
             self._features = torch.cat(found).numpy()
-            rate = len(self.cache) / (time.monotonic() - started)
-            log.info("features of %d images computed once, %.0f images/s", len(self.cache), rate)
+            rate = len(self.data.pixels) / (time.monotonic() - started)
+            log.info("features of %d images computed once, %.0f images/s", len(self.data.pixels), rate)
         return self._features
 
-    def fit(
-        self, training: Sequence[int], validation: Sequence[int], *, title: str, tracker: Tracker | None = None
-    ) -> Fitted:
+    def fit(self, plan: FitPlan, *, tracker: Tracker | None = None) -> FittedNetwork:
         """Fit heads of all STRENGTHS and keep the one with the lowest validation loss.
 
         Args:
-            training: places of the training images.
-            validation: places of the validation images; no patient of theirs is among the training images.
-            title: what log lines call this fit.
+            plan: which images it learns from and is validated by; nothing is random.
             tracker: writes the history, one entry per strength.
         """
         features = self.features()
-        center = features[list(training)].mean(axis=0)
-        spread = features[list(training)].std(axis=0) + 1e-9
-        known, judged = ((features[list(places)] - center) / spread for places in (training, validation))
-        record = ValidationRecord(self.classes)
-        record.targets = [torch.from_numpy(self.targets[list(validation)]).double()]
-        history: list[dict[str, Any]] = []
+        center = features[list(plan.training)].mean(axis=0)
+        spread = features[list(plan.training)].std(axis=0) + 1e-9
+        known, judged = ((features[list(places)] - center) / spread for places in (plan.training, plan.validation))
+        record = ValidationRecord(self.data.classes)
+        record.targets = [torch.from_numpy(self.data.targets[list(plan.validation)]).double()]
+        history: list[Epoch] = []
         best: tuple[float, Tensor, Tensor] | None = None
         for number, strength in enumerate(STRENGTHS, start=1):
             started = time.monotonic()
-            weight, bias = self._regression(known, self.learned[list(training)], strength)
+            weight, bias = self._regression(known, self.data.learned[list(plan.training)], strength)
             record.logits = [torch.from_numpy(judged @ weight.T + bias)]
             loss, auroc = record.loss(), record.mean_auroc()
             history.append(
@@ -128,11 +111,11 @@ class LinearProbe:
             network.head.bias.copy_(best[2])
         if tracker:
             tracker.write(history)
-        log.info("%s · linear probe · C %g · validation loss %.3f", title, STRENGTHS[chosen - 1], best[0])
-        return Fitted(network, tuple(history), chosen, str(self.compute))
+        log.info("%s · linear probe · C %g · validation loss %.3f", plan.title, STRENGTHS[chosen - 1], best[0])
+        return FittedNetwork(network, tuple(history), chosen, str(self.compute))
 
-    def _network(self) -> Any:
-        architecture, labels = self.config.network.architecture, self.targets.shape[1]
+    def _network(self) -> RadiographNetwork:
+        architecture, labels = self.config.network.architecture, self.data.labels
         network = build_network(architecture, labels=labels, folded=self.weights.folded)
         fill_backbone(network, self.weights)
         return network
@@ -143,14 +126,14 @@ class LinearProbe:
         """Weights (labels, channels) and biases (labels,): each label alone, the classes of one question together."""
         labels = targets.shape[1]
         weight, bias = np.zeros((labels, features.shape[1])), np.zeros(labels)
-        together = {place for columns in self.classes for place in range(labels)[columns]}
+        together = {place for columns in self.data.classes for place in range(labels)[columns]}
         for place in range(labels):
             if place not in together:
                 sure = ~np.isnan(targets[:, place])
                 asked = targets[sure, place].astype(np.float64)
                 found = _fit_regression(features[sure], np.stack([1 - asked, asked], 1), strength)
                 weight[place], bias[place] = found[0][1] - found[0][0], found[1][1] - found[1][0]
-        for columns in self.classes:
+        for columns in self.data.classes:
             rows = ~np.isnan(targets[:, columns]).any(axis=1)
             weight[columns], bias[columns] = _fit_regression(
                 features[rows], targets[rows, columns].astype(np.float64), strength

@@ -1,40 +1,57 @@
-"""What one fit consists of from its first step to its last: kept in checkpoints, and gone on with."""
+"""What one fit consists of: its plan, its state from the first step to the last, and the network that comes out."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from medres.config import Config
 from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
-from medres.training.batches import Pixels
-from medres.training.checkpoints import Checkpoints
+from medres.training.batches import Pixels, TrainingData
+from medres.training.checkpoints import Checkpoints, TrainingCheckpoint
 from medres.training.device import Compute
 from medres.training.distributed import Processes
 from medres.training.handlers import BestWeights, FiniteLoss
 from medres.training.losses import MaskedLoss
 from medres.training.steps import AccumulatedStep
-from medres.training.tracking import Tracker
+from medres.training.tracking import Epoch, Tracker
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Fitting:
-    """One fit from its first step to its last: what its stages share."""
+@dataclass(frozen=True, slots=True)
+class FitPlan:
+    """Which images one fit learns from and is validated by."""
 
+    training: Sequence[int]  # places in the training data
+    validation: Sequence[int]  # places too; no patient of theirs is among the training images
+    seed: int  # of weights, order and augmentation
+    title: str  # what log lines call this fit ("fold 1/5")
+
+
+@dataclass(frozen=True, slots=True)
+class FittedNetwork:
+    """A fitted network, on the CPU in evaluation mode, with the weights of its best epoch, or of its last."""
+
+    network: RadiographNetwork
+    history: tuple[Epoch, ...]
+    best_epoch: int  # whose weights these are
+    device: str  # what it was trained on, in words
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """One fit between its first step and its last: what its stages share."""
+
+    data: TrainingData
     pixels: Pixels
-    targets: NDArray[np.float32]
-    learned: NDArray[np.float32]
+    plan: FitPlan
     config: Config
     compute: Compute
     network: RadiographNetwork
@@ -43,18 +60,22 @@ class Fitting:
     loss: MaskedLoss
     optimizer: torch.optim.Optimizer
     best: BestWeights
-    title: str
     checkpoints: Checkpoints | None
     tracker: Tracker | None
     step: AccumulatedStep
     processes: Processes
-    history: list[dict[str, Any]] = field(default_factory=list)
-    resumed: dict[str, Any] | None = None  # of the stage in which training goes on
+    history: list[Epoch] = field(default_factory=list)
+    resumed: TrainingCheckpoint | None = None  # the checkpoint of the stage in which training goes on
     kept: int = 0  # epochs of the newest checkpoint
     devices: list[str] = field(default_factory=list)  # what it ran on before the last interruption, in words
 
     @property
-    def judged(self) -> nn.Module:
+    def title(self) -> str:
+        """What log lines call this fit."""
+        return self.plan.title
+
+    @property
+    def validated(self) -> nn.Module:
         """The network that validation sees and that is kept: the running average where there is one."""
         return self.network if self.average is None else self.average.module
 

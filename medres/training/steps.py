@@ -52,7 +52,7 @@ class AccumulatedStep:
         self.batch = batch
         self.smallest = 0  # images of the smallest part of the last step, in this process
 
-    def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    def __call__(self, engine: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Do one step; returns what handlers find in `engine.state.output`.
 
         Raises:

@@ -6,17 +6,33 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from medres.config import Config
 from medres.errors import UsageError
 from medres.tables import write_csv, write_text
 
 log = logging.getLogger(__name__)
+
+
+class Epoch(TypedDict, total=False):
+    """One line of a fit's history; what fine-tuning or a linear probe alone have need not be there."""
+
+    epoch: Required[int]  # from 1; of a linear probe: the number of a strength
+    size: int  # of the images, pixels
+    strength: float  # of a linear probe: scikit-learn's C
+    loss: float  # mean over the training images
+    validation_loss: Required[float]
+    validation_auroc: Required[float | None]  # mean over labels; None where it is defined for none
+    learning_rate: float
+    smallest_part: int  # images of the smallest part of a step
+    images_per_second: float
+    seconds: Required[float]  # of training, without validation
+
 
 HISTORY = "history.jsonl"
 _RUN = "mlflow-run.txt"  # the run that an interrupted fit goes on with
@@ -44,14 +60,14 @@ class Tracker:
                 raise UsageError(f"tracking.{package} needs the package {package}: pip install 'medres[{package}]'")
         self.shown = 0  # epochs that TensorBoard has; a fit that goes on after an interruption sets it
 
-    def write(self, history: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, history: Sequence[Epoch]) -> None:
         """Write all epochs so far; those after `shown` are new."""
         self.folder.mkdir(parents=True, exist_ok=True)
         import pandas as pd
 
         lines = (json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in history)
         write_text(self.folder / HISTORY, "".join(f"{line}\n" for line in lines))
-        write_csv(self.folder / "history.csv", pd.DataFrame(list(history)))
+        write_csv(self.folder / "history.csv", pd.DataFrame([dict(entry) for entry in history]))
         if self.config.tracking.tensorboard:
             self._plot(history)
         if self.config.tracking.mlflow:
@@ -61,7 +77,7 @@ class Tracker:
                 log.warning("MLflow did not take epoch %d (it stands in %s): %s", len(history), HISTORY, error)
         self.shown = len(history)
 
-    def _plot(self, history: Sequence[Mapping[str, Any]]) -> None:
+    def _plot(self, history: Sequence[Epoch]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         new = history[self.shown :]
@@ -71,7 +87,7 @@ class Tracker:
                 for name, value in _values(entry):
                     writer.add_scalar(name, value, entry["epoch"])
 
-    def _send(self, history: Sequence[Mapping[str, Any]]) -> None:
+    def _send(self, history: Sequence[Epoch]) -> None:
         """Send the epochs that the MLflow run does not have."""
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else a server that is gone costs minutes
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -134,5 +150,5 @@ def time_left(config: Config, stage: int, done: int, seconds: float) -> str:
     return str(timedelta(seconds=round(seconds * left / areas[stage])))
 
 
-def _values(entry: Mapping[str, Any]) -> list[tuple[str, float]]:
-    return [(name, float(entry[name])) for name in _PLOTTED if entry.get(name) is not None]
+def _values(entry: Epoch) -> list[tuple[str, float]]:
+    return [(name, value) for name, value in entry.items() if name in _PLOTTED and isinstance(value, float)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from medres.config import Gate, Limits, Preprocessing
 from medres.imaging.preprocessing import as_float, preprocess
 from medres.imaging.reading import read_radiograph
 from medres.model.calibration import probabilities
+from medres.training.batches import DataItem
 
 
 class LoadRadiographd(MapTransform):
@@ -35,7 +36,7 @@ class LoadRadiographd(MapTransform):
         self.specification = Preprocessing.model_validate(specification)
         self.gate = Gate.model_validate(gate or {})
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: DataItem) -> DataItem:
         """Replace each path by its tensor."""
         item = dict(data)
         for key in self.key_iterator(item):
@@ -61,7 +62,7 @@ class CalibratedProbabilitiesd(MapTransform):
         self.temperatures = dict(temperatures)
         self.tasks = read_tasks(tasks)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def __call__(self, data: DataItem) -> DataItem:
         """Replace each vector of logits."""
         item = dict(data)
         for key in self.key_iterator(item):

@@ -33,9 +33,10 @@ from torch.nn import functional
 from medres.config import Augmentation, Config, load_config
 from medres.errors import ModelError
 from medres.training.augmentation import BatchAugmentation
-from medres.training.batches import Pixels
+from medres.training.batches import Pixels, TrainingData
 from medres.training.device import choose_compute
-from medres.training.engine import fit
+from medres.training.engine import fit_network
+from medres.training.state import FitPlan
 from tests.benchmarks.steps import bare_step
 from tests.benchmarks.timing import finish, in_turn, medians, ratio, versions
 
@@ -108,7 +109,9 @@ def training_agrees(device: torch.device) -> bool:
     for place in (device, torch.device("cpu")):
         changes = ("preprocessing.size=64", "training.stages=[{epochs: 4}]", "training.precision=fp32")
         config = _recipe(place, *changes, "training.learning_rate=1e-4")
-        fitted = fit(pixels, answers, range(80), range(80, 96), config, weights=None, seed=0, title="check")
+        fitted = fit_network(
+            TrainingData(pixels, answers, answers), FitPlan(range(80), range(80, 96), 0, "check"), config, weights=None
+        )
         losses.append([entry["loss"] for entry in fitted.history])
     return bool(np.allclose(*losses, atol=2e-2))
 
@@ -122,7 +125,12 @@ def memory_runs_out(device: torch.device) -> bool:
     try:
         changes = ("network.architecture=resnet50", "preprocessing.size=224", "training.stages=[{epochs: 1}]")
         config = _recipe(device, *changes, "training.batch_size=512")
-        fitted = fit(pixels, answers, range(512), range(512, 544), config, weights=None, seed=0, title="check")
+        fitted = fit_network(
+            TrainingData(pixels, answers, answers),
+            FitPlan(range(512), range(512, 544), 0, "check"),
+            config,
+            weights=None,
+        )
         return bool(np.isfinite(fitted.history[0]["loss"]))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, device)
@@ -161,7 +169,9 @@ def saved_model_agrees(device: torch.device, *, small: bool) -> bool:
     pixels, answers = _cohort(96, side)
     sizes = (f"network.architecture={architecture}", f"preprocessing.size={side}", "training.stages=[{epochs: 1}]")
     config = _recipe(device, *sizes)
-    fitted = fit(pixels, answers, range(80), range(80, 96), config, weights=None, seed=0, title="check")
+    fitted = fit_network(
+        TrainingData(pixels, answers, answers), FitPlan(range(80), range(80, 96), 0, "check"), config, weights=None
+    )
     with torch.inference_mode():
         images = torch.from_numpy(pixels[:32].astype(np.float32) / 65535)[:, None]
         features = fitted.network.features(images).numpy()
@@ -197,8 +207,8 @@ def saved_model_agrees(device: torch.device, *, small: bool) -> bool:
 def throughput(*, small: bool, rounds: int) -> dict[str, Any]:
     """images/s of medres's whole loop and of the bare step on one fixed batch, run in turn.
 
-    `fit` asks cuDNN for deterministic algorithms, so the bare step does too; another says what that costs. Recipes
-    from a random start keep a running average of the weights, which the bare step does not have.
+    `fit_network` asks cuDNN for deterministic algorithms, so the bare step does too; another says what that costs.
+    Recipes from a random start keep a running average of the weights, which the bare step does not have.
     """
     architecture, side, batch, steps = ("resnet18", 64, 16, 4) if small else ("resnet50", 224, 256, 40)
     pixels, answers = _cohort(batch * steps + 32, side)
@@ -209,7 +219,9 @@ def throughput(*, small: bool, rounds: int) -> dict[str, Any]:
     training, validation = range(batch * steps), range(batch * steps, batch * steps + 32)
 
     def medres(config: Config) -> float:
-        fitted = fit(pixels, answers, training, validation, config, weights=None, seed=0, title="speed")
+        fitted = fit_network(
+            TrainingData(pixels, answers, answers), FitPlan(training, validation, 0, "speed"), config, weights=None
+        )
         return float(fitted.history[-1]["images_per_second"])
 
     found = in_turn(

@@ -4,7 +4,7 @@
 
 The bootstrap's peer is a loop over scikit-learn's `roc_auc_score`, one call per resample of patients. It draws the same
 patients and repeats their images by one `numpy.repeat`, which is faster than joining lists of images; the number of
-resamples is the same on both sides, and medres's side is the whole of `intervals.bootstrap`, checks included. DeLong's
+resamples is the same on both sides, and medres's side is the whole of `bootstrap.bootstrap`, checks included. DeLong's
 peer compares every positive with every negative in numpy, in blocks of 256 rows: faster than the matrix as a whole, and
 far faster than a loop over pairs. Before anything is timed, both sides must return the same
 values. JSON goes to standard output; the exit code is 1 where a ratio that the project promises is not reached.
@@ -24,7 +24,8 @@ from scipy.stats import norm
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from medres.statistics.intervals import Sample, bootstrap, delong, replicate
+from medres.statistics.bootstrap import Sample, bootstrap, replicate
+from medres.statistics.delong import delong
 from tests.benchmarks.timing import finish, interleaved, versions
 
 BOOTSTRAPS = {1_000: (2000, 40.0), 20_000: (200, 8.0)}

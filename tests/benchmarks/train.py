@@ -27,15 +27,17 @@ from monai.transforms import Compose, Lambdad, LoadImaged, Resized
 from torch.nn import functional
 from torchvision.models import resnet18
 
+from medres import cross_validate
 from medres.cohort.manifest import read_manifest
 from medres.config import Config, load_config
 from medres.imaging.preprocessing import as_float, prepare
 from medres.model.network import build_network
 from medres.model.weights import load_backbone
 from medres.records import Refusal
-from medres.runs.crossval import cross_validate
-from medres.training.engine import fit
+from medres.training.batches import TrainingData
+from medres.training.engine import fit_network
 from medres.training.linear_probe import LinearProbe
+from medres.training.state import FitPlan
 from tests.benchmarks.steps import bare_step
 from tests.benchmarks.timing import finish, in_turn, medians, ratio, versions
 from tests.support.dicom_files import JPEG, LOSSLESS, compress, picture, radiograph, write
@@ -71,8 +73,10 @@ def whole_loop(rounds: int) -> dict[str, Any]:
     pixels = rng.integers(0, 2**16, (416, 128, 128), dtype=np.uint16)
     targets = rng.integers(0, 2, (416, 1)).astype(np.float32)
 
+    plan = FitPlan(range(384), range(384, 416), seed=0, title="benchmark")
+
     def medres() -> float:
-        fitted = fit(pixels, targets, range(384), range(384, 416), config, weights=None, seed=0, title="benchmark")
+        fitted = fit_network(TrainingData(pixels, targets, targets), plan, config, weights=None)
         return float(fitted.history[1]["images_per_second"])
 
     runs = {"medres": medres, "bare step": lambda: bare_step(config, side=128, steps=12)}
@@ -99,16 +103,18 @@ def probe(rounds: int) -> dict[str, Any]:
     pixels = rng.integers(0, 2**16, (400, 128, 128), dtype=np.uint16)
     targets = rng.integers(0, 2, (400, 1)).astype(np.float32)
 
+    data, plan = TrainingData(pixels, targets, targets), FitPlan(range(320), range(320, 400), 0, "benchmark")
+
     def tuned() -> float:
-        fitted = fit(pixels, targets, range(320), range(320, 400), short, weights=weights, seed=0, title="benchmark")
+        fitted = fit_network(data, plan, short, weights=weights)
         pairs = zip(stages, fitted.history, strict=True)
         return FOLDS * sum(stage.epochs * float(epoch["seconds"]) for stage, epoch in pairs)
 
     def probed() -> float:
         started = time.perf_counter()
-        fitter = LinearProbe(pixels, targets, targets, (), config, weights)
+        fitter = LinearProbe(data, config, weights)
         for _ in range(FOLDS):
-            fitter.fit(range(320), range(320, 400), title="benchmark")
+            fitter.fit(plan)
         return time.perf_counter() - started
 
     seconds = in_turn({"fine-tuning": tuned, "linear probe": probed}, rounds=rounds)

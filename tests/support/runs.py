@@ -11,6 +11,7 @@ import pandas as pd
 
 from medres.cohort.splits import splits_document, write_splits
 from medres.config import load_config
+from medres.documents import write_document
 from medres.evaluation.mistakes import most_of_a_kind, worst_mistakes
 from medres.evaluation.performance import summarise
 from medres.evaluation.table import judged_images, read_table
@@ -30,7 +31,7 @@ def write_run(folder: Path, *, label: str = "effusion", table: pd.DataFrame | No
     write_csv(folder / "oof.csv", table)
     config = load_config("quick", ["evaluation.replicates=100"])
     read = read_table(folder / "oof.csv")
-    write_json(folder / "metrics.json", summarise(read, labels=[label], evaluation=config.evaluation, seed=0))
+    write_document(folder / "metrics.json", summarise(read, labels=[label], evaluation=config.evaluation, seed=0))
     patients = {number: sorted(set(table.loc[table["fold"] == number, "PatientID"])) for number in range(FOLDS)}
     folds = []
     for number in range(FOLDS):

@@ -7,53 +7,14 @@ compared with each other and never with those of another, whose zero may lie els
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.evaluation.subgroups import Groups
-from medres.statistics.resampling import Counts, Kernel, divide
 
 _PARTS = 4  # of a fold's held-out patients, each read by a regression on the others
 _STRENGTHS = tuple(float(value) for value in np.logspace(0, 5, 6))  # of the ridge penalty
-
-
-def auroc_within(
-    labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp], strata: NDArray[Any]
-) -> Kernel:
-    """AUROC over the pairs of a positive and a negative of the same stratum; the plain one where there is one stratum.
-
-    With the strata of a covariate it is what the score says beyond that covariate: the covariate-adjusted AUROC of
-    Janes and Pepe 2009, every pair counting once.
-
-    Args:
-        labels: 0 or 1 per image.
-        scores: any score.
-        patient: number of each image's patient, whom the counts count.
-        strata: the stratum of each image.
-    """
-    if not len(labels):
-        return lambda counts: np.full(len(counts), np.nan)
-    stratum = np.unique(strata, return_inverse=True)[1]
-    order = np.lexsort((scores, stratum))
-    ordered, of = scores[order], stratum[order]
-    runs = np.flatnonzero(np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (of[1:] != of[:-1])]))
-    firsts = np.flatnonzero(np.concatenate([[True], of[runs][1:] != of[runs][:-1]]))  # each stratum's first run
-    owner, positive = patient[order], labels[order] == 1
-
-    def values(counts: Counts) -> NDArray[np.float64]:
-        weights = counts[:, owner]
-        every = np.add.reduceat(weights, runs, axis=1)
-        positives = np.add.reduceat(weights * positive, runs, axis=1)
-        negatives = every - positives
-        up_to = np.cumsum(negatives, axis=1)
-        before = np.repeat((up_to - negatives)[:, firsts], np.diff(np.append(firsts, len(runs))), axis=1)
-        right_twice = (positives * (2 * (up_to - before) - negatives)).sum(axis=1)
-        totals = [np.add.reduceat(part, firsts, axis=1) for part in (positives, negatives)]
-        return divide(right_twice.astype(np.float64), 2.0 * (totals[0] * totals[1]).sum(axis=1))
-
-    return values
 
 
 def metadata_scores(

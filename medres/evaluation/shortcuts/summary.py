@@ -7,9 +7,8 @@ held-out images with parts hidden.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,17 +16,27 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.errors import UsageError
+from medres.evaluation.results import (
+    AlterationRecord,
+    AlterationResults,
+    ColumnResults,
+    FeatureResults,
+    LabelShortcuts,
+    MetadataResults,
+    Shortcuts,
+    TogetherResults,
+)
 from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE, CORNER, WITHOUT_CENTRE, Alteration
-from medres.evaluation.shortcuts.probes import auroc_within, metadata_scores
+from medres.evaluation.shortcuts.probes import metadata_scores
 from medres.evaluation.shortcuts.verdicts import THRESHOLDS, verdict
 from medres.evaluation.subgroups import SMALLEST, UNKNOWN, Groups, dividing_columns, grouped, with_others
 from medres.evaluation.table import JudgedImages, judged_images
-from medres.records import Interval
+from medres.statistics.arrays import patient_numbers
+from medres.statistics.kernels import auroc_within
 from medres.statistics.paired import PairedFigures, disjoint_pairs
-from medres.statistics.resampling import patient_numbers
 from medres.tables import read_csv
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 _SIZES = ("Rows", "Columns")
 
 
@@ -74,43 +83,34 @@ def readable_columns(table: pd.DataFrame, asked: Sequence[str]) -> dict[str, tup
 
 def summarise_shortcuts(
     table: pd.DataFrame, probed: pd.DataFrame, *, labels: Sequence[str], evaluation: Evaluation, seed: int
-) -> dict[str, Any]:
+) -> Shortcuts:
     """Every figure of the shortcut probes, as the content of `shortcuts.json`.
 
     Args:
-        table: `oof.csv` as `summary.read_table` gives it.
+        table: `oof.csv` as `table.read_table` gives it.
         probed: `shortcuts.csv`, the same images in the same order, scores as numbers.
         labels: which labels.
         evaluation: columns asked for, replicates and confidence of the intervals.
         seed: of the resamples.
 
-    Returns:
-        `{"labels": {L: {"auroc", "alterations": {NAME: {"auroc", "kept"}}, "metadata": {"together": {"columns",
-        "auroc"} or None, "columns": {COLUMN: {"alike", "alone", "within", "difference", "hidden_within",
-        "hidden_difference"}}}, "verdict"}}, "features": {COLUMN: {"values", "auroc"}}, "alterations",
-        "centre", "corner", "thresholds"}`; figures are intervals, None where undefined. `kept` is (AUROC
-        altered − 0.5) / (AUROC − 0.5). `alike` are columns that divide the images just so. `within` is the
-        AUROC over pairs of images that share the column's value, `difference` the AUROC minus that;
-        `hidden_…` the same with the centre hidden.
-
     Raises:
         UsageError: the tables are not of the same images.
-        ManifestError: see `summary.judged`.
+        ManifestError: see `table.judged_images`.
     """
     if list(table["path"]) != list(probed["path"]):
         raise UsageError("shortcuts.csv is not of the images of oof.csv")
-    return {
-        "format": FORMAT,
-        "labels": {label: _label(table, probed, label, evaluation, seed) for label in labels},
-        "features": _features(table, probed, evaluation, seed),
-        "alterations": {one.name: {"title": one.title, "meaning": one.meaning} for one in ALTERATIONS},
-        "centre": CENTRE,
-        "corner": CORNER,
-        "thresholds": THRESHOLDS,
-    }
+    return Shortcuts(
+        format=FORMAT,
+        labels={label: _label(table, probed, label, evaluation, seed) for label in labels},
+        features=_features(table, probed, evaluation, seed),
+        alterations={one.name: AlterationRecord(title=one.title, meaning=one.meaning) for one in ALTERATIONS},
+        centre=CENTRE,
+        corner=CORNER,
+        thresholds=THRESHOLDS,
+    )
 
 
-def _label(table: pd.DataFrame, probed: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def _label(table: pd.DataFrame, probed: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -> LabelShortcuts:
     images = judged_images(table, label)
     patient = patient_numbers(images.patients)
     hidden = {
@@ -132,29 +132,27 @@ def _label(table: pd.DataFrame, probed: pd.DataFrame, label: str, evaluation: Ev
     altered = {}
     for one, scores in hidden.items():
         auroc = figures.plain(images.truth, scores, images.patients)
-        altered[one.name] = {"auroc": auroc, "kept": figures.kept(one.name, whole, auroc)}
-    content = {
-        "auroc": whole,
-        "alterations": altered,
-        "metadata": {
-            "together": {"columns": list(columns), "auroc": figures.one("metadata", "; pairs within a fold")}
-            if columns
-            else None,
-            "columns": {
-                name: {
-                    "alike": alike,
-                    "alone": figures.one(f"alone {name}", "; pairs within a fold"),
-                    "within": figures.one(f"within {name}", "; pairs of the same value"),
-                    "difference": figures.difference("", f"within {name}"),
-                    "hidden_within": figures.one(f"hidden {name}", "; pairs of the same value"),
-                    "hidden_difference": figures.difference(WITHOUT_CENTRE.name, f"hidden {name}"),
-                }
-                for name, (_, alike) in columns.items()
-            },
-        },
+        altered[one.name] = AlterationResults(auroc=auroc, kept=figures.kept(one.name, whole, auroc))
+    known = {
+        name: ColumnResults(
+            alike=tuple(alike),
+            alone=figures.one(f"alone {name}", "; pairs within a fold"),
+            within=figures.one(f"within {name}", "; pairs of the same value"),
+            difference=figures.difference("", f"within {name}"),
+            hidden_within=figures.one(f"hidden {name}", "; pairs of the same value"),
+            hidden_difference=figures.difference(WITHOUT_CENTRE.name, f"hidden {name}"),
+        )
+        for name, (_, alike) in columns.items()
     }
-    plain: dict[str, Any] = _as_json(content)
-    return {**plain, "verdict": verdict(content)}
+    every = figures.one("metadata", "; pairs within a fold") if columns else None
+    return LabelShortcuts(
+        auroc=whole,
+        alterations=altered,
+        metadata=MetadataResults(
+            together=TogetherResults(columns=tuple(columns), auroc=every) if every else None, columns=known
+        ),
+        verdict=verdict(whole, altered, known),
+    )
 
 
 def _metadata_columns(
@@ -188,7 +186,9 @@ def _compared(
     return PairedFigures(kernels, n=len(patient), n_patients=n_patients, pairs=pairs, evaluation=evaluation, seed=seed)
 
 
-def _features(table: pd.DataFrame, probed: pd.DataFrame, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+def _features(
+    table: pd.DataFrame, probed: pd.DataFrame, evaluation: Evaluation, seed: int
+) -> dict[str, FeatureResults]:
     """How well each column can be read from the features: mean over its values of the AUROC against all others."""
     found = {}
     for column, (groups, values) in readable_columns(table, evaluation.subgroups).items():
@@ -211,11 +211,5 @@ def _features(table: pd.DataFrame, probed: pd.DataFrame, evaluation: Evaluation,
             seed,
         )
         macro = figures.mean("; mean over values, each against all others; pairs read by the same regression")
-        found[column] = {"values": list(values), "auroc": asdict(macro)}
+        found[column] = FeatureResults(values=tuple(values), auroc=macro)
     return found
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, Interval):
-        return asdict(value)
-    return {key: _as_json(item) for key, item in value.items()} if isinstance(value, dict) else value

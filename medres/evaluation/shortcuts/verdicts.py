@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
+from medres.evaluation.results import AlterationResults, ColumnResults, ShortcutVerdict, VerdictThresholds
 from medres.evaluation.shortcuts.alterations import CORNERS_ONLY, WITHOUT_CENTRE
+from medres.formatting import NO_INTERVAL, estimate
 from medres.records import Interval
 
 Anatomy = Literal["much", "part", "little", "open", "undefined"]
@@ -17,10 +19,12 @@ MUCH = 0.5
 LITTLE = 0.25
 """A quarter: of the smallest AUROC worth reporting (0.6) it is 0.025, more than seeds differ by (0.004 to 0.017)."""
 
-THRESHOLDS = {"much": MUCH, "little": LITTLE}
+THRESHOLDS = VerdictThresholds(much=MUCH, little=LITTLE)
 
 
-def verdict(content: Mapping[str, Any]) -> dict[str, Any]:
+def verdict(
+    whole: Interval, alterations: Mapping[str, AlterationResults], columns: Mapping[str, ColumnResults]
+) -> ShortcutVerdict:
     """The verdict on one label.
 
     The whole interval must be on one side: `much` of the score survives where at least half surely does, `part` where
@@ -30,23 +34,19 @@ def verdict(content: Mapping[str, Any]) -> dict[str, Any]:
     surely loses half there, or there is no pair to compare).
 
     Args:
-        content: a label of `shortcuts.summarise_shortcuts`, figures as intervals.
-
-    Returns:
-        `{"anatomy": see Anatomy, "corners": whether corners alone give half of it, "columns": those named, "suspect":
-        whether a reader must be warned, "sentences"}`.
+        whole: the AUROC of the unaltered images.
+        alterations: by name, what is left of it when a part of every image is hidden.
+        columns: by name, what each column of metadata knows of the label.
     """
-    whole: Interval = content["auroc"]
-    hidden, corners = (content["alterations"][one.name] for one in (WITHOUT_CENTRE, CORNERS_ONLY))
-    anatomy = _anatomy(hidden["kept"])
+    hidden, corners = (alterations[one.name] for one in (WITHOUT_CENTRE, CORNERS_ONLY))
+    anatomy = _anatomy(hidden.kept)
     survives = anatomy in ("much", "part")
-    in_corners = survives and _at_least(corners["kept"], MUCH)
+    in_corners = survives and _at_least(corners.kept, MUCH)
     above = None if whole.value is None or whole.low is None or whole.low <= 0.5 else whole.value - 0.5
-    columns = content["metadata"]["columns"]
-    named = [name for name, figures in columns.items() if above and _stands_in(figures, above, hidden, survives)]
-    sentences = [_of_anatomy(anatomy, whole, hidden["auroc"])]
+    named = [name for name, one in columns.items() if above and _stands_in(one, above, hidden, survives)]
+    sentences = [_of_anatomy(anatomy, whole, hidden.auroc)]
     if in_corners:
-        sentences.append(f"The four corners of the image alone give {_shown(corners['auroc'])}.")
+        sentences.append(f"The four corners of the image alone give {_shown(corners.auroc)}.")
     sentences += [_of_column(name, columns[name], survives=survives) for name in named]
     if not named and anatomy != "undefined":
         count = len(columns)
@@ -55,13 +55,13 @@ def verdict(content: Mapping[str, Any]) -> dict[str, Any]:
             if count
             else "There are no metadata to compare it with."
         )
-    return {
-        "anatomy": anatomy,
-        "corners": in_corners,
-        "columns": named,
-        "suspect": anatomy == "much" or bool(named),
-        "sentences": sentences,
-    }
+    return ShortcutVerdict(
+        anatomy=anatomy,
+        corners=in_corners,
+        columns=tuple(named),
+        suspect=anatomy == "much" or bool(named),
+        sentences=tuple(sentences),
+    )
 
 
 def _anatomy(kept: Interval) -> Anatomy:
@@ -78,14 +78,14 @@ def _at_least(share: Interval, bound: float) -> bool:
     return share.value is not None and share.low is not None and share.value >= bound and share.low > 0
 
 
-def _stands_in(figures: Mapping[str, Any], above: float, hidden: Mapping[str, Interval], survives: bool) -> bool:
-    alone: Interval = figures["alone"]
+def _stands_in(figures: ColumnResults, above: float, hidden: AlterationResults, survives: bool) -> bool:
+    alone = figures.alone
     if alone.value is None or alone.value - 0.5 < MUCH * above or (alone.low is not None and alone.low <= 0.5):
         return False
-    if figures["within"].value is None or _surely_loses(figures["difference"], LITTLE * above):
+    if figures.within.value is None or _surely_loses(figures.difference, LITTLE * above):
         return True
-    left = hidden["auroc"].value
-    return survives and left is not None and _surely_loses(figures["hidden_difference"], MUCH * (left - 0.5))
+    left = hidden.auroc.value
+    return survives and left is not None and _surely_loses(figures.hidden_difference, MUCH * (left - 0.5))
 
 
 def _surely_loses(difference: Interval, least: float) -> bool:
@@ -109,23 +109,16 @@ def _of_anatomy(anatomy: Anatomy, whole: Interval, hidden: Interval) -> str:
     }[anatomy]
 
 
-def _of_column(name: str, figures: Mapping[str, Any], *, survives: bool) -> str:
-    alike = f" (or {', '.join(figures['alike'])}, dividing the images alike)" if figures["alike"] else ""
-    alone = f"{name}{alike} alone, without any image, gives {_shown(figures['alone'])}"
-    if figures["within"].value is None:
+def _of_column(name: str, figures: ColumnResults, *, survives: bool) -> str:
+    alike = f" (or {', '.join(figures.alike)}, dividing the images alike)" if figures.alike else ""
+    alone = f"{name}{alike} alone, without any image, gives {_shown(figures.alone)}"
+    if figures.within.value is None:
         return f"{alone}; no two images of the same {name} differ in the label, so the two cannot be told apart."
-    within = f"among images of the same {name} the score has {_shown(figures['within'])}"
-    hidden = f", with the centre hidden {_shown(figures['hidden_within'])}" if survives else ""
+    within = f"among images of the same {name} the score has {_shown(figures.within)}"
+    hidden = f", with the centre hidden {_shown(figures.hidden_within)}" if survives else ""
     return f"{alone}; {within}{hidden}."
 
 
-def _shown(figure: Interval) -> str:
-    """A figure with its interval, as a sentence has it.
-
-    >>> _shown(Interval(0.93, 0.88, 0.961, "", 9, 9)), _shown(Interval(0.5, None, None, "", 9, 9))
-    ('0.930 (0.880 to 0.961)', '0.500 (no interval)')
-    """
-    if figure.value is None:
-        return "undefined"
-    bounds = "no interval" if figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"
-    return f"{figure.value:.3f} ({bounds})"
+def _shown(found: Interval) -> str:
+    """A figure with its interval, as a sentence has it."""
+    return estimate(found, without=NO_INTERVAL)

@@ -1,0 +1,85 @@
+"""A comparison in one plain sentence per verdict, for its page and for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from medres.evaluation.comparison import ENOUGH, PRIMARY, PRIOR_DEGREES, USUAL_SPREAD
+from medres.evaluation.comparison_results import ComparedDifference, Comparison, Cost
+from medres.formatting import bounds, estimate, figure, signed, times
+
+_SAME_TIME = 0.1  # a tenth more or less is said to be as long
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """One plain sentence per verdict; where all runs are one recipe, what they say of its spread."""
+    deciding = comparison.deciding()
+    if not deciding:
+        return [_one_recipe(comparison, label) for label in comparison.labels]
+    costs: Mapping[str, Cost] = {recipe.name: recipe.cost for recipe in comparison.candidates}
+    many = len(comparison.labels) > 1
+    return [_sentence(item, costs[item.candidate], name_label=many) for item in deciding]
+
+
+def _sentence(item: ComparedDifference, cost: Cost, *, name_label: bool) -> str:
+    one, other, difference = item.candidate, item.reference, item.difference
+    label = f"{item.label}: " if name_label else ""
+    price = f" It {_price(cost)}."
+    if item.verdict == "undefined":
+        return f"{label}{one} and {other} cannot be compared here: {difference.method}.{price}"
+    interval = f" ({bounds(difference)})" if bounds(difference) else ""
+    figures = f"AUROC {signed(difference.value)}{interval}"
+    if item.verdict != "tie":
+        bar = f"more than another seed changes ({figure(item.seed_bar)})"
+        return f"{label}{one} is {item.verdict} than {other} here: {figures}, {bar}.{price}"
+    why = "a tie" if interval else "a tie in every resample"
+    if item.excludes_zero:
+        why = f"a tie, because another seed alone can change it by {figure(item.seed_bar)}"
+    return f"{label}{one} is not better than {other} here: {figures}: {why}.{price}"
+
+
+def _price(cost: Cost) -> str:
+    if cost.relative_time is None:
+        return f"needs {times(cost.relative_gflop)} the arithmetic per image"
+    if abs(cost.relative_time - 1) < _SAME_TIME:
+        return "takes as long per image"
+    return f"takes {times(cost.relative_time)} as long per image"
+
+
+def _one_recipe(comparison: Comparison, label: str) -> str:
+    name = comparison.reference
+    mean, found = comparison.means[label][PRIMARY][name], comparison.values[label][PRIMARY][name]
+    values = [value for value in found if value is not None]
+    before = f"{label}: " if len(comparison.labels) > 1 else ""
+    others, alone = (
+        ("other repeats of the folds", "dividing and training anew")
+        if len(comparison.repeats) > 1
+        else ("other seeds", "a seed alone")
+    )
+    start = f"{before}These {len(found)} runs are one recipe, {name}, with {others}"
+    if mean.value is None:
+        return f"{start}, and their AUROC is undefined."
+    return (
+        f"{start}, so they are a tie: their mean AUROC is {estimate(mean)}, and theirs goes from "
+        f"{figure(min(values))} to {figure(max(values))}: that is what {alone} changes."
+    )
+
+
+def spread_sentence(comparison: Comparison, label: str) -> str:
+    """Where the bar that a difference must exceed comes from."""
+    spread = comparison.seed_spread[label]
+    low, high = USUAL_SPREAD
+    usual = f"{spread.usual:g} between two runs ({low:g} to {high:g} is published as usual)"
+    if spread.deviation is None:
+        return (
+            f"Not measured, because no recipe was run with two seeds that differ in their AUROC: {usual} is taken. "
+            "Runs with other seeds on the same --splits measure it."
+        )
+    degrees = f"{spread.degrees} degree{'s' if spread.degrees > 1 else ''} of freedom"
+    over = "seeds and repeats" if len(comparison.repeats) > 1 else "seeds"
+    measured = (
+        f"Measured: over {over} one recipe's AUROC has the standard deviation {figure(spread.deviation, 4)} ({degrees})"
+    )
+    if spread.degrees >= ENOUGH:
+        return f"{measured}."
+    return f"{measured}; that is little, and {usual} counts as {PRIOR_DEGREES} degrees of freedom beside it."

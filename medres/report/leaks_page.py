@@ -1,0 +1,152 @@
+"""Leaks for a human to judge: a table, and a page with the images side by side."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from medres.cohort.checking import Checked
+from medres.cohort.leakage import Leak
+from medres.config import Gate, Limits, Preprocessing
+from medres.documents import Document, write_document
+from medres.imaging.isolation import Workers
+from medres.imaging.pictures import may_be_exported
+from medres.imaging.preprocessing import prepare
+from medres.records import Refusal
+from medres.report.page import Content, render
+from medres.tables import MARKER, inert_path, output_folder, write_csv, write_text
+
+LEAK_COLUMNS = ("level", "kind", "path", "other_path", "correlation", "detail")
+_SIDE = 320  # pixels of a picture
+_MOST_PICTURES = 100  # leaks shown with pictures; the table has them all
+_MOST_IMAGES = 4  # of one leak
+
+
+@dataclass(frozen=True, slots=True)
+class ShownImage:
+    """An image of a leak as the page shows it."""
+
+    path: str
+    picture: str  # a data URI, or "" where it is withheld
+    withheld: str  # why, or ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLeak:
+    """A leak with its images."""
+
+    leak: Leak
+    images: Sequence[ShownImage]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaksPage(Content):
+    """All that the page shows."""
+
+    manifest: str  # its name; "" where it could not be read
+    problems: int  # leaks that are one
+    notes: int  # leaks that are only worth knowing
+    leaks: Sequence[ShownLeak]  # the first of them
+    lines: Sequence[str]  # findings without images, and what is wrong with the manifest's form
+
+    @property
+    def total(self) -> int:
+        """Leaks that were found; not all of them may be shown."""
+        return self.problems + self.notes
+
+
+class CheckRecord(Document):
+    """The content of `run.json` in the folder of a check: it marks the folder as one that medres wrote."""
+
+    kind: Literal["check"]
+    leaks: int
+
+
+def write_leaks(
+    out: Path,
+    checked: Checked,
+    *,
+    others: Sequence[tuple[bool, str]] = (),
+    gate: Gate,
+    limits: Limits,
+    allow_burned_in: bool,
+    force: bool = False,
+) -> None:
+    """Write `leaks.csv` and `leaks.html` into a new folder: paths and pictures, no PatientID.
+
+    Args:
+        out: the folder.
+        checked: what `check_manifest` found.
+        others: findings without images: whether each is a problem, and its line.
+        gate: which radiographs are admitted.
+        limits: budgets of one file.
+        allow_burned_in: also show images whose pixels may hold a name.
+        force: replace `out`.
+
+    Raises:
+        OutputExists: see `tables.refuse_existing`.
+    """
+    with output_folder(out, force=force) as folder:
+        rows = [record for leak in checked.leaks for record in _records(checked, leak)]
+        write_csv(folder / "leaks.csv", pd.DataFrame(rows, columns=list(LEAK_COLUMNS)))
+        shown = checked.leaks[:_MOST_PICTURES]
+        pictures = _pictures(checked, shown, gate, limits, allow_burned_in)
+        content = LeaksPage(
+            manifest=checked.manifest.path.name if checked.manifest else "",
+            problems=sum(leak.problem for leak in checked.leaks),
+            notes=sum(not leak.problem for leak in checked.leaks),
+            leaks=[ShownLeak(leak, [pictures[row] for row in leak.rows[:_MOST_IMAGES]]) for leak in shown],
+            lines=[*checked.problems, *(line for _, line in others)],
+        )
+        write_text(folder / "leaks.html", render("leaks.html", content) + "\n")
+        write_document(folder / MARKER, CheckRecord(kind="check", leaks=len(checked.leaks)))
+
+
+def _path(checked: Checked, row: int) -> str:
+    return inert_path(str(checked.manifest.table["path"].iloc[row])) if checked.manifest else ""
+
+
+def _records(checked: Checked, leak: Leak) -> list[tuple[str, str, str, str, str, str]]:
+    """One record per pair of the first image with each other one."""
+    level = "problem" if leak.problem else "information"
+    correlation = "" if leak.correlation is None else f"{leak.correlation:.3f}"
+    first, *others = (_path(checked, row) for row in leak.rows)
+    return [(level, leak.kind, first, other, correlation, leak.detail) for other in others]
+
+
+def _pictures(
+    checked: Checked, leaks: Sequence[Leak], gate: Gate, limits: Limits, allow_burned_in: bool
+) -> Mapping[int, ShownImage]:
+    """What the page shows of each image, by its place in the manifest; only these images are decoded."""
+    if checked.manifest is None or checked.cache is None:
+        return {}
+    wanted = sorted({row for leak in leaks for row in leak.rows[:_MOST_IMAGES]})
+    attributes = {image.row: image.attributes for image in checked.cache.images}
+    open_to = {row for row in wanted if allow_burned_in or may_be_exported(attributes.get(row, {}))}
+    job = partial(prepare, spec=Preprocessing(size=_SIDE), gate=gate, limits=limits)
+    found = {}
+    with Workers(limits=limits) as pool:
+        chosen = [row for row in wanted if row in open_to]
+        results = pool.map(job, (os.fspath(checked.manifest.rows[row].path) for row in chosen))
+        decoded = {row: result for row, (_, result) in zip(chosen, results, strict=True)}
+    for row in wanted:
+        picture, withheld = "", ""
+        if row not in open_to:
+            said = attributes.get(row, {}).get("BurnedInAnnotation") or "absent"
+            withheld = f"withheld: BurnedInAnnotation is {said}; --allow-burned-in shows it"
+        elif isinstance(result := decoded[row], Refusal):
+            withheld = f"{result.code}: {result.detail}"
+        else:
+            data = cv2.imencode(".png", (result.pixels >> 8).astype(np.uint8))[1]
+            picture = "data:image/png;base64," + base64.b64encode(data.tobytes()).decode()
+        found[row] = ShownImage(_path(checked, row), picture, withheld)
+    return found

@@ -1,0 +1,83 @@
+"""What one label's model was most wrong about: with the pictures that the run kept, or with why there are none."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medres.evaluation.mistakes import Mistake
+from medres.report.page import Content
+from medres.report.run_context import RunContext
+from medres.runs.gallery import GALLERY, Gallery
+
+_LARGEST = 400_000  # bytes of one picture: a picture of 256 × 256 pixels has at most 200 kB
+_NAME = re.compile(r"[a-z0-9-]+\.png")
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """A mistake with its pictures, as `data:` addresses; or why there are none."""
+
+    mistake: Mistake
+    patient_key: str  # pseudonym; "" where the run kept no gallery
+    picture: str
+    heatmap: str
+    withheld: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownExhibit:
+    """A mistake as it stands in the page."""
+
+    kind: str  # missed, or false alarm
+    probability: float
+    line: int  # of oof.csv
+    fold: str  # whose network judged it; "" for a saved model
+    exhibit: Exhibit
+
+
+@dataclass(frozen=True, slots=True)
+class MistakesGallery(Content):
+    """The part of a label's results that shows its worst mistakes."""
+
+    pictured: bool  # the run kept pictures
+    exhibits: Sequence[ShownExhibit]
+
+
+def mistakes_gallery(context: RunContext, label: str) -> MistakesGallery | None:
+    """The worst mistakes of one label; None where no call was wrong."""
+    found = [
+        ShownExhibit(
+            kind=mistake.kind,
+            probability=mistake.probability,
+            line=mistake.line,
+            fold="" if context.run.external else context.fold_name(mistake.fold),
+            exhibit=exhibit(context.folder, label, mistake, context.files.gallery),
+        )
+        for mistake in context.mistakes[label]
+    ]
+    return MistakesGallery(context.pictured, found) if found else None
+
+
+def exhibit(run: Path, label: str, mistake: Mistake, kept: Gallery) -> Exhibit:
+    """A mistake with what the run kept of it."""
+    row = kept.get((label, mistake.line))
+    if row is None:
+        return Exhibit(mistake, "", "", "", "no picture was kept" if kept else "")
+    pictures = [_embedded(run, name) for name in (row.picture, row.heatmap)]
+    withheld = row.withheld or ("" if all(pictures) else "the picture is not in the run's folder")
+    picture, heatmap = ("", "") if withheld else pictures
+    return Exhibit(mistake, row.patient_key, picture, heatmap, withheld)
+
+
+def _embedded(run: Path, name: str) -> str:
+    """A picture as a `data:` address; "" for anything that is not a small PNG file of the gallery."""
+    path = run / GALLERY / name
+    if not _NAME.fullmatch(name) or not path.is_file() or path.stat().st_size > _LARGEST:
+        return ""
+    data = path.read_bytes()
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}" if data.startswith(_PNG) else ""

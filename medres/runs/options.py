@@ -1,0 +1,20 @@
+"""What a training or a cross-validation is asked besides its cohort and its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medres.cohort.indexing import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run treats what lies in its place, and whom it tells how far it is."""
+
+    force: bool = False  # replace an output that is already there
+    resume: bool = False  # go on with what an interrupted run left
+    allow_burned_in: bool = False  # keep pictures of mistakes although pixels may hold a name
+    progress: Progress | None = None  # told (done, total) while images are decoded
+
+
+DEFAULT = RunOptions()
