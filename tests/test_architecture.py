@@ -109,8 +109,7 @@ def test_the_app_turns_records_into_widgets_and_nothing_else() -> None:
 
 MOST_LINES = 330
 MOST_FILES = 25  # of one folder
-MOST_UNTYPED = 81  # mappings of anything; lowered as files become records, to 40 at most
-MOST_LITERALS = 2  # places that write out what a run is called; lowered to 0
+MOST_UNTYPED = 40  # mappings of anything, each at a boundary: JSON, YAML, a batch of MONAI, a state of torch
 
 
 def test_no_file_of_the_package_is_longer_than_one_sitting() -> None:
@@ -265,7 +264,7 @@ def test_what_a_run_is_called_has_one_home() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and node.value in kinds and path.stem != "records"
     ]
-    assert len(written) <= MOST_LITERALS, written
+    assert not written
 
 
 CROSS_CUTTING = {

@@ -357,7 +357,7 @@ def test_all_checks_pass_on_a_whole_run(run: Path) -> None:
 def test_a_figure_that_does_not_follow_from_the_table_is_announced(copy: Path) -> None:
     content = read_json(copy / "metrics.json")
     content["labels"]["effusion"]["pooled"]["auroc"]["value"] = 0.99
-    write_document(copy / "metrics.json", content)
+    write_json(copy / "metrics.json", content)
     words = visible(page_of(copy))
     assert "This report does not hold together." in words
     assert "auroc of effusion: recorded 0.99, recomputed" in words

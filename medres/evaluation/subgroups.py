@@ -150,12 +150,6 @@ def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation
     return Divided(shown, crossed)
 
 
-def recorded_subgroups(content: Mapping[str, Any]) -> list[tuple[str, Sequence[SubgroupResults]]]:
-    """The subgroups of one label of `metrics.json`, with the titles of their columns."""
-    columns = [SubgroupColumn.model_validate(one) for one in content.get("subgroups") or []]
-    return [(one.title, one.groups) for one in columns]
-
-
 def _recorded(cells: pd.Series[Any]) -> pd.Series[Any]:
     return cells.fillna("").astype(str).str.strip() != ""
 

@@ -18,6 +18,7 @@ from medres.report.page import Content
 from medres.report.run_context import RunContext, label_anchor, task_anchor
 from medres.report.sections.shortcuts import ShortcutsSection, shortcuts_section
 from medres.report.svg import hundred_squares
+from medres.runs.records import EXTERNAL
 
 _MOST_CARDS = 3  # labels that have a card of their own; more stand in a table
 _MOST_NAMED_FOLDS = 8
@@ -108,7 +109,7 @@ def first_screen(context: RunContext) -> FirstScreen:
     named = [fold.name for fold in run.folds if fold.name]
     study = "cross-validation" if context.n_folds > 1 else "held-out test"
     return FirstScreen(
-        kind="external validation" if run.external else study,
+        kind=EXTERNAL if run.external else study,
         asked=context.asked,
         network=network_name(network.architecture) if network else "network",
         input=network.input if network else "",
