@@ -138,7 +138,8 @@ def saved_network(
     """
     with torch.device("meta"):
         network = RadiographNetwork(architecture, labels=labels, folded=folded)
-    network.load_state_dict(tensors, assign=True)
+    # copies, because a file's tensors lie anywhere, and how sums are rounded may depend on where they start
+    network.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
     return network
 
 
