@@ -23,13 +23,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from medres import Classifier, read_radiograph
+from medres import Classifier, load_config, read_radiograph, train
 from medres.cohort.indexing import write_index
-from medres.config import load_config
 from medres.errors import Refused
 from medres.imaging.preprocessing import preprocess
 from medres.imaging.synthesis import synthesise_cohort
-from medres.runs.train import train_model
 
 folder = Path(tempfile.mkdtemp(prefix="medres-"))
 
@@ -82,7 +80,7 @@ print(prepared.pixels.shape, prepared.pixels.dtype)
 # started from random weights.
 
 # %%
-card = train_model(folder / "manifest.csv", labels=["nodule"], config=config, out=folder / "model")
+card = train(folder / "manifest.csv", labels=["nodule"], config=config, out=folder / "model")
 print(card.model_id, "·", card.weights)
 
 # %% [markdown]

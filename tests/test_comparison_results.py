@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from medres import compare
 from medres.documents import read_document, write_document
 from medres.errors import UsageError
 from medres.evaluation.comparison_results import Comparison
-from medres.runs.compare import compare_runs
 from medres.tables import read_json, write_json
 from tests.test_comparison import run_of, tables
 
@@ -24,7 +24,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_of(folder / "bad", bad, architecture="resnet50"),
         run_of(folder / "again", again, architecture="resnet50", seed=1),
     ]
-    compare_runs(runs, out=folder / "out", timing=False)
+    compare(runs, out=folder / "out", timing=False)
     return folder / "out" / "comparison.json"
 
 

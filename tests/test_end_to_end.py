@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medres import demo
+from medres import demo, train
 from medres.cohort.indexing import write_index
 from medres.config import load_config
 from medres.imaging.synthesis import synthesise_cohort
 from medres.model.classifier import Classifier
-from medres.runs.train import train_model
 from medres.scoring.folder import score_folder
 from medres.scoring.heatmaps import HeatmapPolicy
 from tests.conftest import SHARED, Medres, needs_shared, show
@@ -71,7 +70,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = folder / "manifest.csv"
     write_index(folder / "cohort" / "images", manifest, labels=folder / "cohort" / "labels.csv")
     config = load_config("quick", [*fixture_changes(), f"seed={seed}"])
-    train_model(manifest, labels=[demo.LABEL], config=config, out=folder / "model")
+    train(manifest, labels=[demo.LABEL], config=config, out=folder / "model")
     score_folder(folder / "model", folder / "incoming", out=folder / "scored", heatmaps=HeatmapPolicy(enabled=True))
     return folder
 

@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 from sklearn import metrics as sklearn_metrics
 from sklearn.linear_model import LogisticRegression
 
+from medres import compare
 from medres.documents import read_document
 from medres.evaluation.comparison_results import Comparison
 from medres.evaluation.operating import npv_at, ppv_at
@@ -24,7 +25,6 @@ from medres.evaluation.results import Metrics
 from medres.evaluation.table import read_table
 from medres.report.comparison_page import write_comparison
 from medres.report.run_page import write_report
-from medres.runs.compare import compare_runs
 from medres.statistics.calibration import calibration_curve, calibration_line
 from medres.statistics.curves import precision_recall_curve, roc_curve
 from medres.statistics.kernels import auroc_influence, ratio
@@ -258,7 +258,7 @@ def test_a_metric_that_the_list_does_not_know_is_shown_by_its_name(tmp_path: Pat
 def test_a_metric_of_the_list_is_compared(toy: Metric, tmp_path: Path) -> None:
     good, bad = tables(1)
     runs = [run_of(tmp_path / "good", good), run_of(tmp_path / "bad", bad, architecture="resnet50")]
-    compare_runs(runs, out=tmp_path / "out", timing=False)
+    compare(runs, out=tmp_path / "out", timing=False)
     content = read_document(tmp_path / "out" / "comparison.json", Comparison)
     (item,) = [one for one in content.undecided() if one.metric == toy.name]
     values = [toy.value(table["label_effusion"].astype(int), table["prob_effusion"]) or 0.0 for table in (good, bad)]
