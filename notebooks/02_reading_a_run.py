@@ -28,7 +28,7 @@ from medres.cohort.indexing import write_index
 from medres.imaging.synthesis import synthesise_cohort
 
 folder = Path(tempfile.mkdtemp(prefix="medres-"))
-synthesise_cohort(folder / "cohort", patients=24, seed=1)
+synthesise_cohort(folder / "cohort", patients=16, seed=1)
 indexed = write_index(folder / "cohort" / "images", folder / "manifest.csv", labels=folder / "cohort" / "labels.csv")
 print("\n".join(indexed.lines()))
 
@@ -40,11 +40,13 @@ print("\n".join(indexed.lines()))
 # mechanics, not a good model.
 
 # %%
-small = ["preprocessing.size=64", "crossval.folds=2", "evaluation.replicates=200", "evaluation.shortcuts=false"]
+small = ["preprocessing.size=64", "crossval.folds=2", "evaluation.replicates=100", "evaluation.shortcuts=false"]
 once = load_config("quick", [*small, "training.stages=[{epochs: 1}]"])
 twice = load_config("quick", [*small, "training.stages=[{epochs: 2}]"])
 
 first = cross_validate(folder / "manifest.csv", labels=["nodule"], config=once, out=folder / "once")
+
+# %%
 same_folds = Division(splits=folder / "once" / "splits.json")
 second = cross_validate(
     folder / "manifest.csv", labels=["nodule"], config=twice, out=folder / "twice", division=same_folds

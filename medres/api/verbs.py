@@ -174,7 +174,8 @@ def score_folder(
     ::
 
         summary = score_folder("models/knee", "incoming", out="scored")
-        print(*summary.lines(), sep="\n")
+        for line in summary.lines():
+            print(line)
         pd.read_csv("scored/predictions.csv", dtype=str)
 
     Args:

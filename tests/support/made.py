@@ -21,7 +21,8 @@ from medres.model.network import RadiographNetwork, build_network
 from medres.training import engine
 from tests.support.recipes import Kind
 
-_DARKEST_SEEN: dict[Kind, float] = {"disc": -0.25, "marker": 0.8}  # of the network's normalised input, 7 x 7 pixels
+_DARKEST_SEEN: dict[Kind, float] = {"disc": -0.25, "marker": 1.2}  # mean of the network's normalised input
+_SIDE_SEEN: dict[Kind, int] = {"disc": 7, "marker": 3}  # of which that is the mean, pixels
 _TEXTURES = 15
 _GAIN = 100.0
 _BIAS = -2.0
@@ -41,7 +42,8 @@ def set_by_hand(network: RadiographNetwork, *, seed: int, kind: Kind = "disc") -
     for module in net.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.weight.zero_()
-    net.conv1.weight[0, 0] = 1 / 49
+    margin = (7 - _SIDE_SEEN[kind]) // 2
+    net.conv1.weight[0, 0, margin : 7 - margin, margin : 7 - margin] = 1 / _SIDE_SEEN[kind] ** 2
     net.bn1.bias[0] = -_DARKEST_SEEN[kind]
     textures = torch.randn(_TEXTURES, 7, 7, generator=generator)
     net.conv1.weight[1 : _TEXTURES + 1, 0] = textures / textures.flatten(1).norm(dim=1)[:, None, None]
