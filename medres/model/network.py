@@ -131,7 +131,7 @@ def build_network(
 def saved_network(
     architecture: Architecture, tensors: Mapping[str, Tensor], *, labels: int, folded: bool
 ) -> RadiographNetwork:
-    """A network that holds given tensors, by the names of `state_dict()`; no random weights are drawn for it.
+    """A network that holds given tensors, by the names of `state_dict()`, channels last; nothing is drawn for it.
 
     Raises:
         RuntimeError: a tensor is missing, of another shape, or none of the network's.
@@ -139,7 +139,11 @@ def saved_network(
     with torch.device("meta"):
         network = RadiographNetwork(architecture, labels=labels, folded=folded)
     # copies, because a file's tensors lie anywhere, and how sums are rounded may depend on where they start
-    network.load_state_dict({name: value.clone() for name, value in tensors.items()}, assign=True)
+    copies = {
+        name: value.clone(memory_format=torch.channels_last if value.ndim == 4 else torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    network.load_state_dict(copies, assign=True)
     return network
 
 
