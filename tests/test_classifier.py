@@ -22,6 +22,7 @@ from medres.model.network import RadiographNetwork, full_precision
 from medres.records import Fold, Interval
 from medres.review.about import card_facts
 from medres.runs import folds
+from medres.runs.fitting import NetworkFitter, RunSetup
 from medres.runs.validation_choices import outputs
 from medres.tables import sha256_file, write_json
 from medres.training.distributed import ALONE
@@ -321,6 +322,8 @@ def test_folds_are_judged_where_the_run_was_told_to_compute(monkeypatch: pytest.
 
     monkeypatch.setattr(folds.Classifier, "load", load)
     config = load_config("quick", ["training.device=cpu"])
-    run = folds.Folds(tmp_path, 2, SimpleNamespace(places=tuple), config, None, "", None, ALONE)  # type: ignore[arg-type]
+    cohort = SimpleNamespace(places=lambda patients: [], data=None)
+    setup = RunSetup(cohort, config, None, ALONE)  # type: ignore[arg-type]
+    run = folds.Folds(tmp_path, 2, "", NetworkFitter(setup))
     with pytest.raises(AskedError, match="cpu"):
-        run.judge(Fold(0, (), (), ()))
+        run.score(Fold(0, (), (), ()))
