@@ -82,6 +82,7 @@ def test_the_app_says_its_address_and_shows_nothing_but_the_review(
             expect(page.get_by_text("Worklist", exact=True)).to_be_visible()
             page.wait_for_timeout(3000)  # an advertisement would come a moment later
             expect(page.get_by_text("Install")).to_have_count(0)
+            page.context.close()  # before the server ends: a page without one complains on its console
         finally:
             for process in (*psutil.Process(running.pid).children(recursive=True), running):
                 process.terminate()
