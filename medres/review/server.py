@@ -24,6 +24,7 @@ _SETTINGS = {
     "logger.hideWelcomeMessage": "true",  # else Streamlit advertises its tools to developers, over the patient's score
 }
 _FIRST_PORT, _PORTS = 8501, 100
+_SECONDS_TO_END = 5.0
 
 
 def app_file() -> Path:
@@ -61,9 +62,17 @@ def serve(
     """
     port = port or _free_port()
     say(f"review app: http://127.0.0.1:{port} (Ctrl-C ends it)")
-    return subprocess.call(
-        app_command(model=model, scores=scores, store=store or default_store(scores), port=port, headless=headless)
-    )
+    command = _command(model=model, scores=scores, store=store or default_store(scores), port=port, headless=headless)
+    with subprocess.Popen(command) as server:
+        try:
+            return server.wait()
+        except BaseException:
+            server.terminate()
+            try:
+                server.wait(_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:  # a page that closes at this moment can leave Streamlit waiting for it
+                server.kill()
+            raise
 
 
 def _free_port() -> int:
@@ -79,7 +88,7 @@ def _free_port() -> int:
     raise UsageError(f"ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} are all in use; give --port")
 
 
-def app_command(*, model: Path, scores: Path, store: str, port: int, headless: bool) -> list[str]:
+def _command(*, model: Path, scores: Path, store: str, port: int, headless: bool) -> list[str]:
     """The command that serves the review app on this machine's loopback address.
 
     Args:

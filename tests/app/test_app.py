@@ -23,11 +23,12 @@ from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_pl
 
 from medres import Classifier, read_radiograph
 from medres.review.cases import Case, Worklist
-from medres.review.server import app_command, default_store
+from medres.review.server import default_store
 from medres.review.store import ReviewStore, Verdict
 from tests.support.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid, score_three_labels
 
 CHROMIUM = shutil.which("chromium")
+MEDRES = str(Path(sys.executable).with_name("medres"))
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
 LABEL = "disc"
 BANNER = "Not for diagnostic use"
@@ -42,13 +43,16 @@ expect.set_options(timeout=PATIENCE)
 
 @contextmanager
 def served(model: Path, scores: Path, store: str, log: Path) -> Iterator[str]:
-    """The app's own command, run until the block ends; yields its address."""
+    """`medres app`, run until the block ends; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = app_command(model=model, scores=scores, store=store, port=port, headless=True)
+    command = ["app", "--model", model, "--scores", scores, "--store", store, "--port", port, "--headless"]
     address = f"http://127.0.0.1:{port}"
-    with log.open("ab") as output, subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent) as server:
+    with (
+        log.open("ab") as output,
+        subprocess.Popen([MEDRES, *map(str, command)], stdout=output, stderr=output, cwd=log.parent) as server,
+    ):
         try:
             _wait_for(f"{address}/_stcore/health", server, log)
             yield address
@@ -62,14 +66,7 @@ def test_the_app_says_its_address_and_shows_nothing_but_the_review(
 ) -> None:
     """On a machine of a developer, whom Streamlit would offer its tools, over the score of a patient."""
     (tmp_path / ".cursor").mkdir()
-    command = [
-        str(Path(sys.executable).with_name("medres")),
-        "app",
-        "--model",
-        str(small_model),
-        "--scores",
-        str(scores),
-    ]
+    command = [MEDRES, "app", "--model", str(small_model), "--scores", str(scores)]
     changed = {"HOME": str(tmp_path), "BROWSER": "true", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **changed}) as running:
         try:
@@ -84,8 +81,7 @@ def test_the_app_says_its_address_and_shows_nothing_but_the_review(
             expect(page.get_by_text("Install")).to_have_count(0)
             page.context.close()  # before the server ends: a page without one complains on its console
         finally:
-            for process in (*psutil.Process(running.pid).children(recursive=True), running):
-                process.terminate()
+            running.terminate()
 
 
 def _wait_for(url: str, server: subprocess.Popen[Any], log: Path) -> None:
