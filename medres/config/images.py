@@ -17,6 +17,8 @@ PAIRED_LIMBS = frozenset(
 )  # fmt: skip
 """BodyPartExamined values of limbs that have a mirror image; the trunk has none: the heart lies left."""
 
+_WEEK = 7 * 24 * 3600.0
+
 
 class Limits(Settings):
     """Budgets for one file; what exceeds them is refused before it is allocated."""
@@ -27,11 +29,27 @@ class Limits(Settings):
         default=400 * 2**20, gt=0, description="Largest size of a deflated data set once inflated, bytes."
     )
     inflation_ratio: float = Field(
-        default=250.0, gt=1, description="Most times its own size a deflated data set may inflate to."
+        default=250.0,
+        gt=1,
+        allow_inf_nan=False,
+        description="Most times its own size a deflated data set may inflate to.",
     )
     sequence_depth: int = Field(default=50, ge=1, description="Deepest nesting of sequences.")
     smallest_side: int = Field(default=16, ge=2, description="Fewest rows or columns of a radiograph.")
-    seconds: float = Field(default=8.0, gt=0, description="Longest time one file may take to decode, seconds.")
+    seconds: float = Field(
+        default=8.0,
+        gt=0,
+        le=_WEEK,
+        allow_inf_nan=False,
+        description="Most processor time that decoding one file may take, seconds, however long it waits for it.",
+    )
+    wall_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=_WEEK,
+        allow_inf_nan=False,
+        description="Longest that one file may be worked on, seconds by the clock; then it is tried once more, alone.",
+    )
     worker_bytes: int = Field(
         default=4 * 2**30, gt=0, description="Most memory a decoding process may allocate, bytes (Linux)."
     )

@@ -14,6 +14,13 @@ def act(name: str) -> str:
     """Do what the name says."""
     if name.startswith("hang"):
         time.sleep(600)
+    elif name.startswith("spin"):
+        while True:
+            pass
+    elif name.startswith("busy"):
+        ending = time.process_time() + 1.5
+        while time.process_time() < ending:
+            pass
     elif name.startswith("abort"):
         os.abort()
     elif name.startswith("kill"):
@@ -27,6 +34,12 @@ def act(name: str) -> str:
     elif name.startswith("fail"):
         raise ValueError("Jane Doe, born 1970-01-01")
     return f"done {name}"
+
+
+def nap(name: str) -> str:
+    """Do nothing for 5 ms, or what the name says."""
+    time.sleep(0.005)
+    return act(name)
 
 
 def shout(name: str) -> str:
