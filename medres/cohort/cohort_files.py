@@ -43,7 +43,8 @@ class CohortFiles:
         if not numbers:
             return
         with Workers(limits=self.limits) as pool:
-            results = pool.map(self.job, (os.fspath(self.rows[number].path) for number in numbers))
+            paths = (os.fspath(self.rows[number].path) for number in numbers)
+            results = pool.map(self.job, paths, ordered=True)
             for number, (_, result) in zip(numbers, results, strict=True):
                 yield number, self._of_the_same_bytes(number, result)
 
