@@ -232,6 +232,7 @@ def write_index(
     gate: str = "any",
     labels: Path | None = None,
     source: str | None = None,
+    limits: Limits | None = None,
     workers: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -244,6 +245,7 @@ def write_index(
         gate: the name of a gate or a YAML file.
         labels: a CSV of labels, see `join_labels`.
         source: a public dataset's description, see `medres.cohort.sources`.
+        limits: budgets for one file; the defaults of `config.Limits` without.
         workers: decoding processes.
         force: replace outputs.
         progress: told (done, total).
@@ -259,7 +261,9 @@ def write_index(
     for path in (out, out.with_name(REFUSED)):
         refuse_existing(path, force=force)
     table = read_csv(labels) if labels else source_labels(read_source(source), folder) if source else None
-    manifest, refused = index_folder(folder, gate=load_gate(gate), limits=Limits(), workers=workers, progress=progress)
+    manifest, refused = index_folder(
+        folder, gate=load_gate(gate), limits=limits or Limits(), workers=workers, progress=progress
+    )
     unlabelled = None
     if table is not None:
         manifest, unlabelled = join_labels(manifest, table, name=str(labels or source))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,30 @@ class Limits(Settings):
     worker_bytes: int = Field(
         default=4 * 2**30, gt=0, description="Most memory a decoding process may allocate, bytes (Linux)."
     )
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> Limits:
+        """Limits of which some are given as NAME=VALUE; the others have their defaults, and do not count as set.
+
+        Raises:
+            ConfigError: a name or a value is wrong.
+
+        >>> Limits.from_texts(["seconds=20"]).seconds
+        20.0
+        """
+        given = {}
+        for text in texts:
+            name, equals, value = (part.strip() for part in text.partition("="))
+            if not equals or name not in cls.model_fields:
+                raise ConfigError(
+                    f"--limit {text!r} is not NAME=VALUE with one of the names {', '.join(cls.model_fields)}"
+                )
+            given[name] = value
+        return validated(cls, given, "--limit")
+
+    def changed_by(self, other: Limits) -> Limits:
+        """These limits with those that are set in other ones."""
+        return self.model_copy(update=other.model_dump(exclude_unset=True))
 
 
 class Gate(Settings):

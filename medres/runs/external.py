@@ -14,7 +14,7 @@ import pandas as pd
 from medres.cohort.indexing import REFUSED_COLUMNS, Progress
 from medres.cohort.manifest import read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
-from medres.config import Config
+from medres.config import Config, Limits
 from medres.config.versions import SavedAs
 from medres.documents import write_document
 from medres.errors import ConfigError, ManifestError
@@ -67,6 +67,7 @@ def evaluate_model(
     out: Path,
     root: Path | None = None,
     allow_overlap: bool = False,
+    limits: Limits | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ExternalResult:
@@ -81,6 +82,7 @@ def evaluate_model(
         out: the new folder.
         root: what the manifest's paths are relative to; its own folder by default.
         allow_overlap: go on although patients or images of the training cohort are in it.
+        limits: budgets for one file: those that are set in it replace those that the model was trained with.
         force: replace `out`.
         progress: told (done, total) while images are decoded.
 
@@ -98,6 +100,7 @@ def evaluate_model(
     if not allow_overlap:
         refuse_overlap(overlap, manifest)
     config = _own_config(classifier)
+    config = config.model_copy(update={"limits": config.limits.changed_by(limits or Limits())})
     with output_folder(out, force=force) as folder:
         cohort = load_cohort(checked, config, elsewhere=True, progress=progress)
         hashes = [image.pixels_sha256 for image in cohort.cache.images]

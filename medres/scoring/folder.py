@@ -112,11 +112,10 @@ def score_folder(
     classifier = Classifier.load(model)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
-        before = ledger.record()
-        run.refuse_another_key(before)
-        record = run.record(model, len(listing.files) + len(listing.refused), before)
+        run.compare(ledger.record())
+        record = run.record(model, len(listing.files) + len(listing.refused))
         ledger.announce(record)
-        holds = partial(run.holds, tried_again=_TRIED_AGAIN | (BY_LIMITS if record["limits_mixed"] else frozenset()))
+        holds = partial(run.holds, tried_again=_TRIED_AGAIN | (BY_LIMITS if run.limits_mixed else frozenset()))
         kept = kept_rows(ledger.rows(), listing.files, holds=holds) if resume else {}
         total, done = len(listing.files), 0
         if listing.refused:
@@ -165,6 +164,7 @@ class _Run:
             heatmaps,
             limits,
         )
+        self.limits_mixed = False  # rows to resume may be refused by other limits
         self.key = pseudonym_key()
         self.repeats = Repeats()
         self.pictures = HeatmapWriter(classifier, folder, out / "heatmaps", heatmaps, limits)
@@ -176,15 +176,8 @@ class _Run:
             *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256",
         ]  # fmt: skip
 
-    def record(self, model: Path, files: int, before: Mapping[str, Any]) -> dict[str, Any]:
-        """What `run.json` says; `before` is what it said of the results to resume.
-
-        `limits_mixed`: until the run has finished, rows may still be refused by limits that are not its own.
-        """
-        limits = self.limits.model_dump(mode="json")
+    def record(self, model: Path, files: int) -> dict[str, Any]:
         return {
-            "limits": limits,
-            "limits_mixed": bool(before) and (before.get("limits") != limits or bool(before.get("limits_mixed", True))),
             "medres": __version__,
             "created": now(),
             "kind": "scores",
@@ -196,10 +189,18 @@ class _Run:
             "environment": environment(),
             "git_commit": git_commit(),
             "pseudonym_key": fingerprint(self.key),
+            "limits": self.limits.model_dump(mode="json"),
+            "limits_mixed": self.limits_mixed,  # until the run has finished
         }
 
-    def refuse_another_key(self, before: Mapping[str, Any]) -> None:
-        """Say no to resuming results in which a patient would get a second pseudonym; `before` is their record."""
+    def compare(self, before: Mapping[str, Any]) -> None:
+        """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
+
+        Args:
+            before: the record of the results to resume.
+        """
+        same = before.get("limits") == self.limits.model_dump(mode="json") and before.get("limits_mixed") is False
+        self.limits_mixed = bool(before) and not same
         if before.get("pseudonym_key", fingerprint(self.key)) != fingerprint(self.key):
             raise UsageError(
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
