@@ -36,7 +36,7 @@ J2K = f"{JPEG}90"
 def write_j2k(path: Path, rows: int, columns: int) -> Path:
     stored = picture(rows, columns)
     frame = imagecodecs.jpeg2k_encode(stored, level=0, codecformat="j2k", bitspersample=12)
-    return write(path, compress(radiograph(stored), J2K, frame))
+    return write(path, compress(radiograph(stored), J2K, bytes(frame)))
 
 
 @pytest.fixture

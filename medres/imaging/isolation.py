@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -51,7 +51,7 @@ class Workers:
 
     def map(
         self, job: Callable[[Item], T], items: Iterable[Item], *, ordered: bool = False
-    ) -> Iterator[tuple[Item, T | Refusal]]:
+    ) -> Generator[tuple[Item, T | Refusal]]:
         """Run a job on every item (a path, as a rule), in other processes, and yield results as they are done.
 
         Args:
