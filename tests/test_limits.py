@@ -172,7 +172,7 @@ def test_a_wrong_limit_is_refused_before_anything_is_read(medres: Medres, tmp_pa
 
 def test_a_limit_reaches_the_reader(medres: Medres, tmp_path: Path) -> None:
     write(tmp_path / "a.dcm", radiograph())
-    few = ("--limit", "pixels=100", "--limit", "seconds=20")
+    few = ("--limit", "pixels=100", "--limit", "seconds=60")
     assert "LIMIT: 48 × 40 pixels" in refusal(
         medres("render", tmp_path / "a.dcm", "--out", tmp_path / "a.png", *few), 3
     )

@@ -132,7 +132,7 @@ def with_limits(verb: Verb) -> Verb:
 
     return click.option(
         "--limit", multiple=True, metavar="NAME=VALUE",
-        help="Change a budget for one file; repeatable. Defaults: seconds=8 (of processor time), wall_seconds=120 (by "
+        help="Change a budget for one file; repeatable. Defaults: seconds=20 (of processor time), wall_seconds=120 (by "
         "the clock), worker_bytes=4294967296 (memory), file_bytes=536870912, pixels=100000000 (Rows × Columns), "
         "inflated_bytes=419430400, inflation_ratio=250, sequence_depth=50, smallest_side=16.",
     )(limited)  # type: ignore[return-value]  # fmt: skip  # the same verb with another option

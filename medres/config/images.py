@@ -21,7 +21,10 @@ _WEEK = 7 * 24 * 3600.0
 
 
 class Limits(Settings):
-    """Budgets for one file; what exceeds them is refused before it is allocated."""
+    """Budgets for one file; what exceeds them is refused before it is allocated.
+
+    `seconds` is what a radiograph of some 70 megapixels takes in JPEG 2000, the slowest encoding (10 megapixels: 3 s).
+    """
 
     file_bytes: int = Field(default=512 * 2**20, gt=0, description="Largest file that is opened, bytes.")
     pixels: int = Field(default=100_000_000, gt=0, description="Most pixels (Rows × Columns) of an image.")
@@ -37,7 +40,7 @@ class Limits(Settings):
     sequence_depth: int = Field(default=50, ge=1, description="Deepest nesting of sequences.")
     smallest_side: int = Field(default=16, ge=2, description="Fewest rows or columns of a radiograph.")
     seconds: float = Field(
-        default=8.0,
+        default=20.0,
         gt=0,
         le=_WEEK,
         allow_inf_nan=False,
@@ -61,8 +64,8 @@ class Limits(Settings):
         Raises:
             ConfigError: a name or a value is wrong.
 
-        >>> Limits.from_texts(["seconds=20"]).seconds
-        20.0
+        >>> Limits.from_texts(["seconds=60"]).seconds
+        60.0
         """
         given = {}
         for text in texts:
