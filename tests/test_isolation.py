@@ -272,3 +272,17 @@ def test_a_killed_parent_leaves_no_process(tmp_path: Path) -> None:
         process.kill()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers of a process")
+@pytest.mark.parametrize(
+    ("budget", "job", "by"),
+    [
+        ("0.5, 0", "import re; re.match('(a+)+$', 'a' * 60 + 'b')", "SIGPROF"),  # lets no other thread run
+        ("0, 0.5", "import time; time.sleep(600)", "SIGALRM"),
+    ],
+)
+def test_a_process_ends_by_itself_when_nobody_is_left_to_end_it(budget: str, job: str, by: str) -> None:
+    code = f"from medres.imaging.worker import _end_by_itself; _end_by_itself({budget}); {job}"
+    done = subprocess.run([sys.executable, "-c", code], timeout=120, check=False)
+    assert done.returncode == -getattr(signal, by)

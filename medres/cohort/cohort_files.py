@@ -11,6 +11,7 @@ from medres.config import Limits
 from medres.errors import MAY_PASS, Refused
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256
+from medres.processors import usable_processors
 from medres.records import ManifestRow, Refusal
 
 
@@ -26,7 +27,7 @@ class CohortFiles:
     ) -> None:
         self.rows, self.job, self.limits = rows, job, limits
         self.refused_for_now = refused_for_now
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(min(32, usable_processors() + 4)) as threads:
             hashed = list(threads.map(_digest, rows))
         for number, found in enumerate(hashed):
             if isinstance(found, Refusal):
