@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from medres.config import Limits
 from medres.errors import MedresError, Refused
-from medres.imaging.decoding_process import DecodingProcess, Task
+from medres.imaging.worker import DecodingProcess, Task
 from medres.records import Refusal
 
 Item = TypeVar("Item")

@@ -11,8 +11,8 @@ from typing import Literal, TypeVar
 
 from medres.config import GATES, Gate, Limits
 from medres.errors import Refused
-from medres.imaging.decoding_process import DecodingProcess
 from medres.imaging.dispatching import Dispatch
+from medres.imaging.worker import DecodingProcess
 from medres.processors import usable_processors
 from medres.records import Radiograph, Refusal
 
