@@ -126,7 +126,11 @@ def replace_levels(
         return np.asarray(shown[np.searchsorted(histogram.levels, stored)])
     table = np.zeros(256**stored.dtype.itemsize, np.float32)
     table[histogram.levels.astype(stored.dtype).view(f"u{stored.dtype.itemsize}")] = shown
-    return np.asarray(cv2.LUT(_as_cells(stored), table), dtype=np.float32)
+    cells = _as_cells(stored)
+    try:
+        return np.asarray(cv2.LUT(cells, table), dtype=np.float32)
+    except cv2.error:  # before version 5 OpenCV takes no table of 65,536 entries
+        return np.take(table, cells)
 
 
 def middle_span(histogram: Histogram, shown: NDArray[np.float32], grayscale: Grayscale) -> float:
