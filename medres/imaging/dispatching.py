@@ -18,7 +18,7 @@ from medres.records import Refusal
 Item = TypeVar("Item")
 T = TypeVar("T")
 _AHEAD = 16  # results kept ready per worker, so that memory stays flat however many files there are
-_LATE_SECONDS = 1.0  # after so long at one job a spare process does the work of the one that is at it
+_LATE_SECONDS = 0.5  # after so long at one job a spare process is started, which takes about as long again
 _START_SECONDS = 120.0  # a new process may import for this long on a busy machine
 _LOOK_SECONDS, _LOOK_FOR_ROOM_SECONDS = 0.1, 0.02  # how often the clock is looked at, and whether there is room again
 log = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ T = TypeVar("T")
 class Workers:
     """A pool of killable processes, for the length of a `with` block.
 
-    A process that has been at one job for a second has a spare one started beside it, at most as many as there are
-    workers: what hangs holds up nobody.
+    Beside a process that has been at one job for a second there is a spare one, at most as many as there are workers:
+    what hangs holds up nobody.
 
     Args:
         count: how many; one per processor that this process may use by default.
