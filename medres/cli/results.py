@@ -51,11 +51,12 @@ def evaluate(
     need_model(model)
     from medres.report.run_page import write_report
     from medres.runs.external import evaluate_model
+    from medres.runs.options import RunOptions
 
     with progress_bar("decoding") as progress:
         found = evaluate_model(
-            model, manifest, out=out, root=root, allow_overlap=allow_overlap, limits=limits, force=force,
-            progress=progress,
+            model, manifest, out=out, root=root, allow_overlap=allow_overlap, limits=limits,
+            options=RunOptions(force=force, progress=progress),
         )  # fmt: skip
     show_metrics(found.metrics)
     for line in found.lines():

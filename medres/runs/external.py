@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medres.cohort.indexing import REFUSED_COLUMNS, Progress
+from medres.cohort.indexing import REFUSED_COLUMNS
 from medres.cohort.manifest import read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
 from medres.config import Config, Limits
@@ -26,6 +26,7 @@ from medres.evaluation.table import as_read, judged_images
 from medres.model.classifier import Classifier, Scores
 from medres.runs.cohort import TrainingCohort, load_cohort
 from medres.runs.folds import held_out_rows
+from medres.runs.options import DEFAULT, RunOptions
 from medres.runs.recording import cohort_record, input_size
 from medres.runs.records import (
     EXTERNAL,
@@ -68,8 +69,7 @@ def evaluate_model(
     root: Path | None = None,
     allow_overlap: bool = False,
     limits: Limits | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
+    options: RunOptions = DEFAULT,
 ) -> ExternalResult:
     """Judge a saved model on another labelled cohort; thresholds, temperatures and the outlier cut stay as they are.
 
@@ -83,8 +83,7 @@ def evaluate_model(
         root: what the manifest's paths are relative to; its own folder by default.
         allow_overlap: go on although patients or images of the training cohort are in it.
         limits: budgets for one file: those that are set in it replace those that the model was trained with.
-        force: replace `out`.
-        progress: told (done, total) while images are decoded.
+        options: whether `out` is replaced, and who is told (done, total) while images are decoded.
 
     Raises:
         UsageError, ManifestError, ModelError: see `medres.errors`.
@@ -101,8 +100,8 @@ def evaluate_model(
         refuse_overlap(overlap, manifest)
     config = _own_config(classifier)
     config = config.model_copy(update={"limits": config.limits.changed_by(limits or Limits())})
-    with output_folder(out, force=force) as folder:
-        cohort = load_cohort(checked, config, elsewhere=True, progress=progress)
+    with output_folder(out, force=options.force) as folder:
+        cohort = load_cohort(checked, config, elsewhere=True, progress=options.progress)
         hashes = [image.pixels_sha256 for image in cohort.cache.images]
         uids = [image.sop_instance_uid for image in cohort.cache.images]
         seen = find_overlap(known, manifest_sha256=checked.sha256, rows=cohort.rows, pixels=hashes, uids=uids)
