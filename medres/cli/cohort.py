@@ -32,13 +32,7 @@ _MOST_NOTES = 20  # shown on a terminal
 @medres.command()
 @click.argument("folder", type=FILE)
 @out_option("The manifest (CSV); refused.csv is written beside it.")
-@click.option(
-    "--gate",
-    default="any",
-    show_default=True,
-    metavar="any|frontal-chest|FILE",
-    help="Which radiographs to admit.",
-)
+@with_gate
 @click.option(
     "--labels",
     type=FILE,
