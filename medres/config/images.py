@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -127,7 +127,7 @@ def load_gate(source: str | Path) -> Gate:
     return validated(Gate, own_gate({"name": Path(name).stem} | read_yaml(text, name)), name)
 
 
-def own_gate(values: Mapping[str, Any]) -> dict[str, Any]:
+def own_gate(values: Mapping[str, object]) -> dict[str, object]:
     """The fields of a gate that somebody wrote: without `modality` it admits the modalities of the gate `any`.
 
     So a gate of knees admits radiographs of knees, and no MR of them. An empty `modality` admits every one.
