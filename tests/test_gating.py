@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,21 +145,29 @@ def test_the_gate_of_the_readme_admits_knees_and_no_mr(tmp_path: Path, medres: M
     assert (gate.name, gate.modality) == ("knees", ("CR", "DX"))
     images = tmp_path / "images"
     images.mkdir()
-    knee = partial(radiograph, BodyPartExamined="KNEE", ViewPosition="AP")
-    for number, (name, changes) in enumerate(
-        {"ap": {}, "lateral": {"ViewPosition": "LL"}, "chest": {"BodyPartExamined": "CHEST"},
-         "mr": {"Modality": "MR", "SOPClassUID": MRImageStorage}, "unknown": {"Modality": None}}.items()
-    ):  # fmt: skip
-        write(images / f"{name}.dcm", knee(SOPInstanceUID=f"2.25.{number + 1}", **changes))
+    files: dict[str, dict[str, str | None]] = {
+        "ap": {},
+        "lateral": {"ViewPosition": "LL"},
+        "chest": {"BodyPartExamined": "CHEST"},
+        "mr": {"Modality": "MR", "SOPClassUID": MRImageStorage},
+        "unknown": {"Modality": None},
+    }
+    for number, (name, changes) in enumerate(files.items(), start=1):
+        knee = {"BodyPartExamined": "KNEE", "ViewPosition": "AP", "SOPInstanceUID": f"2.25.{number}"}
+        write(images / f"{name}.dcm", radiograph(**{**knee, **changes}))
     done = medres("index", images, "--gate", tmp_path / "knees.yaml", "--out", tmp_path / "m.csv")
     assert done.returncode == 3, done.stderr
     manifest, refused = read_csv(tmp_path / "m.csv"), read_csv(tmp_path / "refused.csv")
-    assert {Path(row.path).stem: (row.status, row.warnings) for row in manifest.itertuples()} == {
-        "ap": ("ok", ""), "unknown": ("review", "NO_MODALITY")
-    }  # fmt: skip
-    assert {Path(row.path).stem: row.reason for row in refused.itertuples()} == {
-        "lateral": "VIEW", "chest": "BODY_PART", "mr": "MODALITY"
-    }  # fmt: skip
+    usable = zip(manifest["path"], manifest["status"], manifest["warnings"], strict=True)
+    assert {Path(path).stem: (status, codes) for path, status, codes in usable} == {
+        "ap": ("ok", ""),
+        "unknown": ("review", "NO_MODALITY"),
+    }
+    assert {Path(path).stem: code for path, code in zip(refused["path"], refused["reason"], strict=True)} == {
+        "lateral": "VIEW",
+        "chest": "BODY_PART",
+        "mr": "MODALITY",
+    }
 
 
 @needs_shared("field")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from medres.config.reading import Settings, read_yaml, validated
 from medres.config.versions import Since
@@ -127,7 +127,7 @@ def load_gate(source: str | Path) -> Gate:
     return validated(Gate, own_gate({"name": Path(name).stem} | read_yaml(text, name)), name)
 
 
-def own_gate(values: Mapping[str, object]) -> dict[str, object]:
+def own_gate(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """The fields of a gate that somebody wrote: without `modality` it admits the modalities of the gate `any`.
 
     So a gate of knees admits radiographs of knees, and no MR of them. An empty `modality` admits every one.
