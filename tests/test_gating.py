@@ -145,7 +145,7 @@ def test_the_gate_of_the_readme_admits_knees_and_no_mr(tmp_path: Path, medres: M
     assert (gate.name, gate.modality) == ("knees", ("CR", "DX"))
     images = tmp_path / "images"
     images.mkdir()
-    files: dict[str, dict[str, str | None]] = {
+    files: dict[str, dict[str, Any]] = {
         "ap": {},
         "lateral": {"ViewPosition": "LL"},
         "chest": {"BodyPartExamined": "CHEST"},

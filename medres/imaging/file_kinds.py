@@ -59,7 +59,7 @@ def foreign_refusal(data: bytes, otherwise: str) -> Refused:
         data: the file, or at least its first bytes.
         otherwise: what is said of a file whose kind is not known.
 
-    >>> str(foreign_refusal(b"%PDF-1.7", "no DICM prefix"))
+    >>> foreign_refusal(b"%PDF-1.7", "no DICM prefix").detail
     'the file is a PDF document, not DICOM'
     """
     kind, remedy = file_kind(data)
