@@ -71,7 +71,7 @@ class Checked:
         """Every problem, and every note, one line each."""
         found = [(leak.problem, self.described(leak)) for leak in self.leaks]
         problems = [*self.problems, *(line for problem, line in found if problem)]
-        remarks = [f"{check.name}: {check.remark}" for check in self.checks if check.remark]
+        remarks = _by_reason({check.name: check.remark for check in self.checks})
         return problems, [*self.notes, *(line for problem, line in found if not problem), *remarks]
 
     def verdict(self) -> str:
@@ -82,11 +82,7 @@ class Checked:
 
     def lines_not_run(self) -> list[str]:
         """Which checks did not run, one line for each reason."""
-        reasons = dict.fromkeys(check.not_run for check in self.not_run)
-        return [
-            f"not checked: {', '.join(check.name for check in self.not_run if check.not_run == reason)}: {reason}"
-            for reason in reasons
-        ]
+        return [f"not checked: {line}" for line in _by_reason({check.name: check.not_run for check in self.checks})]
 
     def joined(self, check: Check, problems: Sequence[str], notes: Sequence[str]) -> Checked:
         """This, and what a check elsewhere found."""
@@ -119,6 +115,19 @@ class Checked:
                 found = _as_one_label(found, question)
         attributes = pd.DataFrame([image.attributes for image in images], dtype=str).fillna("")
         return found.join(attributes[[name for name in attributes if name not in found]])
+
+
+def _by_reason(reasons: Mapping[str, str]) -> list[str]:
+    """One line for each reason, with the checks that it holds for.
+
+    >>> _by_reason({"same image": "no file", "labels": "", "near-duplicate": "no file"})
+    ['same image, near-duplicate: no file']
+    """
+    checks: dict[str, list[str]] = {}
+    for check, reason in reasons.items():
+        if reason:
+            checks.setdefault(reason, []).append(check)
+    return [f"{', '.join(names)}: {reason}" for reason, names in checks.items()]
 
 
 def check_manifest(
@@ -248,7 +257,7 @@ def _of_leaks(manifest: Manifest, cache: PixelCache | None, leaks: Sequence[Leak
                 meaning,
                 problems=sum(same),
                 notes=len(same) - sum(same),
-                remark=f"{usable} of {count} rows have a usable file" if partly else "",
+                remark=f"{usable} of {count} rows were compared; the others have no usable file" if partly else "",
                 not_run=not_run,
             )
         )

@@ -44,7 +44,7 @@ class Gate(Settings):
     An empty tuple admits everything. Values are compared in upper case.
     """
 
-    name: str = Field(default="any", description="What the gate is called in tables and cards.")
+    name: str = Field(default="grayscale", description="What the gate is called in tables and cards.")
     modality: tuple[str, ...] = Field(default=(), description="Admitted Modality values; others are refused.")
     body_part: tuple[str, ...] = Field(
         default=(), description="Admitted BodyPartExamined values; absent or doubtful goes to review."
@@ -83,7 +83,7 @@ GATES: Mapping[str, Gate] = {
         view=("PA", "AP"),
         for_presentation=True,
     ),
-    "grayscale": Gate(name="grayscale"),
+    "grayscale": Gate(),
 }
 """Named gates: any projection radiograph, frontal chest radiographs, any grayscale image of one frame.
 
