@@ -135,6 +135,12 @@ NO_FILE: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
+def test_without_paths_rows_are_named_by_their_lines_in_the_file(cohort: Path) -> None:
+    table = manifest(cohort).drop(columns="path").assign(status=["refused", *["ok"] * 10])
+    [leak] = checked(cohort, table).leaks
+    assert leak.detail.endswith("line 12, line 5")
+
+
 @pytest.mark.parametrize("reason", sorted(NO_FILE))
 def test_what_did_not_run_is_told_on_the_page_in_words_and_by_the_exit_code(
     reason: str, cohort: Path, tmp_path: Path, medres: Medres

@@ -51,7 +51,7 @@ class Checked:
     notes: tuple[str, ...]
     leaks: tuple[Leak, ...]
     checks: tuple[Check, ...]
-    manifest: Manifest  # rows that are used; of a manifest without `path` they are named by their lines
+    manifest: Manifest  # rows that are used; where it has no column path they are named by their lines
     questions: tuple[Question, ...] = ()  # of its label columns
     cache: PixelCache | None = None  # of its usable files; None: none could be looked at
 
@@ -151,11 +151,13 @@ def check_manifest(
         ManifestError: the file is not a table at all.
     """
     whole = read_csv(path)
-    table, excluded = used_rows(whole)
+    named = "path" in whole
+    lines = [f"line {number}" for number in range(2, len(whole) + 2)]
+    table, excluded = used_rows(whole if named else whole.assign(path=lines))
     rows = manifest_rows(table, (), root=root or path.parent)
     manifest = Manifest(path=path, sha256=sha256_file(path), tasks=(), rows=rows, table=table, excluded=excluded)
     questions = tuple(label_questions(whole))
-    closed, complaint = _why_no_file(manifest)
+    closed, complaint = _why_no_file(manifest, named=named)
     cache, wrong_files, other_uid = None, [complaint] if complaint else [], frozenset[int]()
     if not closed:
         cache = cached_pixels(rows, Preprocessing(size=SIDE), gate=gate, limits=limits, progress=progress)
@@ -195,13 +197,13 @@ def check_manifest(
     )
 
 
-def _why_no_file(manifest: Manifest) -> tuple[str, str]:
+def _why_no_file(manifest: Manifest, *, named: bool) -> tuple[str, str]:
     """Why no file can be looked at, "" where some can; and the problem, where no other check tells it."""
     if manifest.table.empty:
         return ("its column status leaves no row", no_row_used(manifest.excluded)) if manifest.excluded else (
             "it has no rows", "",
         )  # fmt: skip
-    if "path" not in manifest.table:
+    if not named:
         return "it has no column path", ""
     complaint = none_exists(manifest.rows)
     return ("none of its files exists", complaint) if complaint else ("", "")

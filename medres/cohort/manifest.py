@@ -91,8 +91,7 @@ def used_rows(table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, str],
         return table, ()
     used = table["status"].isin(USED)
     others = table[~used]
-    paths = others["path"] if "path" in table else others.index.astype(str)
-    excluded = tuple(zip(map(str, paths), map(str, others["status"]), strict=True))
+    excluded = tuple(zip(map(str, others["path"]), map(str, others["status"]), strict=True))
     return table[used].reset_index(drop=True), excluded
 
 
@@ -112,15 +111,15 @@ def none_exists(rows: Sequence[ManifestRow]) -> str:
 
 
 def manifest_rows(table: pd.DataFrame, labels: Sequence[str], *, root: Path) -> tuple[ManifestRow, ...]:
-    """The rows of a table as records, paths resolved; a row without path is named by its line."""
+    """The rows of a table as records, paths resolved. Who has no PatientID has an empty one."""
     records = [dict(zip(table.columns, map(str, row), strict=True)) for row in table.itertuples(index=False)]
-    return tuple(_row(record, labels, root, line) for line, record in enumerate(records, start=2))
+    return tuple(_row(record, labels, root) for record in records)
 
 
-def _row(record: Mapping[str, str], labels: Sequence[str], base: Path, line: int) -> ManifestRow:
+def _row(record: Mapping[str, str], labels: Sequence[str], base: Path) -> ManifestRow:
     cells = {label: record[f"{LABEL_PREFIX}{label}"].strip() for label in labels}
     return ManifestRow(
-        path=base / named_path(record.get("path", f"line {line}")),
+        path=base / named_path(record["path"]),
         patient_id=record.get("PatientID", "").strip(),
         study_instance_uid=record.get("StudyInstanceUID", "").strip(),
         sop_instance_uid=record.get("SOPInstanceUID", "").strip(),

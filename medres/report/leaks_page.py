@@ -37,7 +37,7 @@ class ShownImage:
 
     path: str
     picture: str  # a data URI, or "" where it is withheld
-    withheld: str  # why, or ""
+    withheld: str  # why, or "" where it is shown, or no file was looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +140,7 @@ def _record(checked: Checked) -> CheckRecord:
 
 
 def _path(checked: Checked, row: int) -> str:
-    """How a row's file is named; without a column `path` by its line."""
-    table = checked.manifest.table
-    return inert_path(str(table["path"].iloc[row]) if "path" in table else checked.manifest.rows[row].path.name)
+    return inert_path(str(checked.manifest.table["path"].iloc[row]))
 
 
 def _records(checked: Checked, leak: Leak) -> list[tuple[str, str, str, str, str, str]]:
@@ -159,7 +157,7 @@ def _pictures(
     """What the page shows of each image, by its place in the manifest; only these images are decoded."""
     wanted = sorted({row for leak in leaks for row in leak.rows[:_MOST_IMAGES]})
     if checked.cache is None:
-        return {row: ShownImage(_path(checked, row), "", "no file was looked at") for row in wanted}
+        return {row: ShownImage(_path(checked, row), "", "") for row in wanted}
     attributes = {image.row: image.attributes for image in checked.cache.images}
     refused = {row: f"{refusal.code}: {refusal.detail}" for row, refusal in checked.cache.refusals}
     open_to = {row for row in attributes if allow_burned_in or may_be_exported(attributes[row])}
