@@ -28,6 +28,19 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Shutter:
+    """What a viewer is asked to hide: all that lies outside of every shape (PS3.3 C.7.6.11).
+
+    Rows and columns are counted from 1, as the Standard counts them.
+    """
+
+    shapes: tuple[str, ...]  # RECTANGULAR, CIRCULAR, POLYGONAL, BITMAP
+    rectangle: tuple[int, int, int, int] | None = None  # upper and lower row, left and right column
+    circle: tuple[int, int, int] | None = None  # row and column of the centre, radius in rows
+    polygon: tuple[tuple[int, int], ...] = ()  # (row, column) of each corner
+
+
+@dataclass(frozen=True, slots=True)
 class Radiograph:
     """One decoded radiograph, ready to be looked at or preprocessed.
 
@@ -43,6 +56,7 @@ class Radiograph:
     warnings: tuple[str, ...] = ()  # keys of errors.WARNINGS
     review: tuple[str, ...] = ()  # keys of errors.REASONS for which a human must look
     pixel_aspect_ratio: float = 1.0  # height ÷ width of one pixel
+    shutter: Shutter | None = None  # for viewers; the pixels hold what it hides
     attributes: Mapping[str, str] = field(default_factory=dict)  # other DICOM keywords, e.g. "PatientSex": "F"
     provenance: Mapping[str, str] = field(default_factory=dict)  # transfer_syntax, decoder, voi, aspect_source, …
 

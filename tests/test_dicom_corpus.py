@@ -38,6 +38,7 @@ def index() -> list[dict[str, str]]:
 ROWS = index()
 JUDGED = [row for row in ROWS if row["expected_status"] and not row["expected_reason"].startswith("DUPLICATE")]
 REAL = [row for row in ROWS if not row["expected_status"]]
+LATER = {"HIGH_BITS"}  # warnings that the index, which is older, does not know
 STATUS = {(False, False): "accept", (False, True): "accept_warn", (True, False): "review", (True, True): "review"}
 
 
@@ -64,8 +65,10 @@ def test_status_and_reason_are_those_of_the_index(row: dict[str, str], judged: d
     if isinstance(result, Refusal):
         assert ("reject", result.code) == (row["expected_status"], row["expected_reason"]), result.detail
     else:
-        assert STATUS[bool(result.review), bool(result.warnings)] == row["expected_status"], result.warnings
-        assert " ".join((*result.review, *result.warnings)) == row["expected_reason"]
+        assert ("HIGH_BITS" in result.warnings) == ("garbage high bits" in row["what_is_odd"])
+        warnings = [code for code in result.warnings if code not in LATER]
+        assert STATUS[bool(result.review), bool(warnings)] == row["expected_status"], result.warnings
+        assert " ".join((*result.review, *warnings)) == row["expected_reason"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,8 @@ def test_index_gives_every_file_the_status_and_reason_of_the_corpus_index(medres
     for name in ("manifest.csv", "refused.csv"):
         with (tmp_path / name).open(encoding="utf-8", newline="") as table:
             for row in csv.DictReader(table):
-                status, reason = row["status"], row["warnings"] if "warnings" in row else row["reason"]
+                codes = (row["warnings"] if "warnings" in row else row["reason"]).split()
+                status, reason = row["status"], " ".join(code for code in codes if code not in LATER)
                 if status == "ok":
                     status = "accept_warn" if reason else "accept"
                 found[Path(row["path"]).name] = ("reject" if status == "refused" else status, reason)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +57,7 @@ _NAMES = {
     "1.2.840.10008.1.2.4.111": "JPEG XL recompression",
     "1.2.840.10008.1.2.4.112": "JPEG XL",
 }
+_OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
 _SHORT = 0.5  # with less than this part of its bytes an image is not cut off, but its header is wrong
 
 
@@ -65,16 +65,12 @@ _SHORT = 0.5  # with less than this part of its bytes an image is not cut off, b
 class Decoded:
     """Stored values of one frame, with bits and sign resolved."""
 
-    pixels: NDArray[np.int32]  # (rows, columns)
+    pixels: NDArray[np.integer[Any]]  # (rows, columns), of the cells' size; read-only where nothing was changed
     precision: int  # bits of a stored value
     signed: bool
     decoder: str  # name and version
     lossy: bool
     warnings: tuple[str, ...]
-
-    def sha256(self) -> str:
-        """The hash of shape and values: the same for one image in any lossless encoding."""
-        return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +82,7 @@ class _Frame:
     allocated: int
     stored: int
     signed: bool
+    overlays: int  # the bits of a cell in which the header declares overlays
     warnings: tuple[str, ...]
 
     @property
@@ -148,7 +145,17 @@ def _read_frame(dataset: Dataset, limits: Limits) -> _Frame:
         raise Refused("BAD_BITS", f"PixelRepresentation {sign} is neither 0 nor 1")
     if min(rows, columns) < limits.smallest_side:
         raise Refused("TOO_SMALL", f"{rows} × {columns} pixels; each side needs at least {limits.smallest_side}")
-    return _Frame(rows, columns, allocated, stored, sign == 1, warnings)
+    return _Frame(rows, columns, allocated, stored, sign == 1, _overlay_bits(dataset), warnings)
+
+
+def _overlay_bits(dataset: Dataset) -> int:
+    """The bits in which overlays lie among the pixels: OverlayBitPosition without OverlayData (PS3.5 8.1.2)."""
+    found = 0
+    for group in _OVERLAY_GROUPS:
+        position = header.integer(dataset, group << 16 | 0x0102)
+        if position is not None and 0 < position < 32 and group << 16 | 0x3000 not in dataset:
+            found |= 1 << position
+    return found
 
 
 def _within_budget(frame: _Frame, limits: Limits) -> None:
@@ -205,45 +212,66 @@ def _compressed(dataset: Dataset, syntax: str, codestream: bytes, frame: _Frame,
         raise Refused("TRUNCATED", "the compressed image ends early")
     stored, decoder = decoders.decode_compressed(dataset, codestream, found)
     lossy = (syntax in _OTHERWISE_LOSSY if found.lossy is None else found.lossy) or _was_lossy(dataset)
-    followed, conflict = _follow(found, frame, stored)
+    followed, conflict = _follow(found, frame, stored, lossy)
     if conflict:
         warnings = (*warnings, "CODESTREAM_PRECISION")
     return _resolve(stored, followed, decoder=decoder, lossy=lossy, warnings=warnings)
 
 
-def _follow(found: CodestreamHeader, frame: _Frame, stored: NDArray[Any]) -> tuple[_Frame, bool]:
+def _follow(found: CodestreamHeader, frame: _Frame, stored: NDArray[Any], lossy: bool) -> tuple[_Frame, bool]:
     """The bits and sign to read decoded values by, and whether codestream and header contradict each other.
 
     The codestream's precision is followed. JPEG and JPEG-LS cannot say that values are signed, and encoders of signed
     values forget to say so in JPEG 2000: PixelRepresentation 1 then means two's complement of the codestream's
-    precision. An encoder may also code whole 16-bit cells: while the values fit the header's bits, nothing differs.
+    precision. An encoder may also code whole cells, with whatever lies above the stored bits: without loss these are
+    the cells of an uncompressed file, and are read as such (PS3.5 8.1.1, 8.2). Where it coded a few bits more than the
+    header says, nothing differs while the values fit the header's bits, or an overlay lies in the further ones.
     """
     signed = frame.signed or bool(found.signed)
     conflict = found.precision != frame.stored or (found.signed is not None and found.signed != frame.signed)
     bits = found.precision
     if bits > frame.stored and signed == frame.signed:
-        cells, values = _values(stored, bits, False), _values(stored, frame.stored, signed)
-        if int(cells.max()) >> frame.stored == 0 or np.array_equal(values, _values(stored, bits, signed)):
-            bits, conflict = frame.stored, conflict and found.precision != frame.allocated
-    return _Frame(frame.rows, frame.columns, frame.allocated, bits, signed, frame.warnings), conflict
+        whole_cells = found.precision == frame.allocated
+        further_bits = _bits_used(stored) & (1 << bits) - 1 & -1 << frame.stored
+        if (whole_cells and not lossy) or further_bits & ~frame.overlays == 0 or _fits(stored, frame, bits):
+            bits, conflict = frame.stored, conflict and not whole_cells
+    return replace(frame, stored=bits), conflict
+
+
+def _fits(stored: NDArray[Any], frame: _Frame, bits: int) -> bool:
+    """Are decoded values of so many bits values of the header's bits?"""
+    return frame.signed and np.array_equal(_values(stored, frame.stored, True), _values(stored, bits, True))
 
 
 def _resolve(stored: NDArray[Any], frame: _Frame, *, decoder: str, lossy: bool, warnings: tuple[str, ...]) -> Decoded:
     """Bits above the stored ones are dropped; the sign is the highest stored bit (PS3.5 8.1.1)."""
     if frame.stored - frame.signed > 31:
         raise Refused("BAD_BITS", f"{frame.stored} unsigned bits are more than any radiograph has")
-    values = _values(stored, frame.stored, frame.signed)
-    found = (*frame.warnings, *warnings, *(("LOSSY",) if lossy else ()))
-    return Decoded(values.astype(np.int32, copy=False), frame.stored, frame.signed, decoder, lossy, found)
+    cells = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    values = _values(cells, frame.stored, frame.signed)
+    found = [*frame.warnings, *warnings]
+    # Overlays are seldom where their headers say (bits 8 and 9 declared, 13 used): any of them explains such bits.
+    changed = values is not cells and not np.array_equal(cells, values.view(cells.dtype))  # signs may go on upwards
+    if changed and not frame.overlays and _bits_used(cells) >> frame.stored:
+        found.append("HIGH_BITS")
+    if lossy:
+        found.append("LOSSY")
+    return Decoded(values, frame.stored, frame.signed, decoder, lossy, tuple(found))
 
 
-def _values(stored: NDArray[Any], bits: int, signed: bool) -> NDArray[Any]:
-    values: NDArray[Any] = stored.astype(np.int32 if stored.dtype.itemsize < 4 else np.int64)
-    if bits < 8 * stored.dtype.itemsize or stored.dtype.kind == "i":
-        values &= (1 << bits) - 1
+def _bits_used(cells: NDArray[Any]) -> int:
+    """Every bit that is set in some cell, negative values in two's complement of the cell."""
+    return int(np.bitwise_or.reduce(cells, axis=None)) & (1 << 8 * cells.dtype.itemsize) - 1
+
+
+def _values(cells: NDArray[Any], bits: int, signed: bool) -> NDArray[np.integer[Any]]:
+    """The values of so many bits that lie in cells, as integers of the cells' size; the cells where nothing changes."""
+    size = 8 * cells.dtype.itemsize
+    kind = np.dtype(f"{'i' if signed else 'u'}{size // 8}")
+    values: NDArray[np.integer[Any]] = cells if cells.dtype == kind else cells.view(kind)
     if signed:
-        values -= (values & (1 << (bits - 1))) << 1
-    return values
+        return values if bits >= size else (values << (size - bits)) >> (size - bits)
+    return values if _bits_used(values) >> bits == 0 else values & kind.type((1 << bits) - 1)
 
 
 def _was_lossy(dataset: Dataset) -> bool:

@@ -117,8 +117,13 @@ def header_warnings(dataset: Dataset) -> tuple[str, ...]:
 
 
 def laterality(dataset: Dataset) -> str:
-    """ImageLaterality, else Laterality: "L", "R", "B", "U" or ""."""
-    value = header.code(dataset, "ImageLaterality") or header.code(dataset, "Laterality")
+    """FrameLaterality (of enhanced objects), else ImageLaterality, else Laterality: "L", "R", "B", "U" or ""."""
+    frame = header.functional_group(dataset, "FrameAnatomySequence", "FrameLaterality")
+    value = (
+        header.code(frame, "FrameLaterality")
+        or header.code(dataset, "ImageLaterality")
+        or header.code(dataset, "Laterality")
+    )
     return value if value in {"L", "R", "B", "U"} else ""
 
 

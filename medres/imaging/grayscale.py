@@ -15,7 +15,20 @@ from medres.imaging import header
 from medres.imaging.rendering import WINDOW_FUNCTIONS, Grayscale, LookupTable, Window, WindowFunction
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_DEPTHS_APART = 2  # bits by which a table claims more than its entries need where it is doubted
 _ASPECT_LIMIT = 16.0  # beyond 16:1 a spacing is a typing error, not a detector
+
+
+_STORED_VALUES_ARE_SHOWN = frozenset(
+    (
+        "1.2.840.10008.5.1.4.1.1.12.1",  # X-Ray Angiographic
+        "1.2.840.10008.5.1.4.1.1.12.1.1",  # Enhanced XA
+        "1.2.840.10008.5.1.4.1.1.12.2",  # X-Ray Radiofluoroscopic
+        "1.2.840.10008.5.1.4.1.1.12.2.1",  # Enhanced XRF
+        "1.2.840.10008.5.1.4.1.1.12.3",  # X-Ray Angiographic Bi-Plane (retired)
+    )
+)
+"""SOP classes whose Modality LUT and rescale tell of the X-ray intensity and are no part of the display (PS3.4 N.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +36,11 @@ class GrayscaleReading:
     """The rendering chain of one header, what was doubtful in it, and where its steps come from."""
 
     grayscale: Grayscale
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # keys of errors.WARNINGS
     modality_source: str
     voi_source: str
+    window: Window | None  # the header's first window, which is the alternative to a VOI LUT (PS3.3 C.11.2)
+    window_source: str
 
 
 def read_grayscale(dataset: Dataset, *, precision: int, signed: bool) -> GrayscaleReading:
@@ -40,16 +55,23 @@ def read_grayscale(dataset: Dataset, *, precision: int, signed: bool) -> Graysca
         Refused: BAD_GRAYSCALE where a rescale value or lookup table cannot be applied.
     """
     warnings: list[str] = []
-    modality_lut = _lookup_table(dataset, "ModalityLUTSequence", signed=signed)
-    slope, intercept = 1.0, 0.0
-    modality_source = "ModalityLUTSequence"
-    if modality_lut is None:
-        slope, intercept, modality_source = _rescale(dataset, warnings)
+    little = dataset.original_encoding[1] is not False
+    modality_lut, slope, intercept, modality_source = None, 1.0, 0.0, "identity"
+    if header.uid(dataset, "SOPClassUID") not in _STORED_VALUES_ARE_SHOWN:
+        modality_lut = _first_lookup_table(dataset, "ModalityLUTSequence", signed=signed, little=little)
+        modality_source = "ModalityLUTSequence"
+        if modality_lut is None:
+            transformation = header.functional_group(
+                dataset, "PixelValueTransformationSequence", "RescaleSlope", "RescaleIntercept"
+            )
+            slope, intercept, modality_source = _rescale(transformation, warnings)
     signed_input = signed if modality_lut is None else False
-    voi: LookupTable | Window | None = _lookup_table(dataset, "VOILUTSequence", signed=signed_input or intercept < 0)
-    voi_source = "VOILUTSequence"
-    if voi is None:
-        voi, voi_source = _window(dataset, warnings)
+    voi, voi_source, window, window_source = _voi(
+        header.functional_group(dataset, "FrameVOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTSequence"),
+        warnings,
+        signed=signed_input or intercept < 0,
+        little=little,
+    )
     low, high = (-(2 ** (precision - 1)), 2 ** (precision - 1) - 1) if signed else (0, 2**precision - 1)
     grayscale = Grayscale(
         stored_range=(low, high),
@@ -60,7 +82,33 @@ def read_grayscale(dataset: Dataset, *, precision: int, signed: bool) -> Graysca
         padding=_padding(dataset, signed=signed),
         voi=voi,
     )
-    return GrayscaleReading(grayscale, tuple(warnings), modality_source, voi_source)
+    return GrayscaleReading(
+        grayscale,
+        tuple(warnings),
+        modality_source=modality_source,
+        voi_source=voi_source,
+        window=window,
+        window_source=window_source,
+    )
+
+
+def _voi(
+    dataset: Dataset, warnings: list[str], *, signed: bool, little: bool
+) -> tuple[LookupTable | Window | None, str, Window | None, str]:
+    """The VOI LUT or else the window, where it comes from; and the window with its source, used or not."""
+    try:
+        table = _first_lookup_table(dataset, "VOILUTSequence", signed=signed, little=little)
+    except Refused:
+        window, source = _window(dataset, warnings)
+        if window is None:
+            raise
+        warnings.append("VOI_LUT_UNUSABLE")
+        return window, source, window, source
+    if table is None:
+        window, source = _window(dataset, warnings)
+        return window, source, window, source
+    window, source = _window(dataset, [])  # it is not used, so that nobody need hear of what is wrong with it
+    return table, "VOILUTSequence", window, source
 
 
 def pixel_aspect_ratio(dataset: Dataset) -> tuple[float, str]:
@@ -70,7 +118,7 @@ def pixel_aspect_ratio(dataset: Dataset) -> tuple[float, str]:
     (PS3.3 C.7.6.3.1.7); both give the vertical value first (PS3.3 10.7.1.3).
     """
     for keyword in (*_SPACINGS, "PixelAspectRatio"):
-        found = header.numbers(dataset, keyword)
+        found = header.numbers(header.functional_group(dataset, "PixelMeasuresSequence", keyword), keyword)
         if len(found) == 2 and all(math.isfinite(value) and value > 0 for value in found):
             ratio = found[0] / found[1]
             if 1 / _ASPECT_LIMIT <= ratio <= _ASPECT_LIMIT:
@@ -127,8 +175,12 @@ def _as_stored(value: int, *, signed: bool) -> int:
     return value + 0x10000 if value < 0 else value
 
 
-def _lookup_table(dataset: Dataset, keyword: str, *, signed: bool) -> LookupTable | None:
-    """The first item's table (PS3.3 C.11.1.1.1 and C.11.2.1.1); None where the sequence is absent or empty."""
+def _first_lookup_table(dataset: Dataset, keyword: str, *, signed: bool, little: bool) -> LookupTable | None:
+    """The sequence's first table (PS3.3 C.11.1.1.1 and C.11.2.1.1); None where the sequence is absent or empty.
+
+    What the table says of its depth is held against its entries. Where they need more bits, or fewer by two or more,
+    the table has the depth that its entries need, and is doubtful.
+    """
     items = header.values(dataset, keyword)
     if items == ():
         return None
@@ -142,11 +194,14 @@ def _lookup_table(dataset: Dataset, keyword: str, *, signed: bool) -> LookupTabl
     entries = (entries & 0xFFFF) or 0x10000
     if not 1 <= bits <= 16:
         raise Refused("BAD_GRAYSCALE", f"{keyword} claims entries of {bits} bits")
-    table = _table_values(item, entries, little=dataset.original_encoding[1] is not False)
+    table = _table_values(item, entries, little=little)
     if table is None:
         raise Refused("BAD_GRAYSCALE", f"{keyword} claims {entries} entries, but holds another number")
+    needed = max(1, int(table.max()).bit_length())
+    doubtful = needed > bits or needed <= bits - _DEPTHS_APART
+    highest = 2 ** (needed if doubtful else bits) - 1
     first = _as_stored(first, signed=signed) if first < 0 or signed else first
-    return LookupTable(first=first, values=table.astype(np.float64), highest=2**bits - 1)
+    return LookupTable(first=first, values=table.astype(np.float64), highest=highest, doubtful=doubtful)
 
 
 def _table_values(item: Dataset, entries: int, *, little: bool) -> NDArray[np.integer] | None:

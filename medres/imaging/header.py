@@ -32,7 +32,11 @@ _AGE = re.compile(r"[0-9]{3}[DWMY]")
 _DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
 
 
-def values(dataset: Dataset, keyword: str) -> tuple[object, ...] | None:
+Name = str | int
+"""An attribute's keyword, or its tag where the keyword stands for many (overlays)."""
+
+
+def values(dataset: Dataset, keyword: Name) -> tuple[object, ...] | None:
     """Every value of an attribute; () where it is absent or empty, None where it cannot be read."""
     try:
         if keyword not in dataset:
@@ -79,16 +83,34 @@ def uid(dataset: Dataset, keyword: str) -> str | None:
     return value if len(found) == 1 and len(value) <= 64 and _UID.fullmatch(value) else None if value else ""
 
 
-def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+def numbers(dataset: Dataset, keyword: Name) -> tuple[float, ...]:
     """Decimal values, NaN for each that is not a number."""
     found = values(dataset, keyword)
     return (math.nan,) if found is None else tuple(_number(value) for value in found)
 
 
-def integer(dataset: Dataset, keyword: str) -> int | None:
+def integer(dataset: Dataset, keyword: Name) -> int | None:
     """One whole number; None where absent, repeated or not a whole number."""
     found = numbers(dataset, keyword)
     return int(found[0]) if len(found) == 1 and math.isfinite(found[0]) and found[0] == int(found[0]) else None
+
+
+def functional_group(dataset: Dataset, macro: str, *attributes: str) -> Dataset:
+    """Where the attributes of a macro stand: in the frame's functional group, else in the shared one, else at the top.
+
+    Enhanced objects of one frame keep window, spacing and laterality there (PS3.3 C.7.6.16.2); the innermost wins.
+
+    Args:
+        dataset: the whole header.
+        macro: the keyword of its sequence, for example FrameVOILUTSequence.
+        attributes: a group counts when it holds one of these.
+    """
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for group in (values(dataset, groups) or ())[:1]:
+            for item in (values(group, macro) or ())[:1] if isinstance(group, Dataset) else ():
+                if isinstance(item, Dataset) and any(values(item, name) != () for name in attributes):
+                    return item
+    return dataset
 
 
 def is_valid_age(value: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -21,10 +21,10 @@ from pydicom.uid import UID
 
 from medres.config import GATES, Gate, Limits
 from medres.errors import Refused
-from medres.imaging import codecs, gating, grayscale, header, rendering, structure
+from medres.imaging import codecs, display, gating, grayscale, header, shutter, structure
+from medres.imaging.rendering import Voi
 from medres.records import Radiograph
 
-Voi = Literal["header", "full", "percentile"]
 Path = str | os.PathLike[str]
 
 ANY = GATES["grayscale"]
@@ -172,33 +172,30 @@ def decode_radiograph(
     with _refusing(reading.sha256), _silence():
         decoded = codecs.decode(dataset, limits=limits)
         chain = grayscale.read_grayscale(dataset, precision=decoded.precision, signed=decoded.signed)
-        used = chain.voi_source if voi == "header" else voi
-        warnings = (*reading.warnings, *decoded.warnings, *chain.warnings)
-        try:
-            pixels = rendering.render(decoded.pixels, chain.grayscale, voi=voi, percentiles=percentiles)
-        except Refused as refusal:
-            if refusal.code != "NO_CONTRAST" or voi != "header" or chain.grayscale.voi is None:
-                raise
-            # The header's window or table misses the image: what it would show is one shade of gray.
-            pixels = rendering.render(decoded.pixels, chain.grayscale, voi="full")
-            used, warnings = "full", (*warnings, "BAD_WINDOW")
+        shown = display.show(decoded.pixels, chain, voi=voi, percentiles=percentiles)
+        hidden = shutter.read_shutter(dataset)
+        warnings = (
+            *(*reading.warnings, *decoded.warnings, *chain.warnings, *shown.warnings),
+            *(("SHUTTER",) if hidden is not None else ()),
+        )
         ratio, source = grayscale.pixel_aspect_ratio(dataset)
         radiograph = Radiograph(
-            pixels=pixels,
+            pixels=shown.pixels,
             sop_instance_uid=header.uid(dataset, "SOPInstanceUID") or "",
             study_instance_uid=header.uid(dataset, "StudyInstanceUID") or "",
             patient_id=_patient_id(dataset),
             view_position=header.code(dataset, "ViewPosition"),
             laterality=gating.laterality(dataset),
             warnings=tuple(dict.fromkeys(warnings)),
-            review=reading.review,
+            review=tuple(dict.fromkeys((*reading.review, *shown.review))),
             pixel_aspect_ratio=ratio,
+            shutter=hidden,
             attributes=_attributes(dataset),
             provenance={
                 "transfer_syntax": str(dataset.file_meta.TransferSyntaxUID),
                 "decoder": decoded.decoder,
                 "lossy": "yes" if decoded.lossy else "no",
-                "voi": used,
+                "voi": shown.voi,
                 "modality_transform": chain.modality_source,
                 "aspect_source": source,
             },

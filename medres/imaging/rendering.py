@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.errors import Refused
 
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+Voi = Literal["header", "full", "percentile"]
+"""What spans black to white: the header's window or table, the full stored range, or percentiles of the image."""
+
 WINDOW_FUNCTIONS: tuple[str, ...] = get_args(WindowFunction)
 Values = NDArray[np.float64]
-_LARGEST_TABLE = 2**17  # span of stored values up to which they are counted in a table
+_EXACT_IN_FLOAT = 2**24  # float32 counts exactly up to here
+_MIDDLE = (1.0, 99.0)  # percentiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,7 @@ class LookupTable:
     first: int
     values: Values
     highest: int  # the greatest value that an entry may have
+    doubtful: bool = False  # what it says of its depth is not what its entries have, which is what `highest` follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,43 @@ class Grayscale:
     voi: LookupTable | Window | None = None  # None: the full range
 
 
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Which stored values occur in an image, and how often: all that any step of the chain needs to know of it."""
+
+    levels: NDArray[np.int64]  # in rising order
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, stored: NDArray[np.integer[Any]]) -> Histogram:
+        """Count the values of an image, (rows, columns)."""
+        if stored.dtype.itemsize > 2:
+            levels, counts = np.unique(stored, return_counts=True)
+            return cls(levels.astype(np.int64), counts.astype(np.int64))
+        cells = _as_cells(stored)
+        size = 256**stored.dtype.itemsize
+        found = np.zeros(size, np.int64)
+        rows = max(1, _EXACT_IN_FLOAT // max(1, stored.shape[1]))
+        for first in range(0, len(cells), rows):  # OpenCV counts in float32
+            found += (
+                cv2.calcHist([cells[first : first + rows]], [0], None, [size], [0, size]).reshape(-1).astype(np.int64)
+            )
+        places = np.flatnonzero(found)
+        levels = places.astype(cells.dtype).view(stored.dtype).astype(np.int64)
+        order = np.argsort(levels, kind="stable")  # negative values lie above the positive ones
+        return cls(levels[order], found[places][order])
+
+
+def _as_cells(stored: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:
+    """The same memory as unsigned integers, which OpenCV takes as indices."""
+    return np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}")
+
+
 def render(
     stored: NDArray[np.integer[Any]],
     grayscale: Grayscale,
     *,
-    voi: Literal["header", "full", "percentile"] = "header",
+    voi: Voi = "header",
     percentiles: tuple[float, float] = (0.5, 99.5),
 ) -> NDArray[np.float32]:
     """Stored values become display values: modality, then VOI, then polarity, then [0, 1], higher = brighter.
@@ -70,34 +108,68 @@ def render(
     Raises:
         Refused: NO_CONTRAST where every pixel is the same; BAD_GRAYSCALE where a result is not finite.
     """
-    low, high = int(stored.min()), int(stored.max())
-    if high - low < _LARGEST_TABLE:
-        places = np.subtract(stored, low, dtype=np.intp)
-        counts = np.bincount(places.reshape(-1), minlength=high - low + 1)
-        levels = np.flatnonzero(counts)
-        table = np.zeros(high - low + 1, np.float32)
-        table[levels] = _shown(levels + low, counts[levels], grayscale, voi, percentiles)
-    else:
-        levels, places, counts = np.unique(stored, return_inverse=True, return_counts=True)
-        table = _shown(levels, counts, grayscale, voi, percentiles)
-    display: NDArray[np.float32] = np.take(table, places).reshape(stored.shape)
-    return display
+    histogram = Histogram.of(stored)
+    return replace_levels(stored, histogram, display_values(histogram, grayscale, voi=voi, percentiles=percentiles))
 
 
-def _shown(
-    levels: NDArray[np.integer[Any]],
-    counts: NDArray[np.integer[Any]],
-    grayscale: Grayscale,
-    voi: Literal["header", "full", "percentile"],
-    percentiles: tuple[float, float],
+def replace_levels(
+    stored: NDArray[np.integer[Any]], histogram: Histogram, shown: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The display value of every stored value that occurs: each step maps one value to one value."""
-    image = np.ones(len(levels), dtype=bool)
-    if grayscale.padding is not None:
-        image = (levels < grayscale.padding[0]) | (levels > grayscale.padding[1])
+    """The image in which every stored value is replaced by its display value.
+
+    Args:
+        stored: (rows, columns).
+        histogram: of `stored`.
+        shown: the display value of each of the histogram's levels.
+    """
+    if stored.dtype.itemsize > 2:
+        return np.asarray(shown[np.searchsorted(histogram.levels, stored)])
+    table = np.zeros(256**stored.dtype.itemsize, np.float32)
+    table[histogram.levels.astype(stored.dtype).view(f"u{stored.dtype.itemsize}")] = shown
+    cells = _as_cells(stored)
+    try:
+        return np.asarray(cv2.LUT(cells, table), dtype=np.float32)
+    except cv2.error:  # before version 5 OpenCV takes no table of 65,536 entries
+        return np.take(table, cells)
+
+
+def middle_span(histogram: Histogram, shown: NDArray[np.float32], grayscale: Grayscale) -> float:
+    """The part of the display range that the middle 98 % of the image's pixels span; padding does not count.
+
+    Args:
+        histogram: of the stored values.
+        shown: the display value of each of its levels.
+        grayscale: the chain that gave them.
+    """
+    image = _image_levels(histogram, grayscale)
+    low, high = percentile_range(shown[image].astype(np.float64), histogram.counts[image], _MIDDLE)
+    return high - low
+
+
+def _image_levels(histogram: Histogram, grayscale: Grayscale) -> NDArray[np.bool_]:
+    """Which levels are part of the image, and not padding."""
+    if grayscale.padding is None:
+        return np.ones(len(histogram.levels), dtype=bool)
+    low, high = grayscale.padding
+    return np.asarray((histogram.levels < low) | (histogram.levels > high))
+
+
+def display_values(
+    histogram: Histogram,
+    grayscale: Grayscale,
+    *,
+    voi: Voi = "header",
+    percentiles: tuple[float, float] = (0.5, 99.5),
+) -> NDArray[np.float32]:
+    """The display value of every stored value that occurs: each step maps one value to one value.
+
+    Raises:
+        Refused: as `render`.
+    """
+    image = _image_levels(histogram, grayscale)
     if image.sum() < 2:
         raise Refused("NO_CONTRAST", "all pixels have the same value")
-    values = apply_modality(levels, grayscale)
+    values = apply_modality(histogram.levels, grayscale)
     if not np.isfinite(values).all():
         raise Refused("BAD_GRAYSCALE", "the rescaled values are not finite numbers")
     if voi == "header" and isinstance(grayscale.voi, Window):
@@ -105,7 +177,7 @@ def _shown(
     elif voi == "header" and isinstance(grayscale.voi, LookupTable):
         shown = look_up(values, grayscale.voi) / grayscale.voi.highest
     elif voi == "percentile":
-        shown = stretch(values, *percentile_range(values[image], counts[image], percentiles))
+        shown = stretch(values, *percentile_range(values[image], histogram.counts[image], percentiles))
     else:
         shown = stretch(values, *full_range(grayscale))
     if not np.isfinite(shown).all():
