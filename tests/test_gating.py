@@ -100,9 +100,14 @@ def test_what_may_be_a_radiograph_goes_to_review_and_never_past_frontal_chest(
     assert outcome(GRAYSCALE, modality, sop_class) == "ok"
 
 
-def test_the_default_of_reading_one_file_is_any_grayscale_image(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.dcm", radiograph(Modality="CT", SOPClassUID=CTImageStorage))
+def test_the_default_of_reading_or_rendering_one_file_is_any_grayscale_image(tmp_path: Path, medres: Medres) -> None:
+    (tmp_path / "in").mkdir()
+    path = write(tmp_path / "in" / "a.dcm", radiograph(Modality="CT", SOPClassUID=CTImageStorage))
     assert read_radiograph(path).pixels.shape == (48, 40)
+    assert medres("render", path, "--out", tmp_path / "a.npy").returncode == 0
+    for gate, found, code in (("grayscale", ["CT"], 0), ("any", [], 3)):
+        done = medres("index", tmp_path / "in", "--gate", gate, "--out", tmp_path / gate / "m.csv")
+        assert (done.returncode, read_csv(tmp_path / gate / "m.csv")["Modality"].tolist()) == (code, found)
 
 
 def test_a_gate_that_was_saved_admits_what_it_admitted() -> None:

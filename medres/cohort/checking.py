@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ _MEANING: Mapping[str, str] = {
     LABELS: "cells of the columns label_…",
     FILES: "every file can be used, and is the one that the manifest names",
 }
+
+_OF_IMAGES = frozenset(("same image", "same SOPInstanceUID"))  # leaks that tell of repeated rows, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,21 +224,15 @@ def _of_labels(table: pd.DataFrame, questions: Sequence[Question]) -> tuple[list
 
 def _not_told_yet(table: pd.DataFrame, leaks: Sequence[Leak], other_uid: frozenset[int]) -> list[Fault]:
     """The faults of the form without repeats that a leak shows, or of which a file has another SOPInstanceUID."""
-    used = [row for row in range(len(table)) if "status" not in table or table["status"].iloc[row] in USED]
-    images = [leak for leak in leaks if leak.problem and leak.kind in {"same image", "same SOPInstanceUID"}]
-    told = [frozenset(used[row] for row in leak.rows) for leak in images]
-    several = frozenset().union(*told)
-    faults = []
-    for fault in form_faults(table):
-        shown = [*told, several] if fault.kind == "SOPInstanceUID" else told
-        wrong = [
-            frozenset(rows)
-            for _, rows in fault.repeated
-            if fault.kind == "SOPInstanceUID" and {used[row] for row in other_uid} & set(rows)
-        ]
-        if left := without(fault, [*shown, *wrong]):
-            faults.append(left)
-    return faults
+    used = [row for row, said in enumerate(table["status"]) if said in USED] if "status" in table else range(len(table))
+    shown = {used[row] for leak in leaks if leak.problem and leak.kind in _OF_IMAGES for row in leak.rows}
+    other = {used[row] for row in other_uid}
+
+    def told(fault: Fault, rows: tuple[int, ...]) -> bool:
+        return shown.issuperset(rows) or (fault.kind == "SOPInstanceUID" and not other.isdisjoint(rows))
+
+    left = (without(fault, partial(told, fault)) for fault in form_faults(table))
+    return [fault for fault in left if fault]
 
 
 def _of_leaks(manifest: Manifest, cache: PixelCache | None, leaks: Sequence[Leak], closed: str) -> list[Check]:

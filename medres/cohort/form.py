@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
@@ -64,11 +64,10 @@ def repeated_fault(kind: Literal["path", "SOPInstanceUID"], repeated: Sequence[t
     return Fault(kind, said, tuple(repeated))
 
 
-def without(fault: Fault, rows: Iterable[frozenset[int]]) -> Fault | None:
-    """A fault without the repeats all of whose rows lie in one of these sets; None where nothing is left of it."""
-    told = list(rows)
-    left = [one for one in fault.repeated if not any(told_rows.issuperset(one[1]) for told_rows in told)]
-    if not fault.repeated or len(left) == len(fault.repeated):
+def without(fault: Fault, told: Callable[[tuple[int, ...]], bool]) -> Fault | None:
+    """A fault without the repeats whose rows were told elsewhere; None where nothing is left of it."""
+    left = [one for one in fault.repeated if not told(one[1])]
+    if len(left) == len(fault.repeated):
         return fault
     return repeated_fault("path" if fault.kind == "path" else "SOPInstanceUID", left) if left else None
 
