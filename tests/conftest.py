@@ -48,6 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the settings of the fixtures to this process and to those below it."""
+    if config.getoption(
+        "numprocesses", None
+    ):  # processes share the processors: their threads would wait for each other
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     seed, precision = config.getoption("--fixture-seed"), config.getoption("--fixture-precision")
     os.environ["MEDRES_FIXTURE_SEED"], os.environ["MEDRES_FIXTURE_PRECISION"] = str(seed), precision
     for options in (TINY, STEADY):
@@ -66,8 +70,6 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MEDRES_CACHE"] = str(home / "cache")
     os.environ["MEDRES_PSEUDONYM_KEY"] = "0123456789abcdef-for-tests-only"
     os.environ["TORCH_HOME"] = str(home / "torch")
-    if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the processors; threads would wait for each other
-        os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def start_medres(*arguments: object, timeout: float = 900, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from medres.config import Limits
 from medres.imaging.isolation import Workers
 from medres.imaging.reading import read_radiograph
 from medres.records import Radiograph, Refusal
 from tests.conftest import needs_shared
-from tests.support.dicom_files import write_in_every_encoding
+from tests.support.dicom_files import JPEG, radiograph, write, write_in_every_encoding
+from tests.support.odd_files import ENHANCED_XA, RF, WHOLE_CELLS, XA, group, overlaid, table
 from tests.test_dicom_corpus import CORPUS, ROWS
 
 pytestmark = [
@@ -117,21 +120,21 @@ def accepted() -> dict[str, Radiograph]:
 
 def test_every_disagreement_with_dcmtk_is_settled_by_a_clause_of_the_standard(accepted: dict[str, Radiograph]) -> None:
     compared, differing = 0, {}
-    for name, radiograph in accepted.items():
+    for name, image in accepted.items():
         theirs = displayed_by_dcmtk(str(CORPUS / name))
         if theirs is None:
             continue
         compared += 1
-        assert theirs.shape == radiograph.pixels.shape, name
-        difference = float(np.abs(theirs - radiograph.pixels).max())
+        assert theirs.shape == image.pixels.shape, name
+        difference = float(np.abs(theirs - image.pixels).max())
         if difference > TOLERANCE:
             differing[name] = difference
         if EXPLAINED.get(name) is POLARITY:
-            assert np.abs(1 - theirs - radiograph.pixels).max() <= TOLERANCE
+            assert np.abs(1 - theirs - image.pixels).max() <= TOLERANCE
         if EXPLAINED.get(name) is IMAGES_OWN_RANGE:
-            shown = radiograph.pixels > 0  # the padding is black
-            line = np.polynomial.Polynomial.fit(radiograph.pixels[shown].astype(np.float64), theirs[shown], 1)
-            assert np.abs(line(radiograph.pixels[shown]) - theirs[shown]).max() <= 1 / 4096
+            shown = image.pixels > 0  # the padding is black
+            line = np.polynomial.Polynomial.fit(image.pixels[shown].astype(np.float64), theirs[shown], 1)
+            assert np.abs(line(image.pixels[shown]) - theirs[shown]).max() <= 1 / 4096
     assert compared >= 95
     assert sorted(differing) == sorted(EXPLAINED)
     assert {name: value for name, value in differing.items() if value > EXPLAINED[name].bound} == {}
@@ -146,3 +149,70 @@ def test_dcmtk_shows_the_same_in_every_encoding(tmp_path: Path) -> None:
             compared += 1
             assert np.abs(theirs - read_radiograph(path).pixels).max() <= TOLERANCE, path
     assert compared >= 7
+
+
+TABLE = "PS3.3 C.11.1.1.1, C.11.2.1.1: a table of n bits runs from 0 to 2^n − 1. DCMTK divides its output by 2^n."
+DEPTH = Clause(
+    "PS3.3 C.11.1.1.1, C.11.2.1.1: the third value of LUTDescriptor is the depth of the entries. DCMTK believes it "
+    "where the entries say otherwise; medres shows the depth they have, for a human to look at.",
+    0.87,
+)
+GROUPS = Clause(
+    "PS3.3 C.7.6.16.2: the window of an enhanced object stands in its functional groups. DCMTK 3.6.7 looks for it at "
+    "the top only.",
+    0.43,
+)
+ENHANCED = Clause(
+    "PS3.4 N.2: in XA and XRF objects the Modality LUT is no part of the display, also where they are enhanced. DCMTK "
+    "knows this of the older SOP classes alone.",
+    1.0,
+)
+WINDOW = {"WindowCenter": 2000, "WindowWidth": 3000}
+
+
+def objects() -> Iterator[tuple[str, Dataset, Clause | None]]:
+    """Radiographs by kind of object, and the clause that settles what DCMTK shows otherwise."""
+    curve, lines = [table(np.arange(4096)[::-1] ** 2 // 256, bits=16)], {"RescaleSlope": 2, "RescaleIntercept": -100}
+    for window in ({}, WINDOW):
+        for modality in ({"ModalityLUTSequence": curve}, lines):
+            for sop_class in (XA, RF):
+                yield (
+                    f"{sop_class} {window} {[*modality]}",
+                    radiograph(SOPClassUID=sop_class, Modality="XA", **modality, **window),
+                    None if window else UNWINDOWED,
+                )
+            yield (
+                f"{ENHANCED_XA} {window} {[*modality]}",
+                radiograph(SOPClassUID=ENHANCED_XA, Modality="XA", **modality, **window),
+                ENHANCED,
+            )
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        made = radiograph(NumberOfFrames=1, **{groups: [group(FrameVOILUTSequence=WINDOW)]})
+        yield groups, made, GROUPS
+    for bits in range(8, 17):
+        made = table(np.linspace(0, 2**bits - 1, 4096).astype(np.uint16), bits=bits)
+        divided = Clause(TABLE, 1 / 2**bits + TOLERANCE)
+        yield f"VOI LUT of {bits} bits", radiograph(VOILUTSequence=[made]), divided
+        yield f"Modality LUT of {bits} bits", radiograph(ModalityLUTSequence=[made]), divided
+        window = {"WindowCenter": 2 ** (bits - 1), "WindowWidth": 2**bits}
+        yield f"Modality LUT of {bits} bits and window", radiograph(ModalityLUTSequence=[made], **window), None
+    yield "a table deeper than its entries", radiograph(VOILUTSequence=[table(np.arange(4096), bits=16)]), DEPTH
+    yield "entries deeper than their table", radiograph(VOILUTSequence=[table(np.arange(4096) * 16, bits=12)]), DEPTH
+    for syntax in ("", *WHOLE_CELLS):
+        yield f"overlay {syntax}", overlaid(syntax, **WINDOW), None
+
+
+def test_dcmtk_shows_the_same_of_every_kind_of_object_or_a_clause_settles_it(tmp_path: Path) -> None:
+    """DCMTK 3.6.7 cannot read JPEG 2000."""
+    refused, wrong = [], {}
+    for name, dataset, clause in objects():
+        path = write(tmp_path / "a.dcm", dataset)
+        theirs = displayed_by_dcmtk(str(path))
+        if theirs is None:
+            refused.append(name)
+            continue
+        difference = float(np.abs(theirs - read_radiograph(path).pixels).max())
+        if difference > (clause.bound if clause else TOLERANCE):
+            wrong[name] = difference
+    assert refused == [f"overlay {JPEG}90", f"overlay {JPEG}201"]
+    assert wrong == {}

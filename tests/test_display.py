@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +11,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 
 from medres.config import Preprocessing
 from medres.errors import Refused
 from medres.imaging.display import LEAST_SPAN
 from medres.imaging.reading import read_radiograph
 from medres.records import Radiograph, Shutter
-from tests.support.dicom_files import JPEG, RLE, compress, picture, radiograph, write
-
-XA, ENHANCED_XA, RF = (f"1.2.840.10008.5.1.4.1.1.12.{number}" for number in ("1", "1.1", "2"))
-
-
-def run_lengths(cells: NDArray[np.uint16]) -> bytes:
-    dataset = radiograph(cells, BitsStored=16, HighBit=15)
-    dataset.compress(RLE, encoding_plugin="pydicom", generate_instance_uid=False)
-    return get_frame(dataset.PixelData, 0, number_of_frames=1)
-
-
-WHOLE_CELLS: dict[str, Callable[[NDArray[np.uint16]], bytes]] = {
-    RLE: run_lengths,
-    f"{JPEG}57": lambda cells: imagecodecs.jpeg_encode(cells, lossless=True, predictor=2, bitspersample=16),
-    f"{JPEG}70": lambda cells: imagecodecs.jpeg_encode(cells, lossless=True, predictor=1, bitspersample=16),
-    f"{JPEG}80": lambda cells: imagecodecs.jpegls_encode(cells, level=0),
-    f"{JPEG}90": lambda cells: imagecodecs.jpeg2k_encode(cells, level=0, codecformat="j2k", bitspersample=16),
-    f"{JPEG}201": lambda cells: imagecodecs.htj2k_encode(cells, reversible=True),
-}
-"""Encoders that code all 16 bits of a cell, whatever the header says of them."""
+from tests.support.dicom_files import JPEG, compress, picture, radiograph, write
+from tests.support.odd_files import ENHANCED_XA, RF, WHOLE_CELLS, XA, group, table
 
 
 def shown(dataset: Dataset, **options: Any) -> Radiograph:
     with tempfile.TemporaryDirectory() as folder:
         return read_radiograph(write(Path(folder) / "a.dcm", dataset), **options)
-
-
-def table(values: Any, *, bits: int, first: int = 0) -> Dataset:
-    item = Dataset()
-    item.add_new("LUTDescriptor", "US", [len(values) % 65536, first, bits])
-    item.add_new("LUTData", "OW", np.asarray(values, "<u2").tobytes())
-    return item
 
 
 # Stored values
@@ -182,16 +154,6 @@ def test_angiography_shows_stored_values(sop_class: str, window: dict[str, Any],
     assert not np.array_equal(shown(radiograph(**window, **modality)).pixels, shown(radiograph(**window)).pixels) or (
         "RescaleSlope" in modality and not window  # without a window the rescaled range is shown, which is the same
     )
-
-
-def group(**macros: dict[str, Any]) -> Dataset:
-    made = Dataset()
-    for keyword, attributes in macros.items():
-        item = Dataset()
-        for name, value in attributes.items():
-            setattr(item, name, value)
-        setattr(made, keyword, [item])
-    return made
 
 
 @pytest.mark.parametrize("where", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])

@@ -23,8 +23,9 @@ from medres.imaging.reading import read_radiograph
 from medres.records import Refusal
 from tests.conftest import SHARED
 from tests.support.dicom_files import write_in_every_encoding
+from tests.support.odd_files import write_odd_files
 
-CORPUS = SHARED / "dicom-corpus"
+CORPUS, FIELD = SHARED / "dicom-corpus", SHARED / "field"
 SLOWEST = 10.0  # seconds, whatever the file is
 MEMORY = 512 * 2**20  # bytes that the asking process may grow by
 LENGTHS = (0, 1, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
@@ -144,13 +145,13 @@ def fuzz(folder: Path, sources: list[Path], count: int, seed: int) -> Counter[st
 def corpus_files() -> list[Path]:
     """The corpus without what is made to take all the time there is, and without the largest."""
     slow = ("jp2_zero_box", "bomb", "TextGBR")
-    found = sorted(path for path in CORPUS.glob("*/*") if path.is_file() and path.suffix != ".npy")
+    found = sorted(path for path in (*CORPUS.glob("*/*"), *FIELD.glob("*")) if path.is_file() and path.suffix != ".npy")
     sizes = range(140, 600_000)
     return [path for path in found if path.stat().st_size in sizes and not any(part in path.name for part in slow)]
 
 
 def test_damaged_phantoms_of_every_transfer_syntax_are_read_or_refused(tmp_path: Path) -> None:
-    codes = fuzz(tmp_path, write_in_every_encoding(tmp_path), 300, seed=1)
+    codes = fuzz(tmp_path, [*write_in_every_encoding(tmp_path), *write_odd_files(tmp_path)], 300, seed=1)
     assert codes["read"] > 20  # some damage does not matter
     assert len(codes) >= 8
 
@@ -165,7 +166,9 @@ def test_damaged_files_of_the_corpus_are_read_or_refused(tmp_path: Path) -> None
 def test_ten_thousand_damaged_files_are_read_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = int(time.time())
     started = time.monotonic()
-    codes = fuzz(tmp_path, [*write_in_every_encoding(tmp_path), *corpus_files()], 10_000, seed)
+    codes = fuzz(
+        tmp_path, [*write_in_every_encoding(tmp_path), *write_odd_files(tmp_path), *corpus_files()], 10_000, seed
+    )
     with capsys.disabled():
         seconds = time.monotonic() - started
         print(f"\n{codes.total()} damaged files, seed {seed}, {seconds:.0f} s: {dict(codes.most_common())}")
