@@ -31,6 +31,7 @@ from medres.config.versions import SavedAs, hashed_content
 from medres.errors import REASONS, Refused
 from medres.imaging.gating import admit
 from medres.imaging.reading import read_radiograph
+from medres.model.classifier import read_card
 from medres.tables import read_csv
 from tests.conftest import ROOT, SHARED, Medres, needs_shared
 from tests.support.dicom_files import radiograph, write
