@@ -137,6 +137,11 @@ def test_a_gate_of_ones_own_without_modality_admits_those_of_any(modality: str |
     assert outcome(every, modality, sop_class) == "ok"
 
 
+def test_a_model_of_format_3_scores_what_it_scored(format3_model: Path) -> None:
+    gate = read_card(format3_model).gate
+    assert (gate.name, gate.modality, outcome(gate, "CT", CTImageStorage)) == ("any", (), "ok")
+
+
 def test_a_gate_of_ones_own_says_what_goes_to_review() -> None:
     gate = Gate(name="portal", modality=("DX",), review_modality=("rtimage", ABSENT))
     found = [outcome(gate, modality, None) for modality in ("DX", "RTIMAGE", None, "CT")]
