@@ -239,7 +239,7 @@ def read_isolated(
         Refused: as `read_radiograph`, and DECODER_TIMEOUT, DECODER_CRASH.
     """
     limits = limits or Limits()
-    request = _Request(os.fspath(path), gate or GATES["any"], voi, percentiles, limits, sha256)
+    request = _Request(os.fspath(path), gate or GATES["grayscale"], voi, percentiles, limits, sha256)
     with _interactive_lock:
         global _interactive
         if _interactive is None or _interactive.limits != limits:
