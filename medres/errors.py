@@ -35,7 +35,9 @@ REASONS: dict[str, str] = {
     "BAD_UID": "SOPInstanceUID is missing or not a UID",
     "OUTSIDE_ROOT": "a link leads out of the folder that was given",
     # the gate
-    "MODALITY": "Modality is not one the gate admits",
+    "MODALITY": "Modality, or the SOP class, is not, or perhaps not, one the gate admits",
+    "NO_MODALITY": "Modality is absent, so a human must say whether the image is a radiograph",
+    "SECONDARY_CAPTURE": "a secondary capture that names no modality: a digitised film, or a screenshot",
     "BODY_PART": "BodyPartExamined is not, or perhaps not, one the gate admits",
     "VIEW": "ViewPosition is not, or perhaps not, one the gate admits",
     "FOR_PROCESSING": "the image is FOR PROCESSING; medres reads FOR PRESENTATION",

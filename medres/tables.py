@@ -23,6 +23,7 @@ MARKER = "run.json"
 """Every output folder of medres holds this file; only such a folder is ever replaced by `--force`."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets execute at the start of a cell
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")  # with its sign it is no formula
 
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 """Control characters, direction overrides, and what Python makes of bytes of a file name that are no UTF-8."""
@@ -98,12 +99,14 @@ def read_json(path: Path) -> Any:
 
 
 def inert(cell: object) -> object:
-    """The cell, or a text that a spreadsheet would execute made inert by a leading apostrophe.
+    """The cell, or a text that a spreadsheet would execute made inert by a leading apostrophe. A number stays one.
 
-    >>> inert("=1+1"), inert("CR"), inert(-1.5)
-    ("'=1+1", 'CR', -1.5)
+    >>> inert("=1+1"), inert("-1+A2"), inert("CR"), inert(-1.5), inert("-1"), inert("+2e-3")
+    ("'=1+1", "'-1+A2", 'CR', -1.5, '-1', '+2e-3')
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith((*_FORMULA, "'")) else cell
+    if not isinstance(cell, str) or not cell.startswith((*_FORMULA, "'")) or _NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}"
 
 
 def original(cell: str) -> str:

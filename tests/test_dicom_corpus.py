@@ -56,7 +56,7 @@ def judged() -> dict[str, Inspected | Refusal]:
 
 @pytest.fixture(scope="module")
 def real() -> dict[str, Inspected | Refusal]:
-    return inspected(REAL, "any")
+    return inspected(REAL, "grayscale")
 
 
 @pytest.mark.parametrize("row", JUDGED, ids=lambda row: Path(row["file"]).stem)

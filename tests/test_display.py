@@ -18,6 +18,7 @@ from medres.errors import Refused
 from medres.imaging.display import LEAST_SPAN
 from medres.imaging.reading import read_radiograph
 from medres.records import Radiograph, Shutter
+from tests.conftest import SHARED, needs_shared
 from tests.support.dicom_files import JPEG, compress, picture, radiograph, write
 from tests.support.odd_files import ENHANCED_XA, RF, WHOLE_CELLS, XA, group, table
 
@@ -215,6 +216,16 @@ def test_a_score_of_a_picture_without_contrast_is_for_a_human_to_look_at(tmp_pat
     path = write(tmp_path / "a.dcm", radiograph(picture() // 20))
     prepared = prepare(str(path), spec=Preprocessing(), gate=GATES["any"], limits=Limits())
     assert prepared.review == ("LOW_CONTRAST",)
+
+
+@pytest.mark.parametrize("cohort", [pytest.param(name, marks=needs_shared(name)) for name in ("knee", "chest64")])
+def test_no_sound_radiograph_is_said_to_lack_contrast(cohort: str) -> None:
+    """A part of those by which LEAST_SPAN was chosen."""
+    files = sorted((SHARED / cohort).rglob("*.dcm"))
+    assert len(files) >= 1000
+    for path in files[::25]:
+        for voi in ("header", "full", "percentile"):
+            assert "LOW_CONTRAST" not in read_radiograph(path, voi=voi).review, path
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from medres.cohort.indexing import list_files, write_index
@@ -102,3 +103,26 @@ def test_labels_for_a_folder_of_refused_files_do_not_keep_the_refusals_back(
     assert done.returncode == 3, done.stderr
     assert read_csv(tmp_path / "refused.csv")["reason"].tolist() == ["NOT_DICOM"]
     assert read_csv(out).empty
+
+
+def test_an_index_counts_its_radiographs_by_modality(tmp_path: Path, medres: Medres) -> None:
+    for number, modality in enumerate(["DX", "DX", "CR", "XA", "", "CT"]):
+        pixels = blob(number, bright=True)
+        write_radiograph(tmp_path / f"in/{number}.dcm", pixels, patient="1", uid=f"2.25.{number}", Modality=modality)
+    done = medres("index", tmp_path / "in", "--out", tmp_path / "m.csv")
+    assert "by Modality: 2 DX, " in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("by Modality: ")]
+    assert set(line.removeprefix("by Modality: ").split(", ")) == {"2 DX", "1 CR", "1 XA", "1 absent"}
+    assert "1 other files (1 MODALITY)" in done.stdout
+
+
+def test_uncertain_labels_survive_an_index_and_are_numbers_to_other_programs(images: Path, tmp_path: Path) -> None:
+    write_radiograph(images / "b.dcm", blob(2, bright=False), patient="2", uid="2.25.2")
+    write_radiograph(images / "c.dcm", blob(3, bright=False), patient="-3", uid="2.25.3")
+    labels = "SOPInstanceUID,label_x\n2.25.1,-1\n2.25.2,1\n2.25.3,0\n"
+    (tmp_path / "labels.csv").write_text(labels)
+    write_index(images, tmp_path / "m.csv", labels=tmp_path / "labels.csv", workers=1)
+    assert sorted(pd.read_csv(tmp_path / "m.csv")["label_x"]) == [-1, 0, 1]
+    rows = {row.patient_id: row for row in read_manifest(tmp_path / "m.csv", ["x"]).rows}
+    assert rows["1"].uncertain == {"x"}
+    assert {name: row.targets["x"] for name, row in rows.items()} == {"1": None, "2": 1, "-3": 0}

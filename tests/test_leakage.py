@@ -34,6 +34,7 @@ from medres.runs import cohort as cohorts
 from medres.runs.cohort import load_cohort
 from tests.conftest import SHARED, Medres, needs_shared
 from tests.support.phantoms import write_cohort, write_radiograph
+from tests.support.textures import brighter, texture, without_edges
 
 
 def row(name: str, patient: str) -> ManifestRow:
@@ -42,16 +43,6 @@ def row(name: str, patient: str) -> ManifestRow:
 
 def image(number: int, pixels: str, uid: str = "", sex: str = "") -> CachedImage:
     return CachedImage(number, uid, pixels, (), (), {"PatientSex": sex})
-
-
-def texture(seed: int, size: int = 256) -> np.ndarray:
-    """Something with details of every size, as radiographs have; uint8."""
-    rng = np.random.default_rng(seed)
-    found = sum(
-        scale * cv2.resize(rng.normal(size=(size // scale, size // scale)), (size, size), interpolation=cv2.INTER_CUBIC)
-        for scale in (4, 8, 16, 32, 64)
-    )
-    return np.clip(128 + 60 * found / found.std(), 1, 255).astype(np.uint8)
 
 
 def small(pixels: np.ndarray) -> np.ndarray:
@@ -66,16 +57,6 @@ def small(pixels: np.ndarray) -> np.ndarray:
 
 def recompressed(pixels: np.ndarray, quality: int) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
-
-
-def without_edges(pixels: np.ndarray, parts: tuple[float, float, float, float]) -> np.ndarray:
-    rows, columns = pixels.shape
-    top, bottom, left, right = parts
-    return pixels[round(top * rows) : round((1 - bottom) * rows), round(left * columns) : round((1 - right) * columns)]
-
-
-def brighter(pixels: np.ndarray, contrast: float, shift: float) -> np.ndarray:
-    return np.clip(pixels * contrast + shift, 0, 255).astype(np.uint8)
 
 
 def test_the_same_image_under_two_patients_is_a_problem() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 import zlib
 from functools import partial
 from pathlib import Path
@@ -95,6 +96,17 @@ def test_a_file_beyond_its_budget_is_not_parsed(file: Any) -> None:
     path = file(radiograph())
     assert code_of(path, limits=Limits(file_bytes=1000)) == "LIMIT"
     assert code_of(path, limits=Limits(pixels=100)) == "LIMIT"
+
+
+def test_a_file_beyond_its_budget_is_not_even_read(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as sparse:
+        sparse.truncate(Limits().file_bytes + 1)
+    tracemalloc.start()
+    try:
+        assert code_of(tmp_path / "large") == "LIMIT"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_data_set_without_preamble_and_meta_information_is_recognised(file: Any) -> None:

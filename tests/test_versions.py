@@ -115,7 +115,7 @@ def test_a_hash_leaves_out_new_fields_of_inner_records_as_well() -> None:
 def test_a_card_of_the_later_format_is_read_as_it_was_written(tmp_path: Path, content: dict[str, Any]) -> None:
     spec = content["preprocessing"] | {"crop": True}
     sha = specification_hash(LaterPreprocessing.model_validate(spec))
-    new = content | {"format": 4, "language": "en", "preprocessing": spec, "preprocessing_sha256": sha}
+    new = content | {"format": FORMAT + 1, "language": "en", "preprocessing": spec, "preprocessing_sha256": sha}
     card = read_card(written(tmp_path, new))
     assert isinstance(card, LaterCard)
     assert (card.language, card.audience.readers, card.model_id) == ("en", 2, identify(new))

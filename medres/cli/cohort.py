@@ -33,13 +33,7 @@ _MOST_NOTES = 20  # shown on a terminal
 @medres.command()
 @click.argument("folder", type=FILE)
 @out_option("The manifest (CSV); refused.csv is written beside it.")
-@click.option(
-    "--gate",
-    default="any",
-    show_default=True,
-    metavar="any|frontal-chest|FILE",
-    help="Which radiographs to admit.",
-)
+@with_gate
 @click.option(
     "--labels",
     type=FILE,
@@ -100,10 +94,13 @@ def check(
     limits: Limits,
     force: bool,
 ) -> None:
-    """Name every problem of a manifest: its form, its files, one patient or image under two names. Exit 3 if any."""
+    """Name every problem of a manifest: its form, its files, one patient or image under two names.
+
+    Exit 3 if there is any problem, or any check that could not run.
+    """
     from medres.cohort.checking import check_manifest
     from medres.config import load_gate
-    from medres.evaluation.metadata import readable_labels
+    from medres.evaluation.metadata import check_metadata
     from medres.report.leaks_page import write_leaks
     from medres.tables import refuse_existing
 
@@ -112,30 +109,22 @@ def check(
     admitted = load_gate(gate)
     with progress_bar("checking") as progress:
         checked = check_manifest(manifest, root=root, gate=admitted, limits=limits, progress=progress)
-    readable = readable_labels(checked.table(), header=checked.header_columns())
-    others = [(item.problem, str(item)) for item in readable]
+    checked = check_metadata(checked)
     if out is not None:
-        write_leaks(
-            out,
-            checked,
-            others=others,
-            gate=admitted,
-            limits=limits,
-            allow_burned_in=allow_burned_in,
-            force=force,
-        )
-    problems, notes = checked.lines(others)
+        write_leaks(out, checked, gate=admitted, limits=limits, allow_burned_in=allow_burned_in, force=force)
+    problems, notes = checked.lines()
     for line in problems:
         click.echo(line)
     for line in notes[:_MOST_NOTES]:
         click.echo(f"note: {line}")
     if len(notes) > _MOST_NOTES:
         click.echo(f"note: {len(notes) - _MOST_NOTES} more of this kind; --out writes them all")
-    counted = f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "no problems"
-    click.echo(f"{manifest}: {counted} found")
+    for line in checked.lines_not_run():
+        click.echo(line)
+    click.echo(f"{manifest}: {checked.verdict()}")
     if out is not None:
         click.echo(f"leaks: {out / 'leaks.html'}")
-    sys.exit(EXIT_SOME_REFUSED if problems else 0)
+    sys.exit(EXIT_SOME_REFUSED if problems or checked.not_run else 0)
 
 
 @medres.command()

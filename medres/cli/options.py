@@ -165,8 +165,11 @@ def with_gate(verb: Verb) -> Verb:
         "--gate",
         default="any",
         show_default=True,
-        metavar="any|frontal-chest|FILE",
-        help="Which radiographs to admit.",
+        metavar="any|frontal-chest|grayscale|FILE",
+        help="Which images to admit. any: projection radiographs (Modality CR, DX, MG, IO, PX, RG, RF, XA; absent or "
+        "OT: review). frontal-chest: of the chest, PA or AP. grayscale: every image of one frame. FILE: a gate of your "
+        "own in YAML, for example two lines 'modality: [CR, DX]' and 'body_part: [KNEE]'; also view, review_modality, "
+        "projection, for_presentation (see the README).",
     )(verb)
 
 

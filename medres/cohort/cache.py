@@ -22,6 +22,7 @@ from medres.cohort.cache_files import NO_ROOM, CacheIndex, Entry, ImageEntry, Jo
 from medres.cohort.cohort_files import CohortFiles
 from medres.cohort.indexing import Progress
 from medres.config import Gate, Limits, Preprocessing
+from medres.config.versions import hashed_content
 from medres.documents import read_document, write_document
 from medres.errors import OutputExists, UsageError
 from medres.imaging import decoders
@@ -33,7 +34,7 @@ from medres.unfinished import lock, rename_held, unlock
 log = logging.getLogger(__name__)
 
 _KEPT_TOGETHER = 64  # rows after which a build is brought to disk
-_ATTRIBUTES = 3  # raised whenever a cache keeps other header attributes than before, or tells other things of a file
+_ATTRIBUTES = 4  # raised whenever a cache keeps other header attributes than before, or tells other things of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def cached_pixels(
     cohort = CohortFiles(rows, partial(prepare, spec=spec, gate=gate, limits=limits), limits, dict(left_out or {}))
     versions = {**decoders.versions(), "opencv": cv2.__version__}
     lasting = limits.model_dump(exclude={"wall_seconds"})  # what exceeds that is not kept
-    making = sha256_json([specification_hash(spec), gate.model_dump(), lasting, versions, _ATTRIBUTES])[:16]
+    making = sha256_json([specification_hash(spec), hashed_content(gate), lasting, versions, _ATTRIBUTES])[:16]
     caches = _Caches((folder or cache_folder()) / "pixels", making)
     size = len(rows) * spec.size**2 * 2
     found = _read(caches.home(cohort))

@@ -210,6 +210,7 @@ class Indexed:
     refused: int
     reasons: dict[str, int]
     patients: int
+    modalities: dict[str, int]  # usable radiographs by Modality, "" where it is absent; the most frequent first
     unlabelled: int | None  # rows without a line in the table of labels; None where none was given
 
     def lines(self) -> list[str]:
@@ -217,6 +218,9 @@ class Indexed:
         found = [
             f"{self.manifest}: {self.usable} radiographs of {self.patients} patients, {self.review} of them for review"
         ]
+        if self.modalities:
+            counts = ", ".join(f"{count} {name or 'absent'}" for name, count in self.modalities.items())
+            found.append(f"by Modality: {counts}")
         if self.unlabelled:
             found.append(f"{self.unlabelled} of them have no line in the table of labels (blank: unknown)")
         if self.refused:
@@ -278,10 +282,15 @@ def write_index(
         usable=len(manifest),
         review=int((manifest["status"] == "review").sum()),
         refused=len(refused),
-        reasons={str(code): int(count) for code, count in refused["reason"].value_counts().items()},
+        reasons=_counted(refused["reason"]),
         patients=int(manifest["PatientID"].nunique()),
+        modalities=_counted(manifest["Modality"]),
         unlabelled=unlabelled,
     )
+
+
+def _counted(values: pd.Series[str]) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().items()}
 
 
 def _from(start: Path, folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,13 @@ from medres.records import ManifestRow
 from medres.tables import inert_path
 
 LeakKind = Literal["same image", "near-duplicate", "same SOPInstanceUID", "similar PatientID"]
+KINDS: Mapping[LeakKind, str] = {
+    "same image": "identical pixels under several PatientIDs",
+    "near-duplicate": "one image cropped, brightened or compressed again, under several PatientIDs",
+    "same SOPInstanceUID": "other pixels under one SOPInstanceUID",
+    "similar PatientID": "PatientIDs that differ only by zeros, case, spaces or issuer",
+}
+"""What is looked for, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,9 @@ def find_leaks(
     """Look for images and patients that would be kept apart only by name. Nothing is merged: a human decides.
 
     Two patients with one image are a problem, as are two PatientIDs that are likely one, and one SOPInstanceUID for two
-    images. An image that one patient has twice is only worth knowing: folds keep it together.
+    images. An image that one patient has twice is only worth knowing: folds keep it together. Who has no PatientID may
+    be anybody, so that one image in two rows of which one has none is a problem. A file that one patient has in two
+    rows is no leak, but a fault of the manifest's form.
 
     Args:
         rows: the manifest.
@@ -62,12 +71,14 @@ def _same_image(rows: Sequence[ManifestRow], images: Sequence[CachedImage]) -> l
         owners[image.pixels_sha256].append(image.row)
     found = []
     for same in owners.values():
-        if len(same) > 1:
-            patients = len({rows[row].patient_id for row in same})
-            under = f"under {patients} PatientIDs" if patients > 1 else "twice under one PatientID"
-            found.append(
-                Leak("same image", tuple(same), patients > 1, f"identical pixels {under}: {_named(rows, same)}")
-            )
+        files = {(rows[row].path, rows[row].patient_id) for row in same}
+        if len(files) > 1:
+            patients = {rows[row].patient_id for row in same}
+            between = len(patients) > 1 or "" in patients
+            under = f"under {len(patients)} PatientIDs" if len(patients) > 1 else "twice under one PatientID"
+            if "" in patients:
+                under = "where a PatientID is blank" if len(patients) == 1 else f"{under}, one of them blank"
+            found.append(Leak("same image", tuple(same), between, f"identical pixels {under}: {_named(rows, same)}"))
     return found
 
 
@@ -91,7 +102,8 @@ def _same_uid(rows: Sequence[ManifestRow], images: Sequence[CachedImage]) -> lis
 def _similar_patients(rows: Sequence[ManifestRow], images: Sequence[CachedImage]) -> list[Leak]:
     first: dict[str, int] = {}
     for number, row in enumerate(rows):
-        first.setdefault(row.patient_id, number)
+        if row.patient_id:
+            first.setdefault(row.patient_id, number)
     sexes = {rows[image.row].patient_id: image.attributes.get("PatientSex", "") for image in images}
     found = []
     for spelling in similar_patients(first, sexes):
@@ -105,22 +117,29 @@ def _similar_patients(rows: Sequence[ManifestRow], images: Sequence[CachedImage]
 def _near_duplicates(
     rows: Sequence[ManifestRow], images: Sequence[CachedImage], pixels: NDArray[Any], progress: Progress | None
 ) -> list[Leak]:
-    patients = [rows[image.row].patient_id for image in images]
-    found = []
+    patients = [rows[image.row].patient_id or f"\0{image.row}" for image in images]  # a blank one may be anybody's
+    found: dict[frozenset[str], Leak] = {}
     for pair in similar_images(pixels, patients, progress=progress):
         one, other = images[pair.first], images[pair.second]
-        if one.pixels_sha256 == other.pixels_sha256:
-            continue
+        shown = frozenset((one.pixels_sha256, other.pixels_sha256))
         between = patients[pair.first] != patients[pair.second]
+        if len(shown) == 1 or (shown in found and (found[shown].problem or not between)):
+            continue  # the same image, or a pair of the same images is told already
         places = (one.row, other.row)
-        detail = (
-            f"{'two PatientIDs' if between else 'one PatientID'}, correlation {pair.correlation:.2f} after alignment: "
-            f"{_named(rows, places)}"
-        )
-        found.append(Leak("near-duplicate", places, between, detail, round(pair.correlation, 3)))
-    return found
+        known = all(rows[place].patient_id for place in places)
+        whose = "one PatientID" if not between else "two PatientIDs" if known else "two rows, a PatientID is blank"
+        detail = f"{whose}, correlation {pair.correlation:.2f} after alignment: {_named(rows, places)}"
+        found[shown] = Leak("near-duplicate", places, between, detail, round(pair.correlation, 3))
+    return list(found.values())
 
 
 def _named(rows: Sequence[ManifestRow], places: Sequence[int]) -> str:
-    names = ", ".join(inert_path(rows[place].path.name) for place in places[:4])
-    return names + (f" and {len(places) - 4} more" if len(places) > 4 else "")
+    """The files of some rows, with as many of their folders as it takes to tell them apart."""
+    paths = [rows[place].path for place in places[:4]]
+    most = max(len(path.parts) for path in paths) if len(set(paths)) == len(paths) else 1
+    names: list[str] = []
+    for depth in range(1, most + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return ", ".join(map(inert_path, names)) + (f" and {len(places) - 4} more" if len(places) > 4 else "")

@@ -8,7 +8,7 @@ class becomes one label per class, of which exactly one is true.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,12 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from medres.records import TargetValue
+
 if TYPE_CHECKING:
     import pandas as pd
 
 LABEL_PREFIX = "label_"
 UNCERTAIN = ("-1", "-1.0")
 """What a manifest says of a finding that the reader could not decide."""
+
+TARGETS: Mapping[str, TargetValue] = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "": None, **dict.fromkeys(UNCERTAIN)}
+"""What the cells of a finding mean."""
 
 _UNKNOWN = ("", *UNCERTAIN)  # a grade or class of which one cannot say which
 
@@ -104,11 +109,11 @@ def resolve(task: Task, table: pd.DataFrame) -> tuple[Task, list[str]]:
         return task, [f"no column {task.name} for the {task.kind} task (it has {', '.join(table.columns[:12])})"]
     cells = table[column].str.strip().mask(lambda text: text.isin(_UNKNOWN), "")
     if task.kind == "ordinal":
-        numbers = [_whole(cell) for cell in cells]
+        numbers = [whole_number(cell) for cell in cells]
         strange = sorted({cell for cell, number in zip(cells, numbers, strict=True) if cell and number is None})
         if strange:
             return task, [f"{column} holds {strange[0]!r}; grades are whole numbers from 0, or blank (unknown)"]
-        cells = cells.map(lambda cell: "" if cell == "" else str(_whole(cell)))
+        cells = cells.map(lambda cell: "" if cell == "" else str(whole_number(cell)))
     seen = sorted({cell for cell in cells if cell}, key=(lambda cell: int(cell)) if task.kind == "ordinal" else None)
     if len(seen) < 2:
         return task, [f"{column} holds {len(seen)} different values; at least two are needed"]
@@ -121,9 +126,10 @@ def resolve(task: Task, table: pd.DataFrame) -> tuple[Task, list[str]]:
     return resolved, []
 
 
-def _whole(cell: str) -> int | None:
-    """
-    >>> _whole("2"), _whole("2.0"), _whole("two")
+def whole_number(cell: str) -> int | None:
+    """The grade that a cell holds: a whole number from 0; None where it holds none.
+
+    >>> whole_number("2"), whole_number("2.0"), whole_number("two")
     (2, 2, None)
     """
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from medres.config.evaluation import CrossValidation, Evaluation
-from medres.config.images import GATES, PAIRED_LIMBS, Gate, Limits, Preprocessing, load_gate
+from medres.config.images import GATES, PAIRED_LIMBS, Gate, Limits, Preprocessing, load_gate, own_gate
 from medres.config.reading import Settings, apply_override, read_yaml, validated
 from medres.config.training import (
     Architecture,
@@ -61,9 +61,11 @@ class Config(Settings):
     @model_validator(mode="before")
     @classmethod
     def _resolve_gate(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and isinstance(values.get("gate"), str):
-            return {**values, "gate": load_gate(values["gate"])}
-        return values
+        if not isinstance(values, Mapping):
+            return values
+        if isinstance(gate := values.get("gate"), str):
+            return {**values, "gate": load_gate(gate)}
+        return {**values, "gate": own_gate(gate)} if isinstance(gate, Mapping) else values
 
     @field_validator("augmentation")
     @classmethod

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from medres.config.reading import Settings, read_yaml, validated
+from medres.config.versions import Since
 from medres.errors import ConfigError
 
 PAIRED_LIMBS = frozenset(
@@ -88,8 +89,8 @@ class Gate(Settings):
     An empty tuple admits everything. Values are compared in upper case.
     """
 
-    name: str = Field(default="any", description="What the gate is called in tables and cards.")
-    modality: tuple[str, ...] = Field(default=(), description="Admitted Modality values; absent is refused.")
+    name: str = Field(default="grayscale", description="What the gate is called in tables and cards.")
+    modality: tuple[str, ...] = Field(default=(), description="Admitted Modality values; others are refused.")
     body_part: tuple[str, ...] = Field(
         default=(), description="Admitted BodyPartExamined values; absent or doubtful goes to review."
     )
@@ -97,10 +98,29 @@ class Gate(Settings):
         default=(), description="Admitted ViewPosition values; absent goes to review, others are refused."
     )
     for_presentation: bool = Field(default=False, description="Refuse PresentationIntentType FOR PROCESSING.")
+    review_modality: Annotated[tuple[str, ...], Since(4, then=[])] = Field(
+        default=(),
+        description="Beside `modality`: Modality values for which a human must look; ABSENT is a file without one.",
+    )
+    projection: Annotated[bool, Since(4, then=False)] = Field(
+        default=False,
+        description="Refuse SOP classes that hold no projection radiograph (CT, MR, …), whatever Modality says.",
+    )
 
+
+PROJECTION_MODALITIES = ("CR", "DX", "MG", "IO", "PX", "RG", "RF", "XA")
+"""Modality values (PS3.3 C.7.3.1.1.1) of projection radiography."""
+
+ABSENT = "ABSENT"
+"""How `Gate.review_modality` names a file whose Modality is absent or empty."""
 
 GATES: Mapping[str, Gate] = {
-    "any": Gate(),
+    "any": Gate(
+        name="any",
+        modality=PROJECTION_MODALITIES,
+        review_modality=("OT", "SC", ABSENT),  # SC is no defined term, yet some secondary captures say it
+        projection=True,
+    ),
     "frontal-chest": Gate(
         name="frontal-chest",
         modality=("CR", "DX", "RG"),
@@ -108,8 +128,13 @@ GATES: Mapping[str, Gate] = {
         view=("PA", "AP"),
         for_presentation=True,
     ),
+    "grayscale": Gate(),
 }
-"""Named gates; a YAML file with the fields of Gate serves as well."""
+"""Named gates: any projection radiograph, frontal chest radiographs, any grayscale image of one frame.
+
+A YAML file with the fields of Gate serves as well. Models of format 3 may hold a gate named `any` that admits what
+`grayscale` does: a model keeps the fields of its gate, whatever a name means later.
+"""
 
 
 class Preprocessing(Settings):
@@ -130,7 +155,7 @@ class Preprocessing(Settings):
 
 
 def load_gate(source: str | Path) -> Gate:
-    """A gate by name (`any`, `frontal-chest`), or a YAML file with the fields of Gate.
+    """A gate by name (`any`, `frontal-chest`, `grayscale`), or a YAML file with the fields of Gate.
 
     Raises:
         ConfigError: neither a known name nor a readable file.
@@ -140,4 +165,20 @@ def load_gate(source: str | Path) -> Gate:
         return GATES[name]
     if not Path(name).is_file():
         raise ConfigError(f"no gate or file named {name!r}; built-in gates: {', '.join(GATES)}")
-    return validated(Gate, {"name": Path(name).stem} | read_yaml(Path(name).read_text(encoding="utf-8"), name), name)
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{name} is no text file in UTF-8 that can be read; a gate is a YAML file") from None
+    return validated(Gate, own_gate({"name": Path(name).stem} | read_yaml(text, name)), name)
+
+
+def own_gate(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The fields of a gate that somebody wrote: without `modality` it admits the modalities of the gate `any`.
+
+    So a gate of knees admits radiographs of knees, and no MR of them. An empty `modality` admits every one.
+
+    >>> own_gate({"body_part": ["KNEE"]})["modality"][:2], own_gate({"modality": []})
+    (('CR', 'DX'), {'name': 'custom', 'modality': []})
+    """
+    usual = GATES["any"].model_dump(include={"modality", "review_modality", "projection"})
+    return {"name": "custom", **({} if "modality" in values else usual), **values}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medres.cohort.checking import Check, Checked
 from medres.cohort.stratification import stratified_parts
 from medres.cohort.tasks import LABEL_PREFIX
 from medres.formatting import DASH, estimate, sample
@@ -65,11 +66,11 @@ def readable_labels(table: pd.DataFrame, *, header: Sequence[str], seed: int = 0
     columns = [name for name in names if name not in {*_OURS, *labels} and not name.endswith("UID")]
     found = []
     for name in labels:
-        known = table[table[name].str.strip().isin(("0", "1", "0.0", "1.0"))]
+        if _fewest(table, name) < _FEWEST:
+            continue
+        known = _known(table, name)
         truth = np.array([int(float(cell)) for cell in known[name]], dtype=np.int64)
         patients = known["PatientID"].str.strip().to_numpy(dtype=str)
-        if min(len(set(patients[truth == one])) for one in (0, 1)) < _FEWEST:
-            continue
         fold = _folds(truth, patients, seed)
         for column in columns:
             values = _values(known[column], patients)
@@ -81,6 +82,43 @@ def readable_labels(table: pd.DataFrame, *, header: Sequence[str], seed: int = 0
                 problem = column in header and auroc.low > WRITTEN_IN_HEADER
                 found.append(ReadableLabel(name.removeprefix(LABEL_PREFIX), column, auroc, problem))
     return tuple(sorted(found, key=lambda one: (not one.problem, one.label, -(one.auroc.low or 0))))
+
+
+def check_metadata(checked: Checked, *, seed: int = 0) -> Checked:
+    """What `check_manifest` found, and whether metadata give a label away; what too few patients have is not judged.
+
+    Args:
+        checked: the manifest with its usable images.
+        seed: of folds and resamples.
+    """
+    table = checked.table()
+    labels = [str(name) for name in table.columns if str(name).startswith(LABEL_PREFIX)]
+    not_run = ""
+    if table.empty:
+        images = next((check.not_run for check in checked.checks if check.name == "same image"), "")
+        not_run = images or "no usable file has a PatientID in the manifest"
+    elif not labels:
+        not_run = "it has no label_ column"
+    few = [] if not_run else [name.removeprefix(LABEL_PREFIX) for name in labels if _fewest(table, name) < _FEWEST]
+    remark = f"not judged, for fewer than {_FEWEST} patients of a class: {', '.join(few)}" if few else ""
+    meaning = "a label that one column gives away, without a look at the pixels"
+    check = Check("labels readable from metadata", meaning, remark=remark, not_run=not_run)
+    found = () if not_run else readable_labels(table, header=checked.header_columns(), seed=seed)
+    return checked.joined(
+        check, [str(one) for one in found if one.problem], [str(one) for one in found if not one.problem]
+    )
+
+
+def _known(table: pd.DataFrame, label: str) -> pd.DataFrame:
+    return table[table[label].str.strip().isin(("0", "1", "0.0", "1.0"))]
+
+
+def _fewest(table: pd.DataFrame, label: str) -> int:
+    """Patients of the rarer class of a label."""
+    known = _known(table, label)
+    positive = known[label].str.strip().isin(("1", "1.0"))
+    patients = known["PatientID"].str.strip()
+    return min(patients[positive].nunique(), patients[~positive].nunique())
 
 
 def _folds(truth: NDArray[np.int64], patients: NDArray[np.str_], seed: int) -> NDArray[np.intp]:

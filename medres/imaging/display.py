@@ -30,7 +30,7 @@ stored range, and 0.68 between its percentiles. Values of 12 bits that a header 
 
 
 @dataclass(frozen=True, slots=True)
-class Display:
+class Rendered:
     """An image as it is shown."""
 
     pixels: NDArray[np.float32]  # (rows, columns), [0, 1], higher = brighter
@@ -41,7 +41,7 @@ class Display:
 
 def show(
     stored: NDArray[np.integer[Any]], chain: GrayscaleReading, *, voi: Voi, percentiles: tuple[float, float]
-) -> Display:
+) -> Rendered:
     """Render stored values by the header's chain.
 
     Where its VOI LUT shows one shade of gray its window is taken instead, and where that does, the full stored range.
@@ -67,7 +67,7 @@ def show(
         review = ["LUT_DEPTH"] if _depth_is_doubtful(grayscale, which) else []
         if middle_span(histogram, shown, grayscale) < LEAST_SPAN:
             review.append("LOW_CONTRAST")
-        return Display(replace_levels(stored, histogram, shown), name, warnings, tuple(review))
+        return Rendered(replace_levels(stored, histogram, shown), name, warnings, tuple(review))
     raise AssertionError("there is always one way to show an image")
 
 

@@ -14,6 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     BasicTextSRStorage,
+    CTImageStorage,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     MediaStorageDirectoryStorage,
@@ -39,24 +40,27 @@ FOREIGN_FILES: Mapping[str, str] = MappingProxyType(
         "colour-capture.dcm": "PHOTOMETRIC",
         "constant.dcm": "NO_CONTRAST",
         "copy.dcm": "DUPLICATE_IDENTICAL",
+        "ct-slice.dcm": "MODALITY",
         "empty.dcm": "NOT_DICOM",
         "no-pixels.dcm": "NO_PIXEL_DATA",
         "notes.txt": "NOT_DICOM",
         "original.dcm": "",
         "photograph.png": "NOT_DICOM",
+        "report.dcm": "MODALITY",
         "short-pixels.dcm": "LENGTH_MISMATCH",
         "three-frames.dcm": "MULTIFRAME",
         "truncated.dcm": "TRUNCATED",
         "wrong-transfer-syntax.dcm": "TRANSFER_SYNTAX",
     }
 )
-"""What `synthesise_foreign_files` writes, and the reason code (a key of errors.REASONS) each deserves; "" is sound."""
+"""What `synthesise_foreign_files` writes, and the reason code (a key of errors.REASONS) that each deserves from the
+gate `any`; "" is sound."""
 
 _SITE = Site("Site C", "Phantom Imaging", "Analytic 1")
 
 
 def synthesise_foreign_files(folder: Path, *, seed: int = 0) -> int:
-    """Write FOREIGN_FILES: twelve files that are not usable radiographs, and the sound one that one of them copies.
+    """Write FOREIGN_FILES: fourteen files that are not usable radiographs, and the sound one that one of them copies.
 
     Args:
         folder: where to write; created when missing.
@@ -88,7 +92,9 @@ def synthesise_foreign_files(folder: Path, *, seed: int = 0) -> int:
         ("DICOMDIR", _directory(seed)),
         ("colour-capture.dcm", _colour_capture(picture, seed)),
         ("constant.dcm", _constant(picture, seed)),
-        ("no-pixels.dcm", _report(seed)),
+        ("ct-slice.dcm", _ct_slice(picture, seed)),
+        ("no-pixels.dcm", _without_pixels(picture, seed)),
+        ("report.dcm", _report(seed)),
         ("short-pixels.dcm", _short(picture, seed)),
         ("three-frames.dcm", _three_frames(picture, seed)),
         ("wrong-transfer-syntax.dcm", _mislabelled(picture, seed)),
@@ -152,8 +158,20 @@ def _three_frames(picture: Phantom, seed: int) -> Dataset:
 
 def _secondary_capture(picture: Phantom, seed: int, name: str) -> Dataset:
     """A radiograph's header without the attributes that only X-ray equipment writes."""
+    dataset = _other_equipment(picture, seed, name)
+    dataset.ConversionType, dataset.Modality = "WSD", "OT"
+    return dataset
+
+
+def _ct_slice(picture: Phantom, seed: int) -> Dataset:
+    """A slice of a volume: grayscale and of one frame, but no projection radiograph."""
+    dataset = _other_equipment(picture, seed, "slice")
+    dataset.SOPClassUID, dataset.Modality = CTImageStorage, "CT"
+    return dataset
+
+
+def _other_equipment(picture: Phantom, seed: int, name: str) -> Dataset:
     dataset = _radiograph(picture, seed, name)
-    dataset.ConversionType = "WSD"
     for keyword in (
         "PresentationIntentType",
         "AcquisitionContextSequence",
@@ -163,7 +181,13 @@ def _secondary_capture(picture: Phantom, seed: int, name: str) -> Dataset:
         "PixelIntensityRelationshipSign",
     ):
         delattr(dataset, keyword)
-    dataset.Modality = "OT"
+    return dataset
+
+
+def _without_pixels(picture: Phantom, seed: int) -> Dataset:
+    """A radiograph whose pixels were left behind, as some exports do."""
+    dataset = _radiograph(picture, seed, "pixels")
+    del dataset.PixelData
     return dataset
 
 

@@ -5,13 +5,31 @@ from __future__ import annotations
 import re
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from medres.config import Gate
+from medres.config.images import ABSENT
 from medres.errors import Refused
 from medres.imaging import header
 
 FOR_PROCESSING_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.1.{number}.1" for number in (1, 2, 3))
 """SOP classes of digital X-ray, mammography and intra-oral images FOR PROCESSING."""
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1"
+PROJECTION_CLASSES = frozenset(
+    f"{_STORAGE}.{number}"
+    for number in (
+        *("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1"),  # CR, digital X-ray, mammography, intra-oral
+        *("12.1", "12.1.1", "12.2", "12.2.1", "12.3"),  # XA, Enhanced XA, XRF, Enhanced XRF, biplane (retired)
+        *("13.1.3", "13.1.4", "13.1.5"),  # breast tomosynthesis (one frame: a projection), breast projection
+    )
+)
+"""Standard SOP classes (PS3.4 B.5) that hold projection radiographs."""
+
+SECONDARY_CAPTURE_CLASSES = frozenset(f"{_STORAGE}.7{number}" for number in ("", ".1", ".2", ".3", ".4"))
+"""Secondary captures: digitised films and vendors' copies of radiographs, but also screenshots and scanned letters."""
+
+_STANDARD = "1.2.840.10008."  # SOP classes that DICOM defines; the others are private
 
 _DESCRIPTIONS = ("SeriesDescription", "StudyDescription", "ProtocolName")
 _TRUNK = frozenset(
@@ -25,20 +43,39 @@ def admit(dataset: Dataset, gate: Gate) -> tuple[str, ...]:
     """Let a header through a gate.
 
     Returns:
-        Reason codes for which a human must look: BODY_PART, VIEW.
+        Reason codes for which a human must look: NO_MODALITY, SECONDARY_CAPTURE, MODALITY, BODY_PART, VIEW.
 
     Raises:
         Refused: MODALITY, FOR_PROCESSING, BODY_PART or VIEW.
     """
-    modality = header.code(dataset, "Modality")
-    if gate.modality and modality not in _upper(gate.modality):
-        raise Refused(
-            "MODALITY", f"Modality is {modality or 'absent'}; the gate {gate.name} admits {', '.join(gate.modality)}"
-        )
+    doubts = _admit_modality(dataset, gate)
     processing = header.code(dataset, "PresentationIntentType") == "FOR PROCESSING"
     if gate.for_presentation and (processing or header.uid(dataset, "SOPClassUID") in FOR_PROCESSING_CLASSES):
         raise Refused("FOR_PROCESSING", "the image is FOR PROCESSING; export the FOR PRESENTATION image instead")
-    return (*_admit_body_part(dataset, gate), *_admit_view(dataset, gate))
+    return (*doubts, *_admit_body_part(dataset, gate), *_admit_view(dataset, gate))
+
+
+def _admit_modality(dataset: Dataset, gate: Gate) -> tuple[str, ...]:
+    """What kind of image it is: Modality says so, and where the gate asks for projections the SOP class must agree.
+
+    A secondary capture that names a modality of the gate is taken at its word: vendors' copies of radiographs are
+    such. One that names none (absent, or OT, other) may be a digitised film as well as a screenshot.
+    """
+    modality, kind = header.code(dataset, "Modality"), header.uid(dataset, "SOPClassUID") or ""
+    admits = f"the gate {gate.name} admits {', '.join(gate.modality)}"
+    doubted = _upper(gate.review_modality)
+    if gate.modality and modality not in _upper(gate.modality) and (modality or ABSENT) not in doubted:
+        raise Refused("MODALITY", f"Modality is {modality or 'absent'}; {admits}")
+    captured = kind in SECONDARY_CAPTURE_CLASSES
+    if gate.projection and kind.startswith(_STANDARD) and kind not in PROJECTION_CLASSES and not captured:
+        raise Refused(
+            "MODALITY", f"the SOP class is {UID(kind).name}, no projection radiograph (Modality {modality or 'absent'})"
+        )
+    if not gate.modality or modality in _upper(gate.modality):
+        return ()
+    if not modality:
+        return ("NO_MODALITY", "SECONDARY_CAPTURE") if captured else ("NO_MODALITY",)
+    return ("SECONDARY_CAPTURE",) if captured or modality in {"OT", "SC"} else ("MODALITY",)
 
 
 def _admit_body_part(dataset: Dataset, gate: Gate) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from medres.records import Radiograph
 
 Path = str | os.PathLike[str]
 
-ANY = GATES["any"]
+ANY = GATES["grayscale"]
 DEFAULT_LIMITS = Limits()
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _TEXTS = (
@@ -91,8 +91,9 @@ def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMIT
         Refused: UNREADABLE, LIMIT, NOT_DICOM, TRUNCATED, CORRUPT, DEPTH_LIMIT, DICOMDIR, BAD_UID, or the gate's code.
     """
     with open_regular(path) as file:
-        data = file.read(limits.file_bytes + 1)
-    if len(data) > limits.file_bytes:
+        size = os.fstat(file.fileno()).st_size  # before a byte of it is read; a file may grow meanwhile
+        data = file.read(limits.file_bytes + 1) if size <= limits.file_bytes else b""
+    if max(size, len(data)) > limits.file_bytes:
         raise Refused("LIMIT", f"the file is larger than {limits.file_bytes} bytes", path=path)
     sha256 = hashlib.sha256(data).hexdigest()
     with _refusing(sha256), _silence():
@@ -144,7 +145,7 @@ def read_radiograph(
 
     Args:
         path: a DICOM file.
-        gate: which radiographs are admitted.
+        gate: which radiographs are admitted; any grayscale image of one frame by default.
         voi: what spans black to white, see `config.Preprocessing.voi`.
         percentiles: of `voi="percentile"`.
         limits: budgets, checked before anything is allocated (time and memory limits need a process of their own).

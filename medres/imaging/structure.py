@@ -15,6 +15,7 @@ from pydicom.datadict import dictionary_VR
 
 from medres.config import Limits
 from medres.errors import Refused
+from medres.imaging.file_kinds import foreign_refusal
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -78,7 +79,7 @@ def find_encoding(data: bytes, limits: Limits) -> Encoding:
     else:
         position = 0
         if not _plausible_start(data):
-            raise Refused("NOT_DICOM", "no DICM prefix, and the first elements are not those of a DICOM data set")
+            raise foreign_refusal(data, "no DICM prefix, and the first elements are not those of a DICOM data set")
         warnings.append("NO_FILE_META")
     meta, start = _read_meta(data, position)
     if not meta and not warnings.count("NO_FILE_META"):

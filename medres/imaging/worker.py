@@ -169,6 +169,14 @@ class DecodingProcess:
         code = self.process.exitcode or 0
         return signals.get(-code, "DECODER_CRASH") if code < 0 else "DECODER_CRASH"
 
+    def detail(self, code: str) -> str:
+        """A refusal with one of these codes in words."""
+        if code == "DECODER_TIMEOUT":
+            return f"more than {self.limits.seconds:g} s of processor time; its process was ended"
+        if code == "DECODER_STALLED":
+            return f"not decoded within {self.limits.wall_seconds:g} s while no other file was; its process was ended"
+        return "the decoder ended its process; the other files are not affected"
+
     def _processor_seconds(self) -> float:
         try:
             used = self._usage.cpu_times() if self._usage else None

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from medres.cohort.checking import Checked
-from medres.cohort.leakage import Leak
+from medres.cohort.checking import Check, Checked
+from medres.cohort.leakage import KINDS, Leak
 from medres.config import Gate, Limits, Preprocessing
 from medres.documents import Document, write_document
 from medres.imaging.isolation import Workers
@@ -37,7 +37,7 @@ class ShownImage:
 
     path: str
     picture: str  # a data URI, or "" where it is withheld
-    withheld: str  # why, or ""
+    withheld: str  # why, or "" where it is shown, or no file was looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,33 @@ class ShownLeak:
 class LeaksPage(Content):
     """All that the page shows."""
 
-    manifest: str  # its name; "" where it could not be read
-    problems: int  # leaks that are one
-    notes: int  # leaks that are only worth knowing
+    manifest: str  # its name
+    verdict: str  # one sentence
+    checks: Sequence[Check]
+    lines: Sequence[str]  # problems that are no leak
+    notes: Sequence[str]  # what is only worth knowing, leaks aside
     leaks: Sequence[ShownLeak]  # the first of them
-    lines: Sequence[str]  # findings without images, and what is wrong with the manifest's form
+    total: int  # leaks that were found; not all of them may be shown
 
     @property
-    def total(self) -> int:
-        """Leaks that were found; not all of them may be shown."""
-        return self.problems + self.notes
+    def not_run(self) -> Sequence[Check]:
+        """Checks that could not run."""
+        return [check for check in self.checks if check.not_run]
+
+    @property
+    def leaks_not_run(self) -> Sequence[str]:
+        """Kinds of leaks that were not looked for."""
+        return [check.name for check in self.not_run if check.name in KINDS]
+
+
+class CheckOutcome(Document):
+    """What came of one check, in `run.json`."""
+
+    name: str
+    problems: int
+    notes: int
+    remark: str
+    not_run: str  # why it could not run; "" where it ran
 
 
 class CheckRecord(Document):
@@ -69,13 +86,13 @@ class CheckRecord(Document):
 
     kind: Literal["check"]
     leaks: int
+    checks: tuple[CheckOutcome, ...]
 
 
 def write_leaks(
     out: Path,
     checked: Checked,
     *,
-    others: Sequence[tuple[bool, str]] = (),
     gate: Gate,
     limits: Limits,
     allow_burned_in: bool,
@@ -86,7 +103,6 @@ def write_leaks(
     Args:
         out: the folder.
         checked: what `check_manifest` found.
-        others: findings without images: whether each is a problem, and its line.
         gate: which radiographs are admitted.
         limits: budgets of one file.
         allow_burned_in: also show images whose pixels may hold a name.
@@ -101,18 +117,30 @@ def write_leaks(
         shown = checked.leaks[:_MOST_PICTURES]
         pictures = _pictures(checked, shown, gate, limits, allow_burned_in)
         content = LeaksPage(
-            manifest=checked.manifest.path.name if checked.manifest else "",
-            problems=sum(leak.problem for leak in checked.leaks),
-            notes=sum(not leak.problem for leak in checked.leaks),
+            manifest=checked.manifest.path.name,
+            verdict=checked.verdict(),
+            checks=checked.checks,
+            lines=checked.problems,
+            notes=checked.notes,
             leaks=[ShownLeak(leak, [pictures[row] for row in leak.rows[:_MOST_IMAGES]]) for leak in shown],
-            lines=[*checked.problems, *(line for _, line in others)],
+            total=len(checked.leaks),
         )
         write_text(folder / "leaks.html", render("leaks.html", content) + "\n")
-        write_document(folder / MARKER, CheckRecord(kind="check", leaks=len(checked.leaks)))
+        write_document(folder / MARKER, _record(checked))
+
+
+def _record(checked: Checked) -> CheckRecord:
+    outcomes = (
+        CheckOutcome(
+            name=check.name, problems=check.problems, notes=check.notes, remark=check.remark, not_run=check.not_run
+        )
+        for check in checked.checks
+    )
+    return CheckRecord(kind="check", leaks=len(checked.leaks), checks=tuple(outcomes))
 
 
 def _path(checked: Checked, row: int) -> str:
-    return inert_path(str(checked.manifest.table["path"].iloc[row])) if checked.manifest else ""
+    return inert_path(str(checked.manifest.table["path"].iloc[row]))
 
 
 def _records(checked: Checked, leak: Leak) -> list[tuple[str, str, str, str, str, str]]:
@@ -127,11 +155,12 @@ def _pictures(
     checked: Checked, leaks: Sequence[Leak], gate: Gate, limits: Limits, allow_burned_in: bool
 ) -> Mapping[int, ShownImage]:
     """What the page shows of each image, by its place in the manifest; only these images are decoded."""
-    if checked.manifest is None or checked.cache is None:
-        return {}
     wanted = sorted({row for leak in leaks for row in leak.rows[:_MOST_IMAGES]})
+    if checked.cache is None:
+        return {row: ShownImage(_path(checked, row), "", "") for row in wanted}
     attributes = {image.row: image.attributes for image in checked.cache.images}
-    open_to = {row for row in wanted if allow_burned_in or may_be_exported(attributes.get(row, {}))}
+    refused = {row: f"{refusal.code}: {refusal.detail}" for row, refusal in checked.cache.refusals}
+    open_to = {row for row in attributes if allow_burned_in or may_be_exported(attributes[row])}
     job = partial(prepare, spec=Preprocessing(size=_SIDE), gate=gate, limits=limits)
     found = {}
     with Workers(limits=limits) as pool:
@@ -139,7 +168,9 @@ def _pictures(
         decoded = dict(pool.map(job, paths.values()))
     for row in wanted:
         picture, withheld = "", ""
-        if row not in open_to:
+        if row in refused:
+            withheld = refused[row]
+        elif row not in open_to:
             said = attributes.get(row, {}).get("BurnedInAnnotation") or "absent"
             withheld = f"withheld: BurnedInAnnotation is {said}; --allow-burned-in shows it"
         elif isinstance(result := decoded[paths[row]], Refusal):

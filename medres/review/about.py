@@ -47,10 +47,13 @@ def card_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
 
 
 def _gate(card: ModelCard) -> str:
-    if card.gate.name == "any":
-        return "any radiograph (the model has no gate)"
-    parts = (("modality", card.gate.modality), ("body part", card.gate.body_part), ("view", card.gate.view))
-    return f"{card.gate.name}: " + ", ".join(f"{name} {' or '.join(values)}" for name, values in parts if values)
+    gate = card.gate
+    parts = (("modality", gate.modality), ("body part", gate.body_part), ("view", gate.view))
+    said = ", ".join(f"{name} {' or '.join(values)}" for name, values in parts if values)
+    if not said:
+        return "any grayscale image of one frame (the model has no gate)"
+    doubted = f" (a human must look: {', '.join(gate.review_modality)})" if gate.review_modality else ""
+    return f"{gate.name}: {said}{doubted}"
 
 
 def _estimate(card: ModelCard, item: Interval | None) -> str:

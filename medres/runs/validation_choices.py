@@ -163,8 +163,9 @@ def _limits(config: Config, weights: BackboneWeights | None) -> tuple[str, ...]:
         )
     elif weights.doubt:
         found.append(f"Starting weights: {weights.doubt}.")
-    if not config.gate.modality:
-        found.append(
-            "The gate admits any modality, body part and view: the outlier cut alone tells foreign images apart."
-        )
+    gate = config.gate
+    restricted = {"modality": gate.modality, "body part": gate.body_part, "view": gate.view}
+    if not all(restricted.values()):
+        free = " or ".join(name for name, values in restricted.items() if not values)
+        found.append(f"The gate admits any {free}: there the outlier cut alone tells foreign images apart.")
     return tuple(found)
