@@ -55,7 +55,8 @@ REASONS: dict[str, str] = {
     "UNSUPPORTED_TRANSFER_SYNTAX": "this installation cannot decode the transfer syntax",
     "DIMENSION_MISMATCH": "the compressed image has other dimensions than the header",
     "DECODE_FAILED": "the decoder could not read the pixels",
-    "DECODER_TIMEOUT": "decoding took longer than the time limit; its process was ended",
+    "DECODER_TIMEOUT": "decoding took more processor time than the limit; its process was ended",
+    "DECODER_STALLED": "decoding did not end within the limit by the clock, alone as well; its process was ended",
     "DECODER_CRASH": "decoding ended its process; the batch went on",
     # identity
     "NO_PATIENT_ID": "PatientID is empty, so the image cannot be kept apart by patient",
@@ -72,8 +73,11 @@ REASONS: dict[str, str] = {
 }
 """Reason codes of refused or doubtful files, each with what it means."""
 
-MAY_PASS = frozenset({"UNREADABLE", "CHANGED", "OUT_OF_MEMORY", "DECODER_TIMEOUT", "DECODER_CRASH"})
+MAY_PASS = frozenset({"UNREADABLE", "CHANGED", "OUT_OF_MEMORY", "DECODER_STALLED", "DECODER_CRASH"})
 """Refusals of the moment or the machine, not of a file's bytes: another run may read the file."""
+
+BY_LIMITS = frozenset({"LIMIT", "DEPTH_LIMIT", "TOO_SMALL", "DECODER_TIMEOUT"})
+"""Refusals that hold for a file's bytes under some limits (`config.Limits`): under others the file may be read."""
 
 WARNINGS: dict[str, str] = {
     "POLARITY_CONFLICT": "PresentationLUTShape contradicts PhotometricInterpretation, which was followed",

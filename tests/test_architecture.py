@@ -23,6 +23,7 @@ ROOMS = [
     "tables",
     "documents",
     "unfinished",
+    "processors",
     "provenance",
     "formatting",
     "terminal",

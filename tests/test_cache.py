@@ -112,9 +112,9 @@ def test_another_selection_of_the_same_files_is_copied_and_only_new_files_are_de
     asked: list[list[str]] = []
     decode = cohort_files.Workers.map
 
-    def counted(pool: Workers, job: Any, items: Iterable[str]) -> Any:
+    def counted(pool: Workers, job: Any, items: Iterable[str], *, ordered: bool) -> Any:
         asked.append(list(items))
-        return decode(pool, job, asked[-1])
+        return decode(pool, job, asked[-1], ordered=ordered)
 
     def cached(chosen: Sequence[ManifestRow], folder: Path, size: int = 32) -> PixelCache:
         return cached_pixels(chosen, Preprocessing(size=size), gate=GATES["any"], limits=Limits(), folder=folder)
@@ -165,7 +165,7 @@ class Decoding:
 @pytest.fixture
 def decoding(monkeypatch: pytest.MonkeyPatch) -> Decoding:
     found = Decoding()
-    monkeypatch.setattr(cohort_files.Workers, "map", lambda _, job, items: found.map(job, items))
+    monkeypatch.setattr(cohort_files.Workers, "map", lambda _, job, items, ordered: found.map(job, items))
     return found
 
 
@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_opened_costs_one_row(
 
 @pytest.mark.parametrize(
     "reason",
-    [("DECODER_TIMEOUT", ""), ("DECODER_CRASH", ""), ("UNREADABLE", ""), ("OUT_OF_MEMORY", "")],
+    [("DECODER_STALLED", ""), ("DECODER_CRASH", ""), ("UNREADABLE", ""), ("OUT_OF_MEMORY", "")],
 )
 def test_a_refusal_of_the_moment_is_tried_again_by_the_next_run(
     manifest: Path, tmp_path: Path, decoding: Decoding, reason: tuple[str, str]
@@ -249,8 +249,11 @@ def test_a_refusal_of_the_moment_is_tried_again_by_the_next_run(
     assert_same(settled, build(manifest, tmp_path / "other")[0])
 
 
-def test_a_file_that_is_over_its_budget_is_refused_for_good(manifest: Path, tmp_path: Path, decoding: Decoding) -> None:
-    decoding.refused = {"0001.dcm": ("LIMIT", "the file is larger than 5 bytes")}
+@pytest.mark.parametrize("code", ["LIMIT", "DECODER_TIMEOUT"])
+def test_a_file_that_is_over_its_budget_is_refused_for_good(
+    manifest: Path, tmp_path: Path, decoding: Decoding, code: str
+) -> None:
+    decoding.refused = {"0001.dcm": (code, "more than the limit")}
     first, _ = build(manifest, tmp_path)
     decoding.asked.clear()
     assert_same(first, build(manifest, tmp_path)[0])
@@ -262,7 +265,7 @@ def test_what_an_interrupted_build_was_refused_for_the_moment_is_tried_again(
     manifest: Path, tmp_path: Path, decoding: Decoding, monkeypatch: pytest.MonkeyPatch, *, settled: bool
 ) -> None:
     monkeypatch.setattr(cache, "_KEPT_TOGETHER", 1)
-    decoding.refused = {"0001.dcm": ("DECODER_TIMEOUT", "")}
+    decoding.refused = {"0001.dcm": ("DECODER_STALLED", "")}
     with pytest.raises(StoppedError):
         build(manifest, tmp_path, stop_at=6)
     if settled:
@@ -276,7 +279,7 @@ def test_what_an_interrupted_build_was_refused_for_the_moment_is_tried_again(
 
 def test_rows_that_a_run_leaves_out_are_not_tried(manifest: Path, tmp_path: Path, decoding: Decoding) -> None:
     rows = read_manifest(manifest, ["disc"]).rows
-    left_out = {1: Refusal(str(rows[1].path), "DECODER_TIMEOUT", "late")}
+    left_out = {1: Refusal(str(rows[1].path), "DECODER_STALLED", "late")}
     spec = Preprocessing(size=32)
     options: Any = {"gate": GATES["any"], "limits": Limits(), "folder": tmp_path}
     found = cached_pixels(rows, spec, left_out=left_out, **options)

@@ -45,7 +45,7 @@ STATUS = {(False, False): "accept", (False, True): "accept_warn", (True, False):
 def inspected(rows: list[dict[str, str]], gate: str) -> dict[str, Inspected | Refusal]:
     paths = [str(CORPUS / row["file"]) for row in rows]
     with Workers(2, limits=LIMITS) as pool:
-        results = pool.map(partial(inspect, gate=GATES[gate], limits=LIMITS), paths)
+        results = pool.map(partial(inspect, gate=GATES[gate], limits=LIMITS), paths, ordered=True)
         return {row["file"]: result for row, (_, result) in zip(rows, results, strict=True)}
 
 
@@ -84,7 +84,7 @@ def test_what_is_shown_is_what_the_standard_says(row: dict[str, str]) -> None:
 def test_every_real_file_is_accepted_or_refused_and_ends_no_process(real: dict[str, Inspected | Refusal]) -> None:
     assert len(real) == len(REAL)
     for name, result in real.items():
-        crashed = isinstance(result, Refusal) and result.code in {"DECODER_CRASH", "DECODER_TIMEOUT"}
+        crashed = isinstance(result, Refusal) and result.code in {"DECODER_CRASH", "DECODER_TIMEOUT", "DECODER_STALLED"}
         assert not crashed or "security" in name, name
     assert sum(isinstance(result, Inspected) for result in real.values()) > len(REAL) // 3
 

@@ -125,7 +125,8 @@ def fuzz(folder: Path, sources: list[Path], count: int, seed: int) -> Counter[st
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     codes: Counter[str] = Counter()
     with Workers(2, limits=limits) as pool:
-        for number, (name, result) in enumerate(pool.map(partial(read, limits=limits), files)):
+        results = pool.map(partial(read, limits=limits), files, ordered=True)
+        for number, (name, result) in enumerate(results):
             told = f"seed {seed}, file {number}, a copy of {sources[number % len(sources)].name}: {result}"
             assert name == files[number], told
             if isinstance(result, Refusal):

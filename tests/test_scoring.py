@@ -351,7 +351,9 @@ def test_a_refusal_by_size_names_no_bytes_and_every_other_one_the_bytes_that_wer
     (tmp_path / "text").write_bytes(b"x" * 99)
     job = partial(inspect, gate=GATES["any"], limits=Limits(file_bytes=100))
     with Workers(1) as pool:
-        large, text = (found for _, found in pool.map(job, [str(tmp_path / "large"), str(tmp_path / "text")]))
+        large, text = (
+            found for _, found in pool.map(job, [str(tmp_path / "large"), str(tmp_path / "text")], ordered=True)
+        )
     assert isinstance(large, Refusal)
     assert isinstance(text, Refusal)
     assert (large.code, large.sha256) == ("LIMIT", "")

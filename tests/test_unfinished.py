@@ -107,9 +107,9 @@ def test_a_run_goes_on_without_what_it_was_refused_for_the_moment_and_all_proces
     config = load_config("quick", ["preprocessing.size=32", "training.stages=[{epochs: 1}]"])
     late = [manifest.rows[5].path.name]
 
-    def decode(_: object, job: Callable[[str], Any], items: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    def decode(_: object, job: Callable[[str], Any], items: Iterable[str], *, ordered: bool) -> Iterator[Any]:
         for path in items:
-            yield path, Refusal(path, "DECODER_TIMEOUT", "late") if Path(path).name in late else job(path)
+            yield path, Refusal(path, "DECODER_STALLED", "late") if Path(path).name in late else job(path)
 
     def begun(folder: str, processes: Processes = ALONE) -> TrainingCohort:
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -119,7 +119,7 @@ def test_a_run_goes_on_without_what_it_was_refused_for_the_moment_and_all_proces
 
     monkeypatch.setattr(Workers, "map", decode)
     first = begun("run")
-    assert [(row, refusal.code) for row, refusal in first.cache.refusals] == [(5, "DECODER_TIMEOUT")]
+    assert [(row, refusal.code) for row, refusal in first.cache.refusals] == [(5, "DECODER_STALLED")]
     late.clear()
     again = begun("run")
     assert (again.sha256, again.cache.refusals) == (first.sha256, first.cache.refusals)

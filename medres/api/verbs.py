@@ -123,7 +123,8 @@ def evaluate(
     from medres.runs.external import evaluate_model
 
     base = None if root is None else Path(root)
-    evaluate_model(Path(model), Path(manifest), out=Path(out), root=base, allow_overlap=allow_overlap, force=force)
+    options = RunOptions(force=force)
+    evaluate_model(Path(model), Path(manifest), out=Path(out), root=base, allow_overlap=allow_overlap, options=options)
     return Run.open(out)
 
 

@@ -18,13 +18,14 @@ from medres.cli.options import (
     with_folds_column,
     with_force,
     with_gate,
+    with_limits,
     with_root,
 )
 from medres.errors import UsageError
 from medres.terminal import progress_bar
 
 if TYPE_CHECKING:
-    pass
+    from medres.config import Limits
 
 _MOST_NOTES = 20  # shown on a terminal
 
@@ -44,6 +45,7 @@ _MOST_NOTES = 20  # shown on a terminal
     help="Labels of a public dataset, described by a YAML file of data_manifests/.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
+@with_limits
 @with_force
 def index(
     folder: Path,
@@ -52,6 +54,7 @@ def index(
     labels: Path | None,
     source: str | None,
     workers: int | None,
+    limits: Limits,
     force: bool,
 ) -> None:
     """List a folder of DICOM files as a manifest: one row per usable radiograph, every other file with its reason."""
@@ -64,6 +67,7 @@ def index(
             gate=gate,
             labels=labels,
             source=source,
+            limits=limits,
             workers=workers,
             force=force,
             progress=progress,
@@ -79,21 +83,30 @@ def index(
 @with_gate
 @with_root
 @with_burned_in
+@with_limits
 @with_force
-def check(manifest: Path, out: Path | None, gate: str, root: Path | None, allow_burned_in: bool, force: bool) -> None:
+def check(
+    manifest: Path,
+    out: Path | None,
+    gate: str,
+    root: Path | None,
+    allow_burned_in: bool,
+    limits: Limits,
+    force: bool,
+) -> None:
     """Name every problem of a manifest: its form, its files, one patient or image under two names.
 
     Exit 3 if there is any problem, or any check that could not run.
     """
     from medres.cohort.checking import check_manifest
-    from medres.config import Limits, load_gate
+    from medres.config import load_gate
     from medres.evaluation.metadata import check_metadata
     from medres.report.leaks_page import write_leaks
     from medres.tables import refuse_existing
 
     if out is not None:
         refuse_existing(out, force=force)
-    admitted, limits = load_gate(gate), Limits()
+    admitted = load_gate(gate)
     with progress_bar("checking") as progress:
         checked = check_manifest(manifest, root=root, gate=admitted, limits=limits, progress=progress)
     checked = check_metadata(checked)

@@ -15,6 +15,7 @@ from medres.errors import UsageError
 
 if TYPE_CHECKING:
     from medres.cohort.manifest import Manifest
+    from medres.config import Limits
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -34,6 +35,7 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
         weights: Path | None,
         tensorboard: bool,
         mlflow: str,
+        limits: Limits,
         **others: Any,
     ) -> None:
         from medres.config import load_config
@@ -41,7 +43,8 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
         own = ("network.weights=file", f"network.weights_file={json.dumps(str(weights))}") if weights else ()
         tracked: tuple[str, ...] = ("tracking.tensorboard=true",) if tensorboard else ()
         tracked += (f"tracking.mlflow={json.dumps(mlflow)}",) if mlflow else ()
-        verb(config=load_config(recipe, (*own, *tracked, *overrides)), **others)
+        config = load_config(recipe, (*own, *tracked, *overrides))
+        verb(config=config.model_copy(update={"limits": config.limits.changed_by(limits)}), **others)
 
     config = click.option(
         "--config", "recipe", default="quick", show_default=True, metavar="NAME|FILE",
@@ -69,7 +72,7 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
         default="",
         help="Send epochs to this MLflow (medres[mlflow]).",
     )
-    return config(start(change(board(runs(configured)))))
+    return config(start(change(board(runs(with_limits(configured))))))
 
 
 def with_cohort(verb: Verb) -> Verb:
@@ -116,6 +119,23 @@ def with_root(verb: Verb) -> Verb:
         type=FILE,
         help="Folder that the manifest's paths start from; the manifest's own by default.",
     )(verb)
+
+
+def with_limits(verb: Verb) -> Verb:
+    """The option that changes budgets of one file; the verb gets them as `limits`."""
+
+    @wraps(verb)
+    def limited(*, limit: tuple[str, ...], **others: Any) -> Any:
+        from medres.config import Limits
+
+        return verb(limits=Limits.from_texts(limit), **others)
+
+    return click.option(
+        "--limit", multiple=True, metavar="NAME=VALUE",
+        help="Change a budget for one file; repeatable. Defaults: seconds=20 (of processor time), wall_seconds=120 (by "
+        "the clock), worker_bytes=4294967296 (memory), file_bytes=536870912, pixels=100000000 (Rows × Columns), "
+        "inflated_bytes=419430400, inflation_ratio=250, sequence_depth=50, smallest_side=16.",
+    )(limited)  # type: ignore[return-value]  # fmt: skip  # the same verb with another option
 
 
 def with_force(verb: Verb) -> Verb:

@@ -17,13 +17,14 @@ from medres.cli.options import (
     out_option,
     refuse_early,
     with_force,
+    with_limits,
     with_root,
 )
 from medres.errors import UsageError
 from medres.terminal import progress_bar
 
 if TYPE_CHECKING:
-    pass
+    from medres.config import Limits
 
 
 @medres.command()
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
     help="Go on although patients or images of the training cohort are in this one; the report says so.",
 )
 @with_root
+@with_limits
 @with_force
-def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, force: bool) -> None:
+def evaluate(
+    model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, limits: Limits, force: bool
+) -> None:
     """Validate a saved model (or a run as an ensemble) on another labelled cohort, with all it learned frozen.
 
     Also says how that cohort differs from the training cohort, and separately what recalibration there would give.
@@ -47,11 +51,13 @@ def evaluate(model: Path, manifest: Path, out: Path, allow_overlap: bool, root: 
     need_model(model)
     from medres.report.run_page import write_report
     from medres.runs.external import evaluate_model
+    from medres.runs.options import RunOptions
 
     with progress_bar("decoding") as progress:
         found = evaluate_model(
-            model, manifest, out=out, root=root, allow_overlap=allow_overlap, force=force, progress=progress
-        )
+            model, manifest, out=out, root=root, allow_overlap=allow_overlap, limits=limits,
+            options=RunOptions(force=force, progress=progress),
+        )  # fmt: skip
     show_metrics(found.metrics)
     for line in found.lines():
         click.echo(line)

@@ -17,12 +17,13 @@ from medres.cli.options import (
     refuse_early,
     with_burned_in,
     with_force,
+    with_limits,
 )
 from medres.errors import UsageError
 from medres.terminal import progress_bar
 
 if TYPE_CHECKING:
-    pass
+    from medres.config import Limits
 
 
 @medres.command()
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @with_burned_in
 @click.option("--resume", is_flag=True, help="Continue: keep the rows of unchanged files.")
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
+@with_limits
 @with_force
 def score(
     model: Path,
@@ -42,6 +44,7 @@ def score(
     allow_burned_in: bool,
     resume: bool,
     workers: int | None,
+    limits: Limits,
     force: bool,
 ) -> None:
     """Score a folder with a model (or a cross-validation run as an ensemble): one row per file, always."""
@@ -54,7 +57,7 @@ def score(
     with progress_bar("scoring") as progress:
         summary = score_folder(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
-            heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in),
+            heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits,
         )  # fmt: skip
     for line in summary.lines():
         click.echo(line)
@@ -70,16 +73,22 @@ def score(
     help="Which values are shown as black and white: the header's window, the full range, or percentiles.",
 )  # fmt: skip
 @with_burned_in
+@with_limits
 @with_force
 def render(
-    file: Path, out: Path, voi: Literal["header", "full", "percentile"], allow_burned_in: bool, force: bool
+    file: Path,
+    out: Path,
+    voi: Literal["header", "full", "percentile"],
+    allow_burned_in: bool,
+    limits: Limits,
+    force: bool,
 ) -> None:
     """Show what the network and the reader see of one DICOM file."""
     from medres.imaging.isolation import read_isolated
     from medres.imaging.pictures import as_bytes, refuse_burned_in, write_picture
 
     refuse_early(out, force)
-    radiograph = read_isolated(file, voi=voi)
+    radiograph = read_isolated(file, voi=voi, limits=limits)
     refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
     write_picture(out, radiograph.pixels, as_bytes(radiograph.pixels))
     rows, columns = radiograph.pixels.shape
@@ -93,8 +102,9 @@ def render(
 @click.option("--label", required=True, metavar="NAME", help="Which label to explain.")
 @out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
 @with_burned_in
+@with_limits
 @with_force
-def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: bool, force: bool) -> None:
+def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: bool, limits: Limits, force: bool) -> None:
     """Draw where in one radiograph a label's score comes from, in native pixels."""
     refuse_early(out, force)
     need_model(model)
@@ -105,7 +115,7 @@ def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: boo
     classifier = Classifier.load(model)
     scale = classifier.heatmap_scale(label)
     spec = classifier.preprocessing
-    radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles)
+    radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
     found = classifier.explain(radiograph, label=label)
     score = classifier.predict(radiograph).scores[label]

@@ -104,9 +104,8 @@ def cached_pixels(
     """
     cohort = CohortFiles(rows, partial(prepare, spec=spec, gate=gate, limits=limits), limits, dict(left_out or {}))
     versions = {**decoders.versions(), "opencv": cv2.__version__}
-    making = sha256_json([specification_hash(spec), hashed_content(gate), limits.model_dump(), versions, _ATTRIBUTES])[
-        :16
-    ]
+    lasting = limits.model_dump(exclude={"wall_seconds"})  # what exceeds that is not kept
+    making = sha256_json([specification_hash(spec), hashed_content(gate), lasting, versions, _ATTRIBUTES])[:16]
     caches = _Caches((folder or cache_folder()) / "pixels", making)
     size = len(rows) * spec.size**2 * 2
     found = _read(caches.home(cohort))

@@ -11,6 +11,7 @@ from medres.config import Limits
 from medres.errors import MAY_PASS, Refused
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256
+from medres.processors import usable_processors
 from medres.records import ManifestRow, Refusal
 
 
@@ -26,7 +27,7 @@ class CohortFiles:
     ) -> None:
         self.rows, self.job, self.limits = rows, job, limits
         self.refused_for_now = refused_for_now
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(min(32, usable_processors() + 4)) as threads:
             hashed = list(threads.map(_digest, rows))
         for number, found in enumerate(hashed):
             if isinstance(found, Refusal):
@@ -43,7 +44,8 @@ class CohortFiles:
         if not numbers:
             return
         with Workers(limits=self.limits) as pool:
-            results = pool.map(self.job, (os.fspath(self.rows[number].path) for number in numbers))
+            paths = (os.fspath(self.rows[number].path) for number in numbers)
+            results = pool.map(self.job, paths, ordered=True)
             for number, (_, result) in zip(numbers, results, strict=True):
                 yield number, self._of_the_same_bytes(number, result)
 

@@ -31,6 +31,10 @@ class Repeats:
     def __init__(self) -> None:
         self._seen: dict[str, list[_Seen]] = {}
 
+    def forget(self, sop_instance_uid: str) -> None:
+        """Forget the files with a SOPInstanceUID: they are compared anew."""
+        self._seen.pop(sop_instance_uid, None)
+
     def compare(self, path: str, *, sop_instance_uid: str, sha256: str, pixels_sha256: str) -> Repeat:
         """Compare a file with those before it, and remember it unless it is identical to one of them.
 

@@ -101,27 +101,26 @@ def index_folder(
     listing = list_files(folder)
     usable: list[dict[str, str]] = []
     other = [_refused(refusal) for refusal in listing.refused]
-    repeats = Repeats()
-    for number, (relative, result) in enumerate(_inspected(folder, listing.files, gate, limits, workers), start=1):
+    found: list[tuple[str, dict[str, str], str]] = []  # path, row, hash of the pixels: as they are done
+    for relative, result in _inspected(folder, listing.files, gate, limits, workers):
         if isinstance(result, Refusal):
             other.append(_refused(Refusal(relative, result.code, result.detail)))
         else:
-            row = _row(relative, result)
-            repeat = repeats.compare(
-                row["path"],
-                sop_instance_uid=result.sop_instance_uid,
-                sha256=result.sha256,
-                pixels_sha256=result.pixels_sha256,
-            )
-            if repeat.identical_to is not None:
-                other.append(_duplicate(relative, repeat.identical_to))
-            else:
-                if repeat.conflict:
-                    row["status"] = "review"
-                    row["warnings"] = f"DUPLICATE_CONFLICT {row['warnings']}".strip()
-                usable.append(row)
+            found.append((relative, _row(relative, result), result.pixels_sha256))
         if progress:
-            progress(number, len(listing.files))
+            progress(len(found) + len(other) - len(listing.refused), len(listing.files))
+    repeats = Repeats()
+    for relative, row, pixels_sha256 in sorted(found, key=lambda item: item[0]):
+        repeat = repeats.compare(
+            row["path"], sop_instance_uid=row["SOPInstanceUID"], sha256=row["sha256"], pixels_sha256=pixels_sha256
+        )
+        if repeat.identical_to is not None:
+            other.append(_duplicate(relative, repeat.identical_to))
+        else:
+            if repeat.conflict:
+                row["status"] = "review"
+                row["warnings"] = f"DUPLICATE_CONFLICT {row['warnings']}".strip()
+            usable.append(row)
     manifest = pd.DataFrame(usable, columns=list(MANIFEST_COLUMNS), dtype=str)
     refused = pd.DataFrame(other, columns=list(REFUSED_COLUMNS), dtype=str).sort_values("path", ignore_index=True)
     return manifest, refused
@@ -132,9 +131,9 @@ def _inspected(
 ) -> Iterator[tuple[str, Inspected | Refusal]]:
     job = partial(inspect, gate=gate, limits=limits)
     with Workers(workers, limits=limits) as pool:
-        results = pool.map(job, (os.fspath(folder / relative) for relative in files))
-        for relative, (_, result) in zip(files, results, strict=True):
-            yield relative, result
+        paths = {os.fspath(folder / relative): relative for relative in files}
+        for path, result in pool.map(job, paths):
+            yield paths[path], result
 
 
 def _row(relative: str, item: Inspected) -> dict[str, str]:
@@ -237,6 +236,7 @@ def write_index(
     gate: str = "any",
     labels: Path | None = None,
     source: str | None = None,
+    limits: Limits | None = None,
     workers: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -249,6 +249,7 @@ def write_index(
         gate: the name of a gate or a YAML file.
         labels: a CSV of labels, see `join_labels`.
         source: a public dataset's description, see `medres.cohort.sources`.
+        limits: budgets for one file; the defaults of `config.Limits` without.
         workers: decoding processes.
         force: replace outputs.
         progress: told (done, total).
@@ -264,7 +265,9 @@ def write_index(
     for path in (out, out.with_name(REFUSED)):
         refuse_existing(path, force=force)
     table = read_csv(labels) if labels else source_labels(read_source(source), folder) if source else None
-    manifest, refused = index_folder(folder, gate=load_gate(gate), limits=Limits(), workers=workers, progress=progress)
+    manifest, refused = index_folder(
+        folder, gate=load_gate(gate), limits=limits or Limits(), workers=workers, progress=progress
+    )
     unlabelled = None
     if table is not None:
         manifest, unlabelled = join_labels(manifest, table, name=str(labels or source))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,9 +18,14 @@ PAIRED_LIMBS = frozenset(
 )  # fmt: skip
 """BodyPartExamined values of limbs that have a mirror image; the trunk has none: the heart lies left."""
 
+_WEEK = 7 * 24 * 3600.0
+
 
 class Limits(Settings):
-    """Budgets for one file; what exceeds them is refused before it is allocated."""
+    """Budgets for one file; what exceeds them is refused before it is allocated.
+
+    `seconds` is what a radiograph of some 70 megapixels takes in JPEG 2000, the slowest encoding (10 megapixels: 3 s).
+    """
 
     file_bytes: int = Field(default=512 * 2**20, gt=0, description="Largest file that is opened, bytes.")
     pixels: int = Field(default=100_000_000, gt=0, description="Most pixels (Rows × Columns) of an image.")
@@ -28,14 +33,54 @@ class Limits(Settings):
         default=400 * 2**20, gt=0, description="Largest size of a deflated data set once inflated, bytes."
     )
     inflation_ratio: float = Field(
-        default=250.0, gt=1, description="Most times its own size a deflated data set may inflate to."
+        default=250.0,
+        gt=1,
+        allow_inf_nan=False,
+        description="Most times its own size a deflated data set may inflate to.",
     )
     sequence_depth: int = Field(default=50, ge=1, description="Deepest nesting of sequences.")
     smallest_side: int = Field(default=16, ge=2, description="Fewest rows or columns of a radiograph.")
-    seconds: float = Field(default=8.0, gt=0, description="Longest time one file may take to decode, seconds.")
+    seconds: float = Field(
+        default=20.0,
+        gt=0,
+        le=_WEEK,
+        allow_inf_nan=False,
+        description="Most processor time that decoding one file may take, seconds, however long it waits for it.",
+    )
+    wall_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=_WEEK,
+        allow_inf_nan=False,
+        description="Longest that one file may be worked on, seconds by the clock; then it is tried once more, alone.",
+    )
     worker_bytes: int = Field(
         default=4 * 2**30, gt=0, description="Most memory a decoding process may allocate, bytes (Linux)."
     )
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> Limits:
+        """Limits of which some are given as NAME=VALUE; the others have their defaults, and do not count as set.
+
+        Raises:
+            ConfigError: a name or a value is wrong.
+
+        >>> Limits.from_texts(["seconds=60"]).seconds
+        60.0
+        """
+        given = {}
+        for text in texts:
+            name, equals, value = (part.strip() for part in text.partition("="))
+            if not equals or name not in cls.model_fields:
+                raise ConfigError(
+                    f"--limit {text!r} is not NAME=VALUE with one of the names {', '.join(cls.model_fields)}"
+                )
+            given[name] = value
+        return validated(cls, given, "--limit")
+
+    def changed_by(self, other: Limits) -> Limits:
+        """These limits with those that are set in other ones."""
+        return self.model_copy(update=other.model_dump(exclude_unset=True))
 
 
 class Gate(Settings):

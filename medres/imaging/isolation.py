@@ -3,58 +3,48 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import queue
-import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from types import ModuleType, TracebackType
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar
 
 from medres.config import GATES, Gate, Limits
-from medres.errors import Refused
-from medres.imaging.worker import serve
+from medres.errors import MedresError, Refused
+from medres.imaging.worker import DecodingProcess, Task
+from medres.processors import usable_processors
 from medres.records import Radiograph, Refusal
 
 Item = TypeVar("Item")
 T = TypeVar("T")
-_CONTEXT = multiprocessing.get_context(
-    "spawn"
-)  # the same on Linux, macOS and Windows; inherits no threads and no locks
 _AHEAD = 16  # results kept ready per worker, so that memory stays flat however many files there are
+_LATE_SECONDS = 0.5  # after so long at one job a spare process is started, which takes about as long again
 _START_SECONDS = 120.0  # a new process may import for this long on a busy machine
-_STOP_SECONDS = 2.0
+_LOOK_SECONDS, _LOOK_FOR_ROOM_SECONDS = 0.1, 0.02  # how often the clock is looked at, and whether there is room again
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    ready: bool = False
-    number: int | None = None  # what it works on
-    deadline: float = 0.0
 
 
 class Workers:
     """A pool of killable processes, for the length of a `with` block.
 
+    Beside a process that has been at one job for a second there is a spare one, at most as many as there are workers:
+    what hangs holds up nobody.
+
     Args:
-        count: how many; one per processor by default.
-        limits: `seconds` a file may take, and `worker_bytes` a process may allocate (Linux).
+        count: how many; one per processor that this process may use by default.
+        limits: `seconds` of processor time and `wall_seconds` by the clock that a job may take, and `worker_bytes`
+            that a process may allocate (Linux).
     """
 
     def __init__(self, count: int | None = None, *, limits: Limits | None = None) -> None:
-        self.count = count or os.cpu_count() or 1
+        self.count = count or usable_processors()
         self.limits = limits or Limits()
-        self._pool: list[_Worker] = []
+        self._pool: list[DecodingProcess] = []
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -68,156 +58,236 @@ class Workers:
         """End every process, at once if need be."""
         self.close()
 
-    def map(self, job: Callable[[Item], T], items: Iterable[Item]) -> Iterator[tuple[Item, T | Refusal]]:
-        """Run a job on every item (a path, as a rule), in other processes, and yield results in the order of the items.
+    def map(
+        self, job: Callable[[Item], T], items: Iterable[Item], *, ordered: bool = False
+    ) -> Generator[tuple[Item, T | Refusal]]:
+        """Run a job on every item (a path, as a rule), in other processes, and yield results as they are done.
 
         Args:
             job: picklable; it returns a picklable result or raises Refused.
             items: picklable; read lazily. `str(item)` is the path in a refusal.
+            ordered: yield results in the order of the items. What hangs then holds up those that follow it: few are
+                begun before it is done.
 
         Yields:
-            (item, result), or (item, Refusal): with the job's own code; DECODER_TIMEOUT where it took longer than
-            `limits.seconds`; DECODER_CRASH where its process died; LIMIT where it ran out of memory; CORRUPT for any
-            other error.
+            (item, result), or (item, Refusal): with the job's own code; DECODER_TIMEOUT where it took more processor
+            time than `limits.seconds`; DECODER_STALLED where it took longer than `limits.wall_seconds` by the clock,
+            and did so when it was tried again at the end, while no other job ran; DECODER_CRASH where its process
+            died; OUT_OF_MEMORY where it ran out of memory; CORRUPT for any other error.
+
+        Raises:
+            MedresError: no process can be started.
         """
-        ready: queue.Queue[Any] = queue.Queue(self.count * _AHEAD)
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._dispatch, args=(job, iter(items), ready), daemon=True)
+        dispatch = _Dispatch(self._pool, self.count, self.limits, job, iter(items), ordered=ordered)
+        self._thread = threading.Thread(target=dispatch.run, args=(self._stopping,), daemon=True)
         self._thread.start()
         try:
-            while (item := ready.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+            yield from (
+                _in_order(dispatch.results()) if ordered else ((item, done) for _, item, done in dispatch.results())
+            )
         finally:
             self._stopping.set()
-            while self._thread.is_alive():
-                try:  # let a dispatcher that waits for room see that it is to stop
-                    ready.get(timeout=0.05)
-                except queue.Empty:
-                    continue
-            for worker in [worker for worker in self._pool if worker.number is not None]:
-                self._remove(worker)  # what it still works on belongs to nobody
-
-    def _dispatch(self, job: Callable[[Item], T], items: Iterator[Item], ready: queue.Queue[Any]) -> None:
-        """The loop of a thread: hand out numbers, collect results, kill what is late, keep the order."""
-        names: dict[int, Item] = {}
-        results: dict[int, T | Refusal] = {}
-        waiting: deque[Item] = deque()  # read, and not given yet: no more processes start than find work
-        following, put, exhausted = 0, 0, False
-        try:
-            while not self._stopping.is_set():
-                while following - put < self.count * _AHEAD:
-                    starting = sum(not worker.ready for worker in self._pool)
-                    while not exhausted and len(waiting) <= starting:
-                        for item in items:
-                            waiting.append(item)
-                            break
-                        else:
-                            exhausted = True
-                    worker = self._idle(job, may_start=len(waiting) > starting) if waiting else None
-                    if worker is None:
-                        break
-                    names[following] = waiting.popleft()
-                    self._give(worker, following, job, names[following])
-                    following += 1
-                while put in results:
-                    ready.put((names.pop(put), results.pop(put)))
-                    put += 1
-                if exhausted and not waiting and put == following:
-                    break
-                results.update(self._collect(names))
-            ready.put(None)
-        except BaseException as error:  # noqa: BLE001  it belongs to the caller's thread, where it is raised
-            ready.put(error)
-
-    def _idle(self, job: Callable[[Any], Any], *, may_start: bool) -> _Worker | None:
-        """A worker without work; None when all are busy, after another was started where one may and there is room."""
-        for worker in self._pool:
-            if worker.number is None and worker.ready:
-                return worker
-        if may_start and len(self._pool) < self.count:
-            ours, theirs = _CONTEXT.Pipe()
-            process = _CONTEXT.Process(target=serve, args=(theirs, job, self.limits), daemon=True)
-            with unguarded_main():
-                process.start()
-            theirs.close()
-            self._pool.append(_Worker(process, ours, deadline=time.monotonic() + _START_SECONDS))
-        return None
-
-    def _give(self, worker: _Worker, number: int, job: Callable[[Any], Any], item: Any) -> None:
-        worker.number = number
-        worker.deadline = time.monotonic() + self.limits.seconds
-        try:
-            worker.pipe.send((number, job, item))
-        except OSError:  # it died while it waited: `_collect` finds its end of the pipe closed, and says so
-            log.warning("a decoding process ended while it was idle (exit code %s)", worker.process.exitcode)
-
-    def _collect(self, names: dict[int, Item]) -> list[tuple[int, Any]]:
-        """What has come back, and refusals for what has not and will not."""
-        found = []
-        now = time.monotonic()
-        nearest = min(
-            (worker.deadline for worker in self._pool if not worker.ready or worker.number is not None), default=now
-        )
-        wait([worker.pipe for worker in self._pool], timeout=max(0.0, min(nearest - now, 0.25)))
-        for worker in list(self._pool):
-            try:
-                while worker.pipe.poll():
-                    message = worker.pipe.recv()
-                    if message is None:
-                        worker.ready = True
-                    else:
-                        worker.number = None
-                        number, result = message
-                        if isinstance(result, tuple) and result and result[0] is Refused:
-                            result = Refusal(str(names[number]), *result[1:])
-                        found.append((number, result))
-            except (EOFError, OSError):
-                self._remove(worker)
-                if worker.number is not None:
-                    detail = "the decoder ended its process; the other files are not affected"
-                    found.append((worker.number, Refusal(str(names[worker.number]), "DECODER_CRASH", detail)))
-                elif not worker.ready:
-                    raise RuntimeError(
-                        f"a decoding process did not start (exit code {worker.process.exitcode})"
-                    ) from None
-                continue
-            if time.monotonic() > worker.deadline and (worker.number is not None or not worker.ready):
-                self._remove(worker)
-                if worker.number is not None:
-                    detail = f"not decoded within {self.limits.seconds:g} s; its process was ended"
-                    found.append((worker.number, Refusal(str(names[worker.number]), "DECODER_TIMEOUT", detail)))
-        return found
-
-    def _remove(self, worker: _Worker) -> None:
-        self._pool.remove(worker)
-        worker.pipe.close()
-        worker.process.kill()
-        worker.process.join()
+            self._thread.join()
+            for process in list(self._pool):
+                if process.task is not None or self._pool.index(process) >= self.count:
+                    self._pool.remove(process)  # what it still works on belongs to nobody
+                    process.end()
 
     def close(self) -> None:
         """End every process, at once if need be."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(_STOP_SECONDS)
-        for worker in list(self._pool):
-            self._remove(worker)
+            self._thread.join()
+        while self._pool:
+            self._pool.pop().end()
 
 
-@contextmanager
-def unguarded_main() -> Iterator[None]:
-    """Start a process without running the caller's script in it.
+def _in_order(results: Iterator[tuple[int, Item, T]]) -> Iterator[tuple[Item, T]]:
+    early: dict[int, tuple[Item, T]] = {}
+    following = 0
+    for number, item, result in results:
+        early[number] = (item, result)
+        while following in early:
+            yield early.pop(following)
+            following += 1
 
-    A spawned process imports its parent's `__main__` again. That would run a Streamlit page, a notebook or a script
-    that has no `if __name__ == "__main__"` once more in every worker; jobs never come from there.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+
+class _Dispatch(Generic[Item, T]):
+    """One run of a pool's processes over some items: hand out, collect, end what is over its limits."""
+
+    def __init__(
+        self,
+        pool: list[DecodingProcess],
+        count: int,
+        limits: Limits,
+        job: Callable[[Item], T],
+        items: Iterator[Item],
+        *,
+        ordered: bool,
+    ) -> None:
+        self.pool, self.count, self.limits, self.job, self.ordered = pool, count, limits, job, ordered
+        self._items = items
+        self._read_items = 0
+        self._exhausted = False
+        self._waiting: deque[Task] = deque()  # read, and not given yet: no more processes start than find work
+        self._again: deque[Task] = deque()  # they took too long by the clock, beside others
+        self._undone: dict[int, None] = {}  # numbers of the items that were read and have no result, ascending
+        self._most = 2 * count  # processes
+        self._done: queue.Queue[tuple[int, Item, T | Refusal] | BaseException | None] = queue.Queue()
+
+    def results(self) -> Iterator[tuple[int, Item, T | Refusal]]:
+        """Numbers, items and results as they are done; errors of the loop are raised here."""
+        while (found := self._done.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+
+    def run(self, stopping: threading.Event) -> None:
+        """The loop of a thread."""
+        try:
+            while not stopping.is_set() and not (self._exhausted and not self._undone):
+                self._hand_out()
+                self._collect()
+            self._done.put(None)
+        except BaseException as error:  # noqa: BLE001  it belongs to the caller's thread, where it is raised
+            self._done.put(error)
+
+    def _hand_out(self) -> None:
+        """Give work to idle processes, and start others, as far as there is room for results."""
+        while self._room() and not any(process.task and process.task.again for process in self.pool):
+            starting = sum(not process.ready for process in self.pool)
+            self._read(starting + 1)
+            late = sum(process.task is not None and process.wall_seconds > _LATE_SECONDS for process in self.pool)
+            busy = sum(process.task is not None for process in self.pool)
+            if not self._waiting or busy - late >= self.count:
+                break
+            idle = self._idle()
+            if idle:
+                self._give(idle, self._waiting)
+            elif len(self._waiting) <= starting or not self._start(self.count + late):
+                break
+        if self._again and not any(process.task for process in self.pool) and (self._held_up() or not self._fresh()):
+            idle = self._idle()
+            if idle:
+                self._give(idle, self._again)
+            elif not self.pool:
+                self._start(1)
+
+    def _read(self, count: int) -> None:
+        while not self._exhausted and len(self._waiting) < count:
+            for item in self._items:
+                self._waiting.append(Task(self._read_items, item))
+                self._undone[self._read_items] = None
+                self._read_items += 1
+                break
+            else:
+                self._exhausted = True
+
+    def _fresh(self) -> bool:
+        """Whether there are items that were not tried yet, as far as is known."""
+        return bool(self._waiting) or not self._exhausted
+
+    def _held_up(self) -> bool:
+        """Whether results keep an order, and too many would have to wait for the first that is missing."""
+        given = self._read_items - len(self._waiting)
+        return self.ordered and given - next(iter(self._undone), given) >= self.count * _AHEAD
+
+    def _room(self) -> bool:
+        """Whether another result could be kept."""
+        busy = sum(process.task is not None for process in self.pool)
+        return self._done.qsize() + busy < self.count * _AHEAD and not self._held_up()
+
+    def _idle(self) -> DecodingProcess | None:
+        return next((process for process in self.pool if process.ready and process.task is None), None)
+
+    def _start(self, most: int) -> bool:
+        """Start a process, if there are fewer than so many; whether there is a new one.
+
+        Raises:
+            MedresError: it cannot be started, and there is no other.
+        """
+        if len(self.pool) >= min(most, self._most):
+            return False
+        try:
+            self.pool.append(DecodingProcess(self.job, self.limits))
+        except OSError as error:
+            self._not_started(error.strerror or type(error).__name__)
+            return False
+        return True
+
+    def _not_started(self, why: str) -> None:
+        self._most = len(self.pool)
+        if not self.pool:
+            raise MedresError(
+                f"a decoding process did not start ({why}): it may need more memory than `ulimit -v`, the container or "
+                f"--limit worker_bytes={self.limits.worker_bytes} allow it"
+            )
+        log.warning("a decoding process did not start (%s): %d go on without it", why, len(self.pool))
+
+    def _give(self, process: DecodingProcess, tasks: deque[Task]) -> None:
+        """Let a process begin the first of some tasks; if it died while it waited, another one will."""
+        task = tasks[0]
+        others = [other.task for other in self.pool if other.task is not None]
+        task.alone = not others
+        try:
+            process.give(task, self.job)
+        except OSError:
+            self.pool.remove(process)
+            process.end()
+            log.warning("a decoding process ended while it was idle (exit code %s)", process.process.exitcode)
+            return
+        tasks.popleft()
+        for other in others:
+            other.alone = False
+
+    def _collect(self) -> None:
+        """Take what has come back, and refuse what has not and will not."""
+        room_is_missing = self._waiting and self._idle() is not None
+        wait(
+            [process.pipe for process in self.pool],
+            timeout=_LOOK_FOR_ROOM_SECONDS if room_is_missing else _LOOK_SECONDS,
+        )
+        for process in list(self.pool):
+            try:
+                while process.pipe.poll():
+                    self._take(process, process.pipe.recv())
+            except (EOFError, OSError):
+                self._end(process)
+                continue
+            if process.task is not None and (code := process.over_limit()):
+                self._end(process, code)
+            elif not process.ready and process.wall_seconds > _START_SECONDS:
+                self._end(process)
+
+    def _take(self, process: DecodingProcess, message: Any) -> None:
+        if message is None:
+            process.ready = True
+            return
+        task, process.task = process.task, None
+        number, result = message
+        assert task is not None and task.number == number
+        if isinstance(result, tuple) and result and result[0] is Refused:
+            result = Refusal(str(task.item), *result[1:])
+        self._finish(task, result)
+
+    def _finish(self, task: Task, result: Any) -> None:
+        del self._undone[task.number]
+        self._done.put((task.number, task.item, result))
+
+    def _end(self, process: DecodingProcess, code: str = "") -> None:
+        """End a process, and refuse its task with a code, by default with the one that its own end says."""
+        self.pool.remove(process)
+        own = process.end()
+        task, code = process.task, code or own
+        if task is None:
+            if not process.ready:
+                self._not_started(f"exit code {process.process.exitcode}")
+        elif code == "DECODER_STALLED" and not task.alone:
+            task.again = True
+            self._again.append(task)
+        else:
+            self._finish(task, Refusal(str(task.item), code, process.detail(code)))
 
 
 _interactive: Workers | None = None
@@ -236,45 +306,20 @@ def read_isolated(
     """Read one file for a person who waits, through a killable process that is kept for the next file.
 
     Raises:
-        Refused: as `read_radiograph`, and DECODER_TIMEOUT, DECODER_CRASH.
+        Refused: as `read_radiograph`, and DECODER_TIMEOUT, DECODER_STALLED, DECODER_CRASH.
     """
     limits = limits or Limits()
-    request = _Request(os.fspath(path), gate or GATES["grayscale"], voi, percentiles, limits, sha256)
+    from medres.imaging.reading import read_radiograph
+
+    admitted = gate or GATES["grayscale"]
+    job = partial(read_radiograph, gate=admitted, voi=voi, percentiles=percentiles, limits=limits, sha256=sha256)
     with _interactive_lock:
         global _interactive
         if _interactive is None or _interactive.limits != limits:
             if _interactive is not None:
                 _interactive.close()
             _interactive = Workers(1, limits=limits)
-        result = next(iter([result for _, result in _interactive.map(_read, [request])]))
+        result = next(iter([result for _, result in _interactive.map(job, [Path(path)])]))
     if isinstance(result, Refusal):
         raise Refused(result.code, result.detail, path=path)
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One interactive read: a pool that outlives it must be told everything."""
-
-    path: str
-    gate: Gate
-    voi: Literal["header", "full", "percentile"]
-    percentiles: tuple[float, float]
-    limits: Limits
-    sha256: str
-
-    def __str__(self) -> str:
-        return self.path
-
-
-def _read(request: _Request) -> Radiograph:
-    from medres.imaging.reading import read_radiograph
-
-    return read_radiograph(
-        request.path,
-        gate=request.gate,
-        voi=request.voi,
-        percentiles=request.percentiles,
-        limits=request.limits,
-        sha256=request.sha256,
-    )

@@ -94,7 +94,7 @@ SAMPLES: tuple[EncodedSample, ...] = tuple(
 def try_samples() -> Iterator[Trial]:
     """Encode and decode every sample, in processes of their own, so that a decoder that crashes costs one line."""
     with Workers(count=1) as workers:
-        for sample, result in workers.map(decode_sample, SAMPLES):
+        for sample, result in workers.map(decode_sample, SAMPLES, ordered=True):
             if isinstance(result, Refusal):
                 yield Trial(sample, "", f"{result.code}: {result.detail}")
             else:

@@ -164,9 +164,8 @@ def _pictures(
     job = partial(prepare, spec=Preprocessing(size=_SIDE), gate=gate, limits=limits)
     found = {}
     with Workers(limits=limits) as pool:
-        chosen = [row for row in wanted if row in open_to]
-        results = pool.map(job, (os.fspath(checked.manifest.rows[row].path) for row in chosen))
-        decoded = {row: result for row, (_, result) in zip(chosen, results, strict=True)}
+        paths = {row: os.fspath(checked.manifest.rows[row].path) for row in wanted if row in open_to}
+        decoded = dict(pool.map(job, paths.values()))
     for row in wanted:
         picture, withheld = "", ""
         if row in refused:
@@ -174,7 +173,7 @@ def _pictures(
         elif row not in open_to:
             said = attributes.get(row, {}).get("BurnedInAnnotation") or "absent"
             withheld = f"withheld: BurnedInAnnotation is {said}; --allow-burned-in shows it"
-        elif isinstance(result := decoded[row], Refusal):
+        elif isinstance(result := decoded[paths[row]], Refusal):
             withheld = f"{result.code}: {result.detail}"
         else:
             data = cv2.imencode(".png", (result.pixels >> 8).astype(np.uint8))[1]

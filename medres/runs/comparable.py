@@ -21,7 +21,7 @@ from medres.runs.records import RunRecord
 from medres.runs.run import OpenRun
 from medres.tables import sha256_file, sha256_json
 
-_NOT_THE_RECIPE = ("seed", "name", "tracking")
+_NOT_THE_RECIPE = ("seed", "name", "tracking", "limits")
 """Parts of a configuration in which two runs of one recipe may differ."""
 
 

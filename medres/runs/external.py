@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medres.cohort.indexing import REFUSED_COLUMNS, Progress
+from medres.cohort.indexing import REFUSED_COLUMNS
 from medres.cohort.manifest import read_manifest
 from medres.cohort.overlap import Overlap, find_overlap, refuse_overlap, training_identity
-from medres.config import Config
+from medres.config import Config, Limits
 from medres.config.versions import SavedAs
 from medres.documents import write_document
 from medres.errors import ConfigError, ManifestError
@@ -26,6 +26,7 @@ from medres.evaluation.table import as_read, judged_images
 from medres.model.classifier import Classifier, Scores
 from medres.runs.cohort import TrainingCohort, load_cohort
 from medres.runs.folds import held_out_rows
+from medres.runs.options import DEFAULT, RunOptions
 from medres.runs.recording import cohort_record, input_size
 from medres.runs.records import (
     EXTERNAL,
@@ -67,8 +68,8 @@ def evaluate_model(
     out: Path,
     root: Path | None = None,
     allow_overlap: bool = False,
-    force: bool = False,
-    progress: Progress | None = None,
+    limits: Limits | None = None,
+    options: RunOptions = DEFAULT,
 ) -> ExternalResult:
     """Judge a saved model on another labelled cohort; thresholds, temperatures and the outlier cut stay as they are.
 
@@ -81,8 +82,8 @@ def evaluate_model(
         out: the new folder.
         root: what the manifest's paths are relative to; its own folder by default.
         allow_overlap: go on although patients or images of the training cohort are in it.
-        force: replace `out`.
-        progress: told (done, total) while images are decoded.
+        limits: budgets for one file: those that are set in it replace those that the model was trained with.
+        options: whether `out` is replaced, and who is told (done, total) while images are decoded.
 
     Raises:
         UsageError, ManifestError, ModelError: see `medres.errors`.
@@ -98,8 +99,9 @@ def evaluate_model(
     if not allow_overlap:
         refuse_overlap(overlap, manifest)
     config = _own_config(classifier)
-    with output_folder(out, force=force) as folder:
-        cohort = load_cohort(checked, config, elsewhere=True, progress=progress)
+    config = config.model_copy(update={"limits": config.limits.changed_by(limits or Limits())})
+    with output_folder(out, force=options.force) as folder:
+        cohort = load_cohort(checked, config, elsewhere=True, progress=options.progress)
         hashes = [image.pixels_sha256 for image in cohort.cache.images]
         uids = [image.sop_instance_uid for image in cohort.cache.images]
         seen = find_overlap(known, manifest_sha256=checked.sha256, rows=cohort.rows, pixels=hashes, uids=uids)

@@ -23,7 +23,7 @@ import torch
 
 from medres.config import Config, Stage
 from medres.errors import MedresError, TrainingError
-from medres.imaging.isolation import unguarded_main
+from medres.imaging.worker import unguarded_main
 from medres.model.weights import load_backbone
 from medres.records import Fold
 from medres.runs.cohort import TrainingCohort

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from medres.cohort.indexing import Progress, list_files
 from medres.cohort.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from medres.cohort.tasks import answer_columns
 from medres.config import Limits
-from medres.errors import MAY_PASS, Refused, UsageError
+from medres.errors import BY_LIMITS, MAY_PASS, Refused, UsageError
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores
@@ -28,12 +28,12 @@ from medres.provenance import environment, git_commit, now
 from medres.records import Refusal
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
-from medres.scoring.resuming import kept_rows, same_image, with_what_they_share
+from medres.scoring.resuming import Results, kept_rows, same_image, with_what_they_share
 from medres.tables import inert_path, named_path, refuse_inside
 
 log = logging.getLogger(__name__)
 
-_TRIED_AGAIN = MAY_PASS | {"LIMIT", "UNSUPPORTED_TRANSFER_SYNTAX"}  # other limits or decoders may read the file now
+_TRIED_AGAIN = MAY_PASS | {"UNSUPPORTED_TRANSFER_SYNTAX"}  # another decoder may read the file now
 
 PART_ROWS = 128
 """Rows per part of the ledger, and images per call of the network's batch loop."""
@@ -112,19 +112,23 @@ def score_folder(
     classifier = Classifier.load(model)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
-        run.refuse_another_key(ledger.record())
-        ledger.announce(run.record(model, len(listing.files) + len(listing.refused)))
-        kept = kept_rows(ledger.rows(), listing.files, holds=run.holds) if resume else {}
+        run.compare(ledger.record())
+        record = run.record(model, len(listing.files) + len(listing.refused))
+        ledger.announce(record)
+        holds = partial(run.holds, tried_again=_TRIED_AGAIN | (BY_LIMITS if run.limits_mixed else frozenset()))
+        kept = kept_rows(ledger.rows(), listing.files, holds=holds) if resume else {}
         total, done = len(listing.files), 0
         if listing.refused:
             ledger.append([run.refused_row(refusal) for refusal in listing.refused])
-        for part in _parts(with_what_they_share(listing.files, kept, partial(run.prepared, workers=workers))):
+        prepare = partial(run.prepared, workers=workers)
+        for part in _parts(with_what_they_share(listing.files, kept, prepare, forget=run.repeats.forget)):
             ledger.append(run.rows(part))
             done += len(part)
             if progress:
-                progress(len(kept) + done, total)
+                progress(min(len(kept) + done, total), total)
         refused = [refusal.path for refusal in listing.refused]
         rows = ledger.finish([inert_path(path) for path in (*listing.files, *refused)])
+        ledger.announce(record | {"limits_mixed": False})
     summary = run.summary
     summary.files = len(rows)
     summary.statuses.update(row["status"] for row in rows)
@@ -160,6 +164,7 @@ class _Run:
             heatmaps,
             limits,
         )
+        self.limits_mixed = False  # rows to resume may be refused by other limits
         self.key = pseudonym_key()
         self.repeats = Repeats()
         self.pictures = HeatmapWriter(classifier, folder, out / "heatmaps", heatmaps, limits)
@@ -184,32 +189,39 @@ class _Run:
             "environment": environment(),
             "git_commit": git_commit(),
             "pseudonym_key": fingerprint(self.key),
+            "limits": self.limits.model_dump(mode="json"),
+            "limits_mixed": self.limits_mixed,  # until the run has finished
         }
 
-    def refuse_another_key(self, before: Mapping[str, Any]) -> None:
-        """Say no to resuming results in which a patient would get a second pseudonym; `before` is their record."""
+    def compare(self, before: Mapping[str, Any]) -> None:
+        """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
+
+        Args:
+            before: the record of the results to resume.
+        """
+        same = before.get("limits") == self.limits.model_dump(mode="json") and before.get("limits_mixed") is False
+        self.limits_mixed = bool(before) and not same
         if before.get("pseudonym_key", fingerprint(self.key)) != fingerprint(self.key):
             raise UsageError(
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
             )
 
-    def holds(self, row: dict[str, str]) -> bool:
+    def holds(self, row: dict[str, str], tried_again: Set[str]) -> bool:
         """Whether a row of an earlier run still holds: same model, same bytes, and its heatmaps, if any are wanted."""
-        if row["model_id"] != self.classifier.model_id or row["reason"] in _TRIED_AGAIN:
+        if row["model_id"] != self.classifier.model_id or row["reason"] in tried_again:
             return False
         positive = [label for label in self.classifier.labels if row[f"positive_{label}"] in {"1", "1.0"}]
         if self.heatmaps.enabled and not self.pictures.are_there(row["sha256"], positive, row["warnings"].split()):
             return False
         return bool(row["sha256"]) and self._sha256(named_path(row["path"])) == row["sha256"]
 
-    def prepared(self, paths: Sequence[str], workers: int | None) -> Iterator[tuple[str, Prepared | Refusal]]:
+    def prepared(self, paths: Sequence[str], ordered: bool, *, workers: int | None) -> Results:
         job = partial(prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits)
+        names = {os.fspath(self.folder / path): path for path in paths}
         with Workers(workers, limits=self.limits) as pool:
-            for path, (_, result) in zip(
-                paths, pool.map(job, (os.fspath(self.folder / path) for path in paths)), strict=True
-            ):
-                yield path, result
+            for part in _parts((names[place], result) for place, result in pool.map(job, names, ordered=ordered)):
+                yield from sorted(part, key=lambda item: item[0])
 
     def rows(self, part: Sequence[tuple[str, Prepared | Refusal]]) -> list[dict[str, Any]]:
         """The rows of one part, in order; the usable images are scored together."""
@@ -244,9 +256,10 @@ class _Run:
         )
 
     def refused_row(self, refusal: Refusal) -> dict[str, Any]:
+        final = refusal.code == "DECODER_TIMEOUT"  # of these bytes, which its process did not live to name
         return {
             "path": inert_path(refusal.path),
-            "sha256": refusal.sha256,
+            "sha256": refusal.sha256 or (self._sha256(refusal.path) if final else ""),
             "status": "refused",
             "reason": refusal.code,
             "model_id": self.classifier.model_id,

@@ -11,6 +11,8 @@ from medres.tables import inert_path
 
 Row = dict[str, str]
 Results = Iterator[tuple[str, Prepared | Refusal]]
+Prepare = Callable[[Sequence[str], bool], Results]
+"""Reads files; the second argument says whether results come in the order of the paths, or about so."""
 
 
 def kept_rows(rows: Iterable[Row], files: Sequence[str], *, holds: Callable[[Row], bool]) -> dict[str, Row]:
@@ -47,24 +49,39 @@ def same_image(path: str) -> str:
 
 
 def with_what_they_share(
-    files: Sequence[str], kept: dict[str, Row], prepare: Callable[[Sequence[str]], Results]
+    files: Sequence[str], kept: dict[str, Row], prepare: Prepare, *, forget: Callable[[str], None]
 ) -> Results:
     """Prepare the files without a kept row, and with them those whose SOPInstanceUID a new one turns out to share.
 
     These come last, in order of path, as in a run from the start: which of them repeats which is judged anew. They are
-    taken out of `kept`.
+    taken out of `kept`. So are files of one SOPInstanceUID of which a later one was done before an earlier one: they
+    are given twice, and what holds is said the second time.
+
+    Args:
+        files: sorted, relative to the scored folder.
+        kept: what `kept_rows` gave.
+        prepare: reads some files.
+        forget: told each SOPInstanceUID that is judged anew.
     """
     sharing: dict[str, list[str]] = {}
     for path, row in kept.items():
         if row["SOPInstanceUID"]:
             sharing.setdefault(row["SOPInstanceUID"], []).append(path)
+    given: dict[str, list[str]] = {}  # by SOPInstanceUID, in ascending order
     again: set[str] = set()
-    for path, result in prepare([path for path in files if path not in kept]):
-        if isinstance(result, Prepared) and result.sop_instance_uid in sharing:
-            again.update((path, *sharing[result.sop_instance_uid]))
+    anew: set[str] = set()  # SOPInstanceUIDs
+    for path, result in prepare([path for path in files if path not in kept], False):
+        uid = result.sop_instance_uid if isinstance(result, Prepared) else ""
+        if uid and (uid in anew or uid in sharing or (uid in given and given[uid][-1] > path)):
+            anew.add(uid)
+            again.update((path, *sharing.get(uid, ()), *given.pop(uid, ())))
         else:
+            if uid:
+                given.setdefault(uid, []).append(path)
             yield path, result
+    for path in again:
+        kept.pop(path, None)
+    for uid in anew:
+        forget(uid)
     if again:
-        for path in again:
-            kept.pop(path, None)
-        yield from prepare(sorted(again))
+        yield from prepare(sorted(again), True)

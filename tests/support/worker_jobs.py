@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from medres.errors import Refused
 
@@ -14,6 +15,9 @@ def act(name: str) -> str:
     """Do what the name says."""
     if name.startswith("hang"):
         time.sleep(600)
+    elif name.startswith("spin"):
+        while True:
+            pass
     elif name.startswith("abort"):
         os.abort()
     elif name.startswith("kill"):
@@ -27,6 +31,12 @@ def act(name: str) -> str:
     elif name.startswith("fail"):
         raise ValueError("Jane Doe, born 1970-01-01")
     return f"done {name}"
+
+
+def nap(name: str) -> str:
+    """Do nothing for 5 ms, or what the name says."""
+    time.sleep(0.005)
+    return act(name)
 
 
 def shout(name: str) -> str:
@@ -49,3 +59,43 @@ def wait(name: str) -> str:
     """Take a while."""
     time.sleep(0.3)
     return name
+
+
+def hang_once(path: str) -> str:
+    """Hang at the first of the tries that a file named after the item counts; any other name only takes a while."""
+    began = time.monotonic()
+    tries = Path(path)
+    if tries.name.startswith("hang"):
+        with tries.open("a", encoding="utf-8") as file:
+            file.write(".")
+        if tries.name.startswith("hang always") or tries.stat().st_size == 1:
+            time.sleep(600)
+    time.sleep(0.2)
+    return f"{began} {time.monotonic()}"
+
+
+def memory_limits(name: str) -> tuple[int, int]:
+    """What this process may allocate, bytes: its soft and its hard limit."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)
+
+
+def wait_or_shout(name: str) -> str:
+    """`shout`, after a while where the name is that of `wait`."""
+    if name == "wait":
+        time.sleep(1.5)
+    return name.upper()
+
+
+def hang_or_nap(name: str) -> str:
+    """`hang_once` or `nap`, as the name says."""
+    return nap(name) if name.isdigit() else hang_once(name)
+
+
+def work(seconds: str) -> str:
+    """Use so much processor time."""
+    ending = time.process_time() + float(seconds)
+    while time.process_time() < ending:
+        pass
+    return seconds

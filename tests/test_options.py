@@ -1,0 +1,67 @@
+"""Options that several verbs share: what they refuse, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from medres.cli import medres as command_line
+from medres.cli.options import with_config, with_limits
+from medres.config import Config, Limits
+from tests.conftest import Medres
+from tests.support.dicom_files import radiograph, write
+from tests.test_cli import refusal
+
+
+@pytest.mark.parametrize("verb", ["index", "check", "train", "crossval", "evaluate", "score", "render", "explain"])
+def test_help_says_every_limit_with_its_default(verb: str) -> None:
+    command = command_line.commands[verb]
+    shown = " ".join(command.get_help(click.Context(command, info_name=verb)).split())
+    assert not [name for name, value in Limits() if f"{name}={value:.0f}" not in shown]
+
+
+@pytest.mark.parametrize(
+    "given", ["seconds", "second=3", "seconds=soon", "seconds=0", "seconds=nan", "pixels=1.5", "=3"]
+)
+def test_a_wrong_limit_is_refused_before_anything_is_read(medres: Medres, tmp_path: Path, given: str) -> None:
+    (tmp_path / "in").mkdir()
+    line = refusal(medres("index", tmp_path / "in", "--out", tmp_path / "m.csv", "--limit", given), 2)
+    assert "--limit" in line
+    assert "seconds" in line or "pixels" in line
+
+
+def test_a_limit_reaches_the_reader(medres: Medres, tmp_path: Path) -> None:
+    write(tmp_path / "a.dcm", radiograph())
+    few = ("--limit", "pixels=100", "--limit", "seconds=60")
+    assert "LIMIT: 48 × 40 pixels" in refusal(
+        medres("render", tmp_path / "a.dcm", "--out", tmp_path / "a.png", *few), 3
+    )
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.dcm", radiograph())
+    done = medres("index", tmp_path / "in", "--out", tmp_path / "m.csv", *few)
+    assert (done.returncode, "1 LIMIT" in done.stdout) == (3, True)
+
+
+def test_limits_of_the_command_line_replace_those_of_the_recipe_one_by_one() -> None:
+    found: list[Config | Limits] = []
+
+    @click.command()
+    @with_config
+    def trained(config: Config) -> None:
+        found.append(config)
+
+    @click.command()
+    @with_limits
+    def scored(limits: Limits) -> None:
+        found.append(limits)
+
+    asked = ["--limit", "seconds=20", "--limit", "pixels=1000"]
+    assert CliRunner().invoke(trained, [*asked, "--set", "limits.smallest_side=32"]).exit_code == 0
+    assert CliRunner().invoke(scored, asked).exit_code == 0
+    config, limits = found
+    assert isinstance(config, Config)
+    assert limits == Limits(seconds=20, pixels=1000)
+    assert config.limits == Limits(seconds=20, pixels=1000, smallest_side=32)

@@ -1,0 +1,116 @@
+"""Whatever the order in which files are done, and whatever was kept, the rows are those of a run in order of path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medres.cohort.duplicates import Repeats
+from medres.config import GATES, Limits, Preprocessing
+from medres.imaging.isolation import Workers
+from medres.imaging.preprocessing import Prepared, prepare
+from medres.records import Refusal
+from medres.scoring.folder import score_folder
+from medres.scoring.resuming import same_image, with_what_they_share
+from medres.tables import read_csv, read_json
+from tests.support.dicom_files import radiograph, write
+from tests.support.phantoms import blob, write_radiograph
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    path = write(tmp_path_factory.mktemp("sound") / "a.dcm", radiograph())
+    return prepare(str(path), spec=Preprocessing(size=32), gate=GATES["any"], limits=Limits())
+
+
+FOLDERS = st.dictionaries(
+    st.sampled_from([f"{number:02d}" for number in range(12)]),
+    st.tuples(st.sampled_from(["", "1", "2", "3"]), st.sampled_from(["a", "a+", "b"])),
+    min_size=1,
+)
+
+
+def judged(
+    sound: Prepared,
+    folder: dict[str, tuple[str, str]],
+    kept: dict[str, dict[str, str]],
+    order: Callable[[Sequence[str]], Sequence[str]],
+) -> dict[str, str]:
+    """What is said of every file: that it repeats another, that it is in conflict, or nothing."""
+    repeats = Repeats()
+
+    def read(paths: Sequence[str], ordered: bool) -> Iterator[tuple[str, Prepared | Refusal]]:
+        for path in paths if ordered else order(paths):
+            uid, content = folder[path]
+            yield path, replace(sound, sop_instance_uid=uid, sha256=content, pixels_sha256=content[0])
+
+    said = {path: row["detail"] for path, row in kept.items()}
+    for path, result in with_what_they_share(sorted(folder), kept, read, forget=repeats.forget):
+        assert isinstance(result, Prepared)
+        found = repeats.compare(
+            path, sop_instance_uid=result.sop_instance_uid, sha256=result.sha256, pixels_sha256=result.pixels_sha256
+        )
+        said[path] = same_image(found.identical_to) if found.identical_to else "conflict" * found.conflict
+    return said
+
+
+@given(folder=FOLDERS, data=st.data())
+def test_the_order_in_which_files_are_done_decides_nothing(
+    sound: Prepared, folder: dict[str, tuple[str, str]], data: Any
+) -> None:
+    shuffled = judged(sound, folder, {}, lambda paths: data.draw(st.permutations(paths)))
+    assert shuffled == judged(sound, folder, {}, list)
+
+
+@given(folder=FOLDERS, data=st.data())
+def test_nor_do_the_rows_that_were_kept(sound: Prepared, folder: dict[str, tuple[str, str]], data: Any) -> None:
+    alone = {path: item for path, item in folder.items() if data.draw(st.booleans())}
+    before = judged(sound, alone, {}, list)
+    whole = {path: {"SOPInstanceUID": folder[path][0], "detail": detail} for path, detail in before.items()}
+    shuffled = judged(sound, folder, whole, lambda paths: data.draw(st.permutations(paths)))
+    assert shuffled == judged(sound, folder, {}, list)
+
+
+@pytest.mark.slow
+def test_a_refusal_by_a_limit_holds_until_the_limits_are_others(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in range(4):
+        write_radiograph(folder / f"{number}.dcm", blob(number, bright=True), patient="1", uid=f"2.25.{number + 1}")
+    refused = {"1.dcm": "DECODER_TIMEOUT", "2.dcm": "DECODER_STALLED"}
+    asked: list[str] = []
+    stopped: list[bool] = []
+
+    def decode(_: object, job: Callable[[str], Any], items: Iterable[str], *, ordered: bool) -> Iterator[Any]:
+        for path in reversed(list(items)):
+            name = Path(path).name
+            asked.append(name)
+            if stopped:
+                raise KeyboardInterrupt
+            yield path, Refusal(path, refused[name], "late") if name in refused else job(path)
+
+    def tried(**limits: float) -> list[str]:
+        asked.clear()
+        chosen = Limits.model_validate(limits)
+        score_folder(small_model, folder, out=out, resume=out.exists(), limits=chosen, workers=1)
+        assert read_json(out / "run.json")["limits"] == chosen.model_dump()
+        return sorted(asked)
+
+    monkeypatch.setattr(Workers, "map", decode)
+    assert tried() == ["0.dcm", "1.dcm", "2.dcm", "3.dcm"]
+    assert read_csv(out / "predictions.csv")["reason"].tolist()[1:3] == ["DECODER_TIMEOUT", "DECODER_STALLED"]
+    assert tried() == ["2.dcm"]
+    assert tried(seconds=60) == ["1.dcm", "2.dcm"]
+    assert tried(seconds=60) == ["2.dcm"]
+    stopped.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        tried(seconds=30)
+    stopped.clear()
+    assert tried(seconds=30) == ["1.dcm", "2.dcm"]
