@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from medres.cohort.duplicates import Repeats
 from medres.config import Gate, Limits, load_gate
-from medres.errors import ManifestError, UsageError
+from medres.errors import REASONS, ManifestError, UsageError
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Inspected, inspect
 from medres.records import Refusal
@@ -207,6 +207,7 @@ class Indexed:
     manifest: Path
     usable: int
     review: int
+    doubts: dict[str, int]  # why a human must look: how many radiographs have each code
     refused: int
     reasons: dict[str, int]
     patients: int
@@ -217,6 +218,7 @@ class Indexed:
         """A short account, one line each."""
         found = [
             f"{self.manifest}: {self.usable} radiographs of {self.patients} patients, {self.review} of them for review"
+            + (f" ({_told(self.doubts)})" if self.doubts else "")
         ]
         if self.modalities:
             counts = ", ".join(f"{count} {name or 'absent'}" for name, count in self.modalities.items())
@@ -224,8 +226,7 @@ class Indexed:
         if self.unlabelled:
             found.append(f"{self.unlabelled} of them have no line in the table of labels (blank: unknown)")
         if self.refused:
-            reasons = ", ".join(f"{count} {code}" for code, count in sorted(self.reasons.items()))
-            found.append(f"{self.manifest.with_name(REFUSED)}: {self.refused} other files ({reasons})")
+            found.append(f"{self.manifest.with_name(REFUSED)}: {self.refused} other files ({_told(self.reasons)})")
         return found
 
 
@@ -277,16 +278,22 @@ def write_index(
         frame["path"] = [inert_path((base / named_path(path)).as_posix()) for path in frame["path"]]
     write_csv(out, manifest)
     write_csv(out.with_name(REFUSED), refused)
+    codes = manifest["warnings"].str.split().explode().dropna()
     return Indexed(
         manifest=out,
         usable=len(manifest),
         review=int((manifest["status"] == "review").sum()),
+        doubts=_counted(codes[codes.isin(list(REASONS))]),
         refused=len(refused),
         reasons=_counted(refused["reason"]),
         patients=int(manifest["PatientID"].nunique()),
         modalities=_counted(manifest["Modality"]),
         unlabelled=unlabelled,
     )
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {code}" for code, count in sorted(counts.items()))
 
 
 def _counted(values: pd.Series[str]) -> dict[str, int]:
