@@ -66,6 +66,11 @@ POLARITY = Clause(
     "interpretation, and warns.",
     1.0,
 )
+DEPTH = Clause(
+    "PS3.3 C.11.1.1.1, C.11.2.1.1: the third value of LUTDescriptor is the depth of the entries. DCMTK believes it "
+    "where the entries say otherwise; medres shows the depth they have, for a human to look at.",
+    1.0,
+)
 EXPLAINED = {
     "real/gate-modality__94f21a__XA1_JPLL": UNWINDOWED,
     "real/structure__0029eb__image_dfl.dcm": UNWINDOWED,
@@ -87,6 +92,7 @@ EXPLAINED = {
     "real/structure__86a79b__GH184.dcm": FRACTIONS,
     "real/structure__963e0a__Issue94.dcm": FRACTIONS,
     "synthetic/11_rescale.dcm": FRACTIONS,
+    "real/xray-grayscale__6fecb0__CR-ModalitySequenceLUT.dcm": DEPTH,
     "synthetic/05_linear_exact.dcm": LINEAR_EXACT,
     "synthetic/09_voi_lut_plus_window.dcm": VOI_LUT,
     "synthetic/03_mono1_identity_conflict.dcm": POLARITY,
@@ -152,11 +158,6 @@ def test_dcmtk_shows_the_same_in_every_encoding(tmp_path: Path) -> None:
 
 
 TABLE = "PS3.3 C.11.1.1.1, C.11.2.1.1: a table of n bits runs from 0 to 2^n − 1. DCMTK divides its output by 2^n."
-DEPTH = Clause(
-    "PS3.3 C.11.1.1.1, C.11.2.1.1: the third value of LUTDescriptor is the depth of the entries. DCMTK believes it "
-    "where the entries say otherwise; medres shows the depth they have, for a human to look at.",
-    0.87,
-)
 GROUPS = Clause(
     "PS3.3 C.7.6.16.2: the window of an enhanced object stands in its functional groups. DCMTK 3.6.7 looks for it at "
     "the top only.",
