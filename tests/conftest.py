@@ -213,6 +213,13 @@ LONGEST = (
 )  # fmt: skip
 """Test files that take longest: they start first, so that parallel processes end together."""
 
+SLOW_FILES = {
+    *LONGEST, "test_augmentation", "test_base_rates", "test_benchmarks", "test_checking", "test_contributing",
+    "test_dcmtk", "test_explain", "test_field", "test_fuzz", "test_isolation", "test_leakage", "test_notebooks",
+    "test_parity", "test_probing", "test_splits", "test_tasks", "test_training", "test_weights", "test_worker",
+}  # fmt: skip
+"""Files that train, decode whole cohorts, start processes or fill large networks."""
+
 SLOW_FIXTURES = {"medres", "installed_medres", "demo_run", "steady_run", "small_run", "small_model"}
 """What only runs of the command line give."""
 
@@ -224,7 +231,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
     for item in items:
         asked = SLOW_FIXTURES & set(getattr(item, "fixturenames", ()))
-        if asked or item.path.stem in LONGEST or item.get_closest_marker("fuzz") or item.get_closest_marker("sweep"):
+        if asked or item.path.stem in SLOW_FILES or item.get_closest_marker("fuzz") or item.get_closest_marker("sweep"):
             item.add_marker(pytest.mark.slow)
 
 
