@@ -214,11 +214,12 @@ LONGEST = (
 """Test files that take longest: they start first, so that parallel processes end together."""
 
 SLOW_FILES = {
-    *LONGEST, "test_augmentation", "test_base_rates", "test_benchmarks", "test_checking", "test_contributing",
-    "test_dcmtk", "test_explain", "test_field", "test_fuzz", "test_isolation", "test_leakage", "test_notebooks",
-    "test_parity", "test_probing", "test_splits", "test_tasks", "test_training", "test_weights", "test_worker",
+    *LONGEST, "test_augmentation", "test_base_rates", "test_benchmarks", "test_cache", "test_checking",
+    "test_contributing", "test_dcmtk", "test_display", "test_explain", "test_field", "test_fuzz", "test_isolation",
+    "test_leakage", "test_notebooks", "test_parity", "test_probing", "test_report_page", "test_splits", "test_tasks",
+    "test_training", "test_weights", "test_worker",
 }  # fmt: skip
-"""Files that train, decode whole cohorts, start processes or fill large networks."""
+"""Files that train, decode whole cohorts, start processes or browsers, or fill large networks."""
 
 SLOW_FIXTURES = {"medres", "installed_medres", "demo_run", "steady_run", "small_run", "small_model"}
 """What only runs of the command line give."""

@@ -310,6 +310,7 @@ def test_worker_processes_start_without_torch_or_pandas() -> None:
     assert not _libraries_after(code) & {"torch", "pandas", "monai", "sklearn", "scipy"}
 
 
+@pytest.mark.slow
 def test_scoring_imports_no_library_of_training_tables_or_pages() -> None:
     libraries = _libraries_after("import medres.scoring.folder")
     assert libraries >= {"torch"}

@@ -53,6 +53,7 @@ def test_a_network_that_medres_does_not_define_comes_from_torchvision() -> None:
     assert isinstance(build_backbone("wide_resnet50_2"), torchvision.models.ResNet)
 
 
+@pytest.mark.slow
 def test_building_a_network_loads_neither_torchvision_nor_a_compiler() -> None:
     code = "from medres.model.network import build_network\nfor name in ('resnet18', 'densenet121'):\n"
     loaded = loaded_after(f"{code}    build_network(name, labels=1)")

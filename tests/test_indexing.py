@@ -79,6 +79,7 @@ def test_a_tree_deeper_than_a_path_may_be_long_is_an_entry(tmp_path: Path) -> No
     assert [item.code for item in found.refused] == ["UNREADABLE"]
 
 
+@pytest.mark.slow
 def test_paths_lead_to_the_files_from_a_manifest_behind_a_link(images: Path, tmp_path: Path) -> None:
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "out").symlink_to(tmp_path / "far" / "away")

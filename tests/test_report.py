@@ -288,6 +288,7 @@ def test_one_division_is_no_cross_validation_and_says_nothing_of_folds(tmp_path:
     assert "several networks" not in words
 
 
+@pytest.mark.slow
 def test_thresholds_stand_beside_their_rules_from_the_lowest_fold_to_the_highest(tmp_path: Path) -> None:
     table = out_of_fold(folds=FOLDS).assign(positive_effusion_at_youden=lambda rows: rows["positive_effusion"])
     folder = write_run(tmp_path / "run", table=table)
@@ -311,6 +312,7 @@ def test_every_figure_has_its_table_beside_the_page_and_in_it(run: Path) -> None
     assert page.count("<figure") == len(links)  # groups are a table
 
 
+@pytest.mark.slow
 def test_the_same_tables_give_the_same_page_and_nothing_else_is_needed(pictured: Path, tmp_path: Path) -> None:
     page = page_of(pictured)
     tables = {path.name: path.read_bytes() for path in (pictured / "tables").iterdir()}

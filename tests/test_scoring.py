@@ -386,6 +386,7 @@ def test_a_torn_part_is_set_aside_and_its_rows_are_missing(tmp_path: Path) -> No
         assert (tmp_path / "out" / "parts" / "000001.damaged").exists()
 
 
+@pytest.mark.slow
 def test_scoring_one_file_loads_no_compiler_no_reader_of_tables_and_nothing_of_training(
     format3_model: Path, tmp_path: Path
 ) -> None:
