@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from medres.errors import ManifestError, OutputExists, UsageError
+from medres.files import new_folder, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,27 +47,31 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = True) -> None:
     """Write a text file atomically: readers see the old file or the new one, never half of one.
 
     A name that is no UTF-8 is written with backslashes, which JSON reads back as it was.
+
+    Args:
+        path: the file.
+        text: its content.
+        private: it is for its owner alone; else the umask says whom it is for. See `medres.files`.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(path, text.encode(errors="backslashreplace"), private=private)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, private: bool = True) -> None:
     """Write a value as readable JSON, atomically. NaN and infinity are refused: they are not JSON."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value), private=private)
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes.
+
+    >>> json_text({"a": [1]})
+    '{\\n "a": [\\n  1\\n ]\\n}\\n'
+    """
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -210,16 +214,15 @@ def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
 
 
 @contextmanager
-def output_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """A folder to fill, which appears as `path` only when the block ends without an error.
+def output_folder(path: Path, *, force: bool = False, private: bool = True) -> Iterator[Path]:
+    """A folder to fill, which appears as `path` only when the block ends without an error; for its owner alone.
 
     Raises:
         OutputExists: as `refuse_existing`.
     """
     refuse_existing(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
-    building.chmod(0o755)
+    building = new_folder(path.parent, f".{path.name}.partial-", private=private)
     try:
         yield building
         if path.exists():

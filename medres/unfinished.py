@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from medres.errors import OutputExists, UsageError
+from medres.files import make_folder, new_folder, refuse_link, refuse_links, remove_leftovers
 from medres.tables import refuse_existing, write_json
 
 LOCK = ".lock"
@@ -41,12 +41,14 @@ def lock(folder: Path) -> None:
     the file system passes it on, as NFS with its lock service does.
 
     Raises:
-        OutputExists: another process holds it, or this one already does; the message names the holder.
+        OutputExists: another process holds it, or this one already does; the message names the holder. Or a link lies
+            where the lock should be, or where the folder should be and leads nowhere.
         UsageError: the file system has no locks.
     """
     path = folder / LOCK
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():  # what is one may be a link that somebody named: see `resumable_folder`
+            make_folder(folder)
         try:
             taken, file = _take(path)
         except Timeout:
@@ -56,6 +58,7 @@ def lock(folder: Path) -> None:
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 raise UsageError(f"{folder} lies on a file system without locks; choose another --out") from None
+            refuse_link(path)
             raise
         if path.exists() and os.path.samestat(path.stat(), file):
             break
@@ -113,32 +116,6 @@ def _holder(folder: Path) -> str:
         return "another process"
 
 
-def write_new(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write a file that is not there yet: it appears with its whole content, for one of several that try at once.
-
-    Raises:
-        FileExistsError: it is there already.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        try:
-            os.link(temporary, path)
-        except (FileExistsError, FileNotFoundError):
-            raise
-        except OSError:  # a file system without hard links
-            with path.open("x", encoding="utf-8") as file:
-                path.chmod(mode)
-                file.write(text)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def is_lock(path: Path) -> bool:
     """Whether a file of a folder belongs to its lock."""
     return path.name == LOCK or path.name.startswith(f"{LOCK}.")
@@ -164,8 +141,9 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
         force: replace `path`, and what an interrupted run left.
 
     Raises:
-        OutputExists: `path` exists; or a folder that is not an interrupted run lies where this one would; or an
-            interrupted run waits and neither `resume` nor `force` was given; or another process is writing it.
+        OutputExists: `path` exists; or a folder that is not an interrupted run, or a link, lies where this one would;
+            or a link lies in it; or an interrupted run waits and neither `resume` nor `force` was given; or another
+            process is writing it.
         UsageError: what waits is another run.
     """
     refuse_existing(path, force=force)
@@ -176,6 +154,7 @@ def resumable_folder(path: Path, *, identity: Mapping[str, Any], resume: bool, f
     try:
         refuse_existing(path, force=force)  # another process may have finished it meanwhile
         _refuse_foreign(building)  # nobody else writes here from now on
+        remove_leftovers(building)
         if not resume:
             if not force and not _nothing_to_keep(building):
                 raise OutputExists(
@@ -205,7 +184,7 @@ def _set_aside(path: Path) -> Path | None:
     """Rename what an output replaces, if there is anything; a kill while it is deleted then leaves a whole output."""
     if not path.exists() and not path.is_symlink():
         return None
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.replaced-"))
+    aside = new_folder(path.parent, f".{path.name}.replaced-")
     aside.rmdir()
     return path.rename(aside)
 
@@ -237,6 +216,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _refuse_foreign(folder: Path) -> None:
+    refuse_links(folder)
     if folder.exists() and (not folder.is_dir() or not _is_ours(folder)):
         raise OutputExists(
             f"{folder}, where an unfinished run waits, was not written by medres: move it, or choose another --out"

@@ -20,6 +20,7 @@ ROOMS = [
     "errors",
     "records",
     "config",
+    "files",
     "tables",
     "documents",
     "unfinished",
@@ -56,6 +57,7 @@ DOORS = {
     "ignite": {"training"},
     "sqlalchemy": {"review"},
     "alembic": {"review"},
+    "cryptography": {"model"},
     "rich": {"terminal"},
 }
 

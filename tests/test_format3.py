@@ -82,7 +82,9 @@ def test_a_heatmap_is_in_native_pixels(format3_model: Path, small_cohort: Path) 
 
 def test_inspect_shows_it_in_words_and_as_json(format3_model: Path, format3_run: Path, medres: Medres) -> None:
     words, card = medres("inspect", format3_model), medres("inspect", format3_run, "--json")
-    assert (words.returncode, card.returncode) == (0, 0), words.stderr + card.stderr
+    assert (words.returncode, card.returncode) == (3, 3), words.stderr + card.stderr
+    assert "- configs/inference.json: nothing covers it" in words.stdout
+    assert "- models/model.safetensors: whole" in words.stdout
     assert MODEL_ID in words.stdout
     assert "Attachments" not in words.stdout
     assert json.loads(card.stdout)["model_id"] == ENSEMBLE_ID

@@ -18,6 +18,7 @@ from medres.cli.options import (
     with_folds_column,
     with_force,
     with_gate,
+    with_group_readable,
     with_limits,
     with_root,
 )
@@ -47,6 +48,7 @@ _MOST_NOTES = 20  # shown on a terminal
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
 @with_limits
 @with_force
+@with_group_readable
 def index(
     folder: Path,
     out: Path,
@@ -85,6 +87,7 @@ def index(
 @with_burned_in
 @with_limits
 @with_force
+@with_group_readable
 def check(
     manifest: Path,
     out: Path | None,
@@ -147,6 +150,7 @@ def check(
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same folds.")
 @with_cohort
 @with_force
+@with_group_readable
 def split(
     manifest: Path,
     out: Path,

@@ -13,6 +13,7 @@ from medres.cli.options import (
     FILE,
     need_model,
     with_force,
+    with_group_readable,
 )
 from medres.errors import UsageError
 from medres.terminal import progress_bar
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     help="Phantom patients to learn from; fewer are sooner done, and too few to learn much.",
 )
 @with_force
+@with_group_readable
 def demo(out: Path, app: bool, port: int | None, patients: int, force: bool) -> None:
     """Show the whole path on synthetic radiographs: needs no data, no network, no GPU; about three minutes."""
     from medres.demo import run_demo, serve_demo
@@ -72,6 +74,7 @@ def doctor() -> None:
 @click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
 @click.option("--port", type=int, help="Port on 127.0.0.1; 8501, or the next free one, by default.")
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
+@with_group_readable
 def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
     """Open the review app: worklist, image, prediction, heatmap, verdict."""
     from medres.review.server import serve

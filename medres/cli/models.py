@@ -1,28 +1,92 @@
-"""Verbs about saved models."""
+"""Verbs about saved models: what is in a folder, who stands for it, and a copy that may travel."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
 
 from medres.cli.group import medres
-from medres.cli.options import FILE, need_model
+from medres.cli.options import EXIT_SOME_REFUSED, FILE, need_model, out_option, refuse_early, with_trust
+from medres.errors import ModelError, UsageError
 
 
 @medres.command()
 @click.argument("model", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
-def inspect(model: Path, as_json: bool) -> None:
-    """Verify a saved model and show its card."""
+@with_trust
+def inspect(model: Path, as_json: bool, trust: tuple[Path, ...]) -> None:
+    """Verify a saved model; show its card, every file and what covers it, and who signed it.
+
+    Exit 1 where a file is altered, missing or not the model's, or --trust finds no signature for it; exit 3 where the
+    model is sound and files lie in its folder that nothing covers.
+    """
     need_model(model)
     from medres.model.attachments import attachments_text, read_attachments
+    from medres.model.audit import audit_model
+
+    found = audit_model(model, trust)
+    if found.problems:
+        if not as_json:
+            click.echo("\n".join(found.lines()))
+        more = len(found.problems) - 1
+        raise ModelError(found.problems[0] + (f" (and {more} more, listed above)" if more and not as_json else ""))
     from medres.model.bundle import card_text
     from medres.model.classifier import Classifier
 
-    card = Classifier.load(model, device="cpu").card
+    card = Classifier.load(model, device="cpu", trust=trust).card
     attached = read_attachments(model, card.model_id)
-    click.echo(json.dumps(card.content(), indent=1, ensure_ascii=False) if as_json else card_text(card))
-    if attached and not as_json:
-        click.echo(attachments_text(attached))
+    if as_json:
+        click.echo(json.dumps(card.content(), indent=1, ensure_ascii=False))
+    else:
+        click.echo(card_text(card))
+        if attached:
+            click.echo(attachments_text(attached))
+        click.echo("\n".join(found.lines()))
+    if found.uncovered:
+        click.echo(f"{model}: {found.uncovered} files in it are covered by nothing", err=True)
+        sys.exit(EXIT_SOME_REFUSED)
+
+
+@medres.command()
+@click.argument("model", type=FILE, required=False)
+@click.option("--key", type=FILE, help="Your private key (Ed25519, PEM).")
+@click.option(
+    "--new-key", type=FILE, metavar="KEY.pem",
+    help="Make this key first (0600), and KEY.pub.pem beside it for those who shall trust it.",
+)  # fmt: skip
+@click.option("--signer", default="", metavar="TEXT", help="Who signs, in words; only the key proves it.")
+def sign(model: Path | None, key: Path | None, new_key: Path | None, signer: str) -> None:
+    """Sign a saved model as it is, with all that is attached to it; `inspect --trust` verifies it (medres[signing])."""
+    if (key is None) == (new_key is None):
+        raise UsageError("give --key KEY, or --new-key KEY to make one")
+    if key is not None and model is None:
+        raise UsageError("name the model that is to be signed")
+    if model is not None:
+        need_model(model)
+    from medres.model import signing
+
+    if new_key is not None:
+        public = signing.new_key(new_key)
+        click.echo(f"{new_key}: keep it to yourself; {public}: for those who shall trust it")
+    if model is not None and (mine := key or new_key):
+        from medres.model.classifier import Classifier
+
+        card = Classifier.load(model, device="cpu").card
+        path = signing.sign_model(model, mine, signer=signer)
+        click.echo(f"{path}: signed {card.model_id}, and all that is attached to it now")
+
+
+@medres.command()
+@click.argument("model", type=FILE)
+@out_option("The new folder, which may travel.")
+def export(model: Path, out: Path) -> None:
+    """Copy a saved model without what tells of its patients and site: splits, records, and tags that name a site."""
+    refuse_early(out, False)
+    need_model(model)
+    from medres.model.exporting import export_model
+
+    card = export_model(model, out)
+    click.echo(f"{out}: model {card.model_id}, made to travel; it computes what {model} does")

@@ -143,6 +143,36 @@ def with_force(verb: Verb) -> Verb:
     return click.option("--force", is_flag=True, help="Replace an output that is already there.")(verb)
 
 
+def with_group_readable(verb: Verb) -> Verb:
+    """The option that lets the group read what is written."""
+
+    @wraps(verb)
+    def readable(*, group_readable: bool, **others: Any) -> Any:
+        from medres.files import group_readable as let_the_group_read
+
+        with let_the_group_read(group_readable):
+            return verb(**others)
+
+    return click.option(
+        "--group-readable",
+        is_flag=True,
+        help="Let the group read what is written (0640, folders 0750), where the umask allows it. Without, what holds "
+        "identifiers, pixels or keys is for you alone (0600, 0700).",
+    )(readable)  # type: ignore[return-value]  # the same verb with another option
+
+
+def with_trust(verb: Verb) -> Verb:
+    """The option that names keys, one of which must have signed the model."""
+    return click.option(
+        "--trust",
+        type=FILE,
+        multiple=True,
+        metavar="PUBLIC_KEY",
+        help="Refuse the model unless this key (PEM, of `medres sign`) signed it as it is, with all that is attached; "
+        "repeatable: one of them must have.",
+    )(verb)
+
+
 def with_resume(verb: Verb) -> Verb:
     """The option that goes on with an interrupted training."""
     text = "Go on with what an interrupted run left in OUT.unfinished."

@@ -17,6 +17,7 @@ from medres.cli.options import (
     out_option,
     refuse_early,
     with_force,
+    with_group_readable,
     with_limits,
     with_root,
 )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @with_root
 @with_limits
 @with_force
+@with_group_readable
 def evaluate(
     model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, limits: Limits, force: bool
 ) -> None:
@@ -75,6 +77,7 @@ def evaluate(
 )  # fmt: skip
 @click.option("--timing/--no-timing", default=True, help="Measure the speed of scoring on this machine.")
 @with_force
+@with_group_readable
 def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing: bool, force: bool) -> None:
     """Compare cross-validation runs on the same splits, paired by patient; the first is the reference.
 
@@ -100,6 +103,7 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
 
 @medres.command()
 @click.argument("run", type=FILE)
+@with_group_readable
 def report(run: Path) -> None:
     """Rebuild report.html of a run from its tables alone."""
     from medres.report.run_page import write_report

@@ -17,7 +17,9 @@ from medres.cli.options import (
     refuse_early,
     with_burned_in,
     with_force,
+    with_group_readable,
     with_limits,
+    with_trust,
 )
 from medres.errors import UsageError
 from medres.terminal import progress_bar
@@ -34,7 +36,14 @@ if TYPE_CHECKING:
 @with_burned_in
 @click.option("--resume", is_flag=True, help="Continue: keep the rows of unchanged files.")
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
+@click.option(
+    "--deidentify",
+    is_flag=True,
+    help="Also write predictions.deidentified.csv and .parquet: keyed UIDs and paths, nothing that joins a manifest.",
+)
+@with_trust
 @with_limits
+@with_group_readable
 @with_force
 def score(
     model: Path,
@@ -44,6 +53,8 @@ def score(
     allow_burned_in: bool,
     resume: bool,
     workers: int | None,
+    deidentify: bool,
+    trust: tuple[Path, ...],
     limits: Limits,
     force: bool,
 ) -> None:
@@ -51,17 +62,21 @@ def score(
     if resume and force:
         raise UsageError("--resume keeps results and --force replaces them: give one of the two")
     need_model(model)
+    from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
 
     with progress_bar("scoring") as progress:
         summary = score_folder(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
-            heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits,
+            heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, trust=trust,
+            deidentify=deidentify,
         )  # fmt: skip
     for line in summary.lines():
         click.echo(line)
-    click.echo(f"table: {out / 'predictions.csv'}")
+    click.echo(f"table: {out / 'predictions.csv'}: {HOLDS['predictions.csv']}")
+    if (out / DEIDENTIFIED).is_file():
+        click.echo(f"table: {out / DEIDENTIFIED}: {HOLDS[DEIDENTIFIED]}")
     sys.exit(0 if summary.complete else EXIT_SOME_REFUSED)
 
 
@@ -74,6 +89,7 @@ def score(
 )  # fmt: skip
 @with_burned_in
 @with_limits
+@with_group_readable
 @with_force
 def render(
     file: Path,
@@ -103,6 +119,7 @@ def render(
 @out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
 @with_burned_in
 @with_limits
+@with_group_readable
 @with_force
 def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: bool, limits: Limits, force: bool) -> None:
     """Draw where in one radiograph a label's score comes from, in native pixels."""

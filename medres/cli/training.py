@@ -20,6 +20,7 @@ from medres.cli.options import (
     with_config,
     with_folds_column,
     with_force,
+    with_group_readable,
     with_resume,
 )
 from medres.terminal import progress_bar
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 @with_config
 @with_resume
 @with_force
+@with_group_readable
 def train(
     manifest: Path,
     out: Path,
@@ -70,6 +72,7 @@ def train(
 @with_config
 @with_resume
 @with_force
+@with_group_readable
 def crossval(
     manifest: Path,
     out: Path,

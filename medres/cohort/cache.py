@@ -25,6 +25,7 @@ from medres.config import Gate, Limits, Preprocessing
 from medres.config.versions import hashed_content
 from medres.documents import read_document, write_document
 from medres.errors import OutputExists, UsageError
+from medres.files import make_folder, refuse_links
 from medres.imaging import decoders
 from medres.imaging.preprocessing import Prepared, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
@@ -114,7 +115,7 @@ def cached_pixels(
         found = caches.without_refused(cohort, known)
     if found is None:
         try:
-            caches.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(caches.folder)
             with _workplace(caches.home(cohort)) as building:
                 _build(building, cohort, known, spec.size, progress=progress)
                 caches.publish(building, cohort)
@@ -194,7 +195,8 @@ def _workplace(home: Path) -> Iterator[Path]:
     Where another process is building the same cache right now, it is a temporary folder.
     """
     building = home.with_name(f"{home.name}.building")
-    building.mkdir(exist_ok=True)
+    make_folder(building)
+    refuse_links(building)
     try:
         lock(building)
     except OutputExists:

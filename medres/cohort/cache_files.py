@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from medres.documents import Document
 from medres.errors import MAY_PASS
+from medres.files import ensure_file, write_bytes
 from medres.records import Refusal
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -62,6 +63,7 @@ class PixelFile:
         self.new = found is None
         if found is None:
             path.unlink(missing_ok=True)
+            ensure_file(path)
             found = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=shape)
         self.array: np.memmap[Any, Any] | None = found
         if hasattr(os, "posix_fallocate"):  # else a full disk would be a signal that ends the process
@@ -120,7 +122,7 @@ class Journal:
     def cut(self, count: int) -> None:
         """Keep the entries of the first `count` rows; the others are done again."""
         del self.done[count:]
-        self.path.write_text("".join(map(_line, self.done)), encoding="utf-8", newline="\n")
+        write_bytes(self.path, "".join(map(_line, self.done)).encode())
 
     def refused_for_now(self) -> dict[int, Refusal]:
         """The rows that are refused for now, and why."""
@@ -135,6 +137,7 @@ class Journal:
     def write(self) -> None:
         """Append the rows noted since the last time."""
         if self.waiting:
+            ensure_file(self.path)
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.writelines(map(_line, self.done[-self.waiting :]))
         self.waiting = 0

@@ -11,7 +11,7 @@ from contextlib import suppress
 from platformdirs import user_config_path
 
 from medres.errors import UsageError
-from medres.unfinished import write_new
+from medres.files import make_folder, write_new
 
 _LEAST_BYTES = 16
 
@@ -28,9 +28,9 @@ def pseudonym_key() -> bytes:
     else:
         path = user_config_path("medres") / "pseudonym.key"
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with suppress(FileExistsError):  # another first run was faster; its key is everybody's
-                write_new(path, secrets.token_hex(32), mode=0o600)
+                write_new(path, secrets.token_hex(32).encode())
         key, where = path.read_bytes().strip(), f"in {path} "
     if len(key) < _LEAST_BYTES:
         raise UsageError(

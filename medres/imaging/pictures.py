@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.errors import UsageError
+from medres.files import replaced, write_bytes
 
 _STRONGEST = 0.6  # opacity of a heatmap at full colour
 
@@ -52,12 +53,9 @@ def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
     encoded, data = cv2.imencode(".png", picture if picture.ndim == 2 else picture[:, :, ::-1])
     if not encoded:
         raise UsageError(f"{path} could not be encoded as PNG")
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.write_bytes(data.tobytes())
-        temporary.replace(path)
+        write_bytes(path, data.tobytes())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 
 
@@ -84,12 +82,10 @@ def write_picture(path: Path, values: NDArray[np.float32], picture: NDArray[np.u
     if path.suffix.lower() == ".png":
         write_png(path, picture)
     elif path.suffix.lower() == ".npy":
-        temporary = path.with_name(f".{path.name}.partial.npy")
         try:
-            np.save(temporary, values.astype(np.float32, copy=False))
-            temporary.replace(path)
+            with replaced(path) as file:
+                np.save(file, values.astype(np.float32, copy=False))
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     else:
         raise UsageError(f"{path}: the name must end in .png (a picture) or .npy (float32 values)")

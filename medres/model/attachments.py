@@ -14,13 +14,15 @@ from pydantic import Field, JsonValue, ValidationError
 
 from medres.config.versions import Versioned
 from medres.errors import ModelError, UsageError
+from medres.files import make_folder
+from medres.model.inspection import ATTACHMENTS
 from medres.model.loading import joint_card, model_folders, read_card
 from medres.model.saved_json import complaints, read_saved
 from medres.provenance import now
-from medres.tables import sha256_json, write_json
+from medres.tables import json_text, sha256_json, write_json
 
-FOLDER = "attachments"
-FORMAT = 1
+FORMAT = 2
+_HASHES_ALL = 2  # the first format whose hash covers more than the content
 _KIND = r"^[a-z][a-z0-9-]{0,39}$"
 
 
@@ -32,7 +34,7 @@ class Attachment(Versioned):
     kind: str = Field(pattern=_KIND)  # what it is, e.g. "accuracy-check"; says what `content` holds
     created: str  # ISO 8601, UTC
     content: dict[str, JsonValue]
-    content_sha256: str  # of the content's canonical JSON
+    content_sha256: str  # of the canonical JSON of model_id, kind, created and content; in format 1 of the content
 
 
 def attach(folder: Path, kind: str, content: Mapping[str, JsonValue]) -> Path:
@@ -53,16 +55,23 @@ def attach(folder: Path, kind: str, content: Mapping[str, JsonValue]) -> Path:
         raise UsageError(f"{kind!r} is no kind of attachment: give lower-case letters, digits and hyphens")
     model_id = joint_card(tuple(read_card(home) for home in model_folders(folder))).model_id
     digest = sha256_json(dict(content))
-    path = folder / FOLDER / f"{kind}-{digest[:12]}.json"
+    path = folder / ATTACHMENTS / f"{kind}-{digest[:12]}.json"
     if path.exists():
-        _read(path, model_id)
+        read_attachment(path, model_id)
         return path
     record = Attachment(
-        format=FORMAT, model_id=model_id, kind=kind, created=now(), content=dict(content), content_sha256=digest
+        format=FORMAT, model_id=model_id, kind=kind, created=now(), content=dict(content), content_sha256=""
     )
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, record.model_dump(mode="json"))
+    make_folder(path.parent, private=False)
+    whole = record.model_copy(update={"content_sha256": _sha256(record)})
+    write_json(path, whole.model_dump(mode="json"), private=False)
     return path
+
+
+def _sha256(record: Attachment) -> str:
+    if record.format < _HASHES_ALL:
+        return sha256_json(record.content)
+    return sha256_json(record.model_dump(mode="json", include={"model_id", "kind", "created", "content"}))
 
 
 def read_attachments(folder: Path, model_id: str) -> tuple[Attachment, ...]:
@@ -75,7 +84,7 @@ def read_attachments(folder: Path, model_id: str) -> tuple[Attachment, ...]:
     Raises:
         ModelError: names a file that is damaged, altered, of another model, or written by a newer medres.
     """
-    found = [(_read(path, model_id), path.name) for path in (folder / FOLDER).glob("*.json")]
+    found = [(read_attachment(path, model_id), path.name) for path in (folder / ATTACHMENTS).glob("*.json")]
     return tuple(record for record, _ in sorted(found, key=lambda pair: (pair[0].created, pair[1])))
 
 
@@ -85,16 +94,18 @@ def attachments_text(attachments: Sequence[Attachment]) -> str:
     return "\n".join(["## Attachments (added later, not part of the model's identifier)", "", *lines, ""])
 
 
-def _read(path: Path, model_id: str) -> Attachment:
-    _, content = read_saved(path, oldest=1, newest=FORMAT)
+def read_attachment(path: Path, model_id: str) -> Attachment:
+    """One attachment, verified; arguments and errors are those of `read_attachments`."""
+    written, content = read_saved(path, oldest=1, newest=FORMAT)
     try:
         record = Attachment.model_validate(content)
     except ValidationError as error:
         raise ModelError(f"{path} is damaged: {complaints(error)}; {_REMEDY}") from None
-    if sha256_json(record.content) != record.content_sha256:
-        raise ModelError(f"{path} was altered: its content no longer has the SHA-256 it names; {_REMEDY}")
     if record.model_id != model_id:
         raise ModelError(f"{path} is about model {record.model_id}, and this is {model_id}; {_REMEDY}")
+    same = written < _HASHES_ALL or path.read_bytes() == json_text(content).encode(errors="backslashreplace")
+    if _sha256(record) != record.content_sha256 or not same:
+        raise ModelError(f"{path} was altered: its content no longer has the SHA-256 it names; {_REMEDY}")
     return record
 
 

@@ -1,4 +1,7 @@
-"""The MONAI side of a saved model: configurations that `monai.bundle run` executes, and the card in words."""
+"""The MONAI side of a saved model: configurations that `monai.bundle run` executes, and the card in words.
+
+None of what lies in the folder holds the model's name, for the name is a hash of the card, and the card covers them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def metadata(card: ModelCard) -> dict[str, JsonValue]:
         "required_packages_version": {
             name: packages[name] for name in ("medres", "safetensors", "torchvision", "pydicom") if name in packages
         },
-        "name": f"medres {card.model_id}",
+        "name": bundle_name(card),
         "task": f"Radiograph classification: {', '.join(card.labels)}",
         "description": f"{card.architecture} classifier of DICOM radiographs; start: {card.weights}",
         "authors": "trained with medres",
@@ -77,6 +80,11 @@ def metadata(card: ModelCard) -> dict[str, JsonValue]:
             },
         },
     }
+
+
+def bundle_name(card: ModelCard) -> str:
+    """What a bundle is called that cannot hold its model's name."""
+    return f"medres {card.architecture}: {', '.join(card.labels)}"
 
 
 def inference(card: ModelCard) -> dict[str, JsonValue]:
@@ -177,17 +185,12 @@ def train(card: ModelCard) -> dict[str, JsonValue]:
     }
 
 
-def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The model card as Markdown, from the same numbers.
-
-    Args:
-        card: the model's.
-        held_out: of a fold of a cross-validation, what `metrics.json` says of it, by label.
-    """
+def card_text(card: ModelCard) -> str:
+    """The model card as Markdown, from the same numbers; without a name before the model has one."""
     origin = card.provenance
     start = card.weights if card.provenance.backbone.sha256 else f"**{card.weights}**"
     lines = [
-        f"# {card.model_id}",
+        f"# {card.model_id or bundle_name(card)}",
         "",
         "**Not for diagnostic use.** " + card.intended_use,
         "",
@@ -205,13 +208,22 @@ def card_text(card: ModelCard, *, held_out: Mapping[str, Mapping[str, Any]] | No
         *_points(card),
     ]
     lines += ["", f"## Metrics ({card.metrics_split})", "", *_metrics(card.metrics)]
-    if held_out:
-        lines += ["", "## Metrics (the patients whom this fold held out: they chose nothing)", "", *_held_out(held_out)]
     lines += ["", "## Limits", ""]
-    lines += [f"- {limit}" for limit in card.limits]
+    lines += [f"- {limit}" for limit in (*card.limits, *filter(None, [card.whereabouts]))]
     packages = ", ".join(f"{name} {version}" for name, version in origin.packages.items())
     lines += ["", f"Made with {packages}; commit {origin.git_commit or 'not recorded'}; {origin.device}.", ""]
     return "\n".join(lines)
+
+
+def held_out_text(model_id: str, held_out: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the held-out patients of a fold said of its model, as Markdown.
+
+    Args:
+        model_id: the fold's model.
+        held_out: what `metrics.json` says of the fold, by label.
+    """
+    title = "## Metrics (the patients whom this fold held out: they chose nothing)"
+    return "\n".join([f"# {model_id}", "", title, "", *_held_out(held_out), ""])
 
 
 def _trained(card: ModelCard) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, model_validator
 
 from medres.cohort.profile import CohortProfile
 from medres.cohort.tasks import Task
 from medres.config import Architecture, Gate, Preprocessing, Training
-from medres.config.versions import Versioned
+from medres.config.versions import Since, Versioned
 from medres.model.calibration import OperatingPoint, Rule
 from medres.records import Interval
 from medres.tables import sha256_json
@@ -19,8 +19,14 @@ CARD_FILE = "medres.json"
 WEIGHTS_FILE = "models/model.safetensors"
 OUTLIERS_FILE = "models/outliers.safetensors"
 
-FORMAT = 4
+FORMAT = 5
 """Of the cards that this version writes; raised whenever a field is added, which is marked: see `config.versions`."""
+
+COVERS_ALL = 5
+"""The first format whose cards cover every file of the model's folder, and whose names are of 128 bits."""
+
+_DIGITS = 32  # hexadecimal, of a name: 128 bits
+_DIGITS_BEFORE = 12  # of formats before COVERS_ALL
 
 INTENDED_USE = (
     "Research and quality assurance on radiographs like those it was trained on. Not a medical device: not for "
@@ -129,6 +135,10 @@ class ModelCard(TrainedFacts):
     weights_sha256: str
     self_check: SelfCheck
     members: int = 1  # networks whose calibrated probabilities are averaged
+    files: Annotated[dict[str, str], Since(5, then={})] = Field(default_factory=dict)
+    """SHA-256 of configurations and documents, by their path in the folder; what a later format adds is not here."""
+    exported_from: Annotated[str, Since(5, then="")] = ""
+    """The name of the model that this one was exported from, to travel without what tells of its site; "" in-house."""
 
     @property
     def folds(self) -> str:
@@ -142,6 +152,21 @@ class ModelCard(TrainedFacts):
         start = self.provenance.backbone
         return start.name if start.sha256 is None else f"{start.name} (SHA-256 {start.sha256[:12]}…)"
 
+    @property
+    def whereabouts(self) -> str:
+        """Whether the model may travel, in words; "" of a format that did not tell."""
+        if self.format < COVERS_ALL or self.members > 1:
+            return ""
+        if self.exported_from:
+            return (
+                f"Made to travel by `medres export` from {self.exported_from}: its folder holds no PatientID, and its "
+                "card none of the values by which a site might be known"
+            )
+        return (
+            "In-house: `splits.json` beside it holds PatientIDs, and its card tells of the training cohort; "
+            "`medres export` makes a folder that may travel"
+        )
+
     def content(self) -> dict[str, JsonValue]:
         """What is written to `medres.json`, its format and name first."""
         found: dict[str, JsonValue] = self.model_dump(mode="json")
@@ -154,4 +179,10 @@ def identify(content: Mapping[str, JsonValue]) -> str:
     It covers the card as it was written, so that later versions, whose cards have more fields, give the same name.
     """
     rest = {name: value for name, value in content.items() if name != "model_id"}
-    return f"{content['architecture']}-{sha256_json(rest)[:12]}"
+    written = content.get("format")
+    return f"{content['architecture']}-{sha256_json(rest)[: digits(written if isinstance(written, int) else FORMAT)]}"
+
+
+def digits(card_format: int) -> int:
+    """How many hexadecimal digits the names of models of a format have."""
+    return _DIGITS if card_format >= COVERS_ALL else _DIGITS_BEFORE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from medres.model.explain import native_heatmap
 from medres.model.forward import as_images, forward
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
+from medres.model.signing import verify_trust
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 
 __all__ = ["BATCH", "Classifier", "Member", "Scores", "read_card"]
@@ -53,16 +55,26 @@ class Classifier:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, path: str | Path, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Classifier:
+    def load(
+        cls, path: str | Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", trust: Sequence[str | Path] = ()
+    ) -> Classifier:
         """Load and verify a model folder, or all folds of a cross-validation run.
 
         Reads only `medres.json` and safetensors; nothing is executed and nothing is fetched.
 
+        Args:
+            path: the folder.
+            device: where it computes.
+            trust: public keys (PEM files), one of which must have signed the model as it is: see `medres sign`.
+
         Raises:
             UsageError: `path` holds no model.
-            ModelError: a hash does not fit, or the self-check computes something else than at training time.
+            ModelError: a hash does not fit, a file is not the model's, no trusted key signed it, or the self-check
+                computes something else than at training time.
         """
         folders = model_folders(Path(path))
+        if trust:
+            verify_trust(Path(path), [Path(key) for key in trust])
         chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         members = tuple(load_member(folder) for folder in folders)
         classifier = cls(members, device=chosen)

@@ -8,7 +8,7 @@ import numpy as np
 
 from medres.errors import ModelError
 from medres.model.calibration import RULES, OperatingPoint
-from medres.model.card import ModelCard
+from medres.model.card import ModelCard, digits
 from medres.tables import sha256_json
 
 
@@ -34,7 +34,7 @@ def ensemble_card(cards: Sequence[ModelCard]) -> ModelCard:
     scale: Mapping[str, float] = {
         label: float(np.mean([card.heatmap_scale[label] for card in cards])) for label in first.labels
     }
-    identity = sha256_json([card.model_id for card in cards])[:12]
+    identity = sha256_json([card.model_id for card in cards])[: digits(min(card.format for card in cards))]
     return first.model_copy(
         update={
             "model_id": f"{first.architecture}-ensemble{len(cards)}-{identity}",
@@ -44,6 +44,7 @@ def ensemble_card(cards: Sequence[ModelCard]) -> ModelCard:
             "metrics": {},
             "metrics_split": "none: the out-of-fold figures of the run are not the ensemble's",
             "members": len(cards),
+            "files": {},
         }
     )
 

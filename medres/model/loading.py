@@ -18,13 +18,14 @@ from medres.config.versions import OLDEST_FORMAT, SavedAs
 from medres.errors import ModelError, UsageError
 from medres.imaging.preprocessing import preprocess, specification_hash
 from medres.imaging.reference import reference_radiograph
-from medres.model.card import CARD_FILE, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
+from medres.model.card import CARD_FILE, COVERS_ALL, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
 from medres.model.ensemble import ensemble_card
 from medres.model.forward import as_images, forward
+from medres.model.inspection import verify_folder
 from medres.model.network import RadiographNetwork, saved_network
 from medres.model.outliers import FeatureSpace
 from medres.model.saved_json import complaints, read_saved
-from medres.tables import sha256_file
+from medres.tables import json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(f"{path} is damaged: it holds no model_id and architecture")
     if identify(content) != content["model_id"]:
         raise ModelError(f"{path} was altered: its content no longer gives model_id {content['model_id']}")
+    if written >= COVERS_ALL and path.read_bytes() != json_text(content).encode(errors="backslashreplace"):
+        raise ModelError(f"{path} was altered: it says what it said, and in other bytes")
     try:
         card = ModelCard.model_validate(content, context=SavedAs(written))
     except ValidationError as error:
@@ -92,14 +95,11 @@ def load_member(folder: Path) -> Member:
     """A model's network, card and feature space, on the CPU; its hashes are verified.
 
     Raises:
-        UsageError, ModelError: as `read_card`, or the tensors are missing, altered or not those of the card.
+        UsageError, ModelError: as `read_card`; or the folder is not what its card says: see `verify_folder`; or the
+            tensors do not fit the card.
     """
     card = read_card(folder)
-    for name, expected in ((WEIGHTS_FILE, card.weights_sha256), (OUTLIERS_FILE, card.outliers.sha256)):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder / name} is missing")
-        if sha256_file(folder / name) != expected:
-            raise ModelError(f"{folder / name} was altered or damaged: its SHA-256 is not the one in {CARD_FILE}")
+    verify_folder(folder, card)
     try:
         tensors = load_tensors(folder / WEIGHTS_FILE)
         network = saved_network(card.architecture, tensors, labels=len(card.labels), folded=card.folded)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medres.files import make_folder
 from medres.report.page import Page, Section, SectionPerName, render, render_page
 from medres.report.run_context import RunContext, run_context
 from medres.report.sections import SECTIONS
@@ -45,7 +46,7 @@ def write_report(run: Path, *, force: bool = True) -> Path:
     files = read_run(run)
     refuse_existing(target, force=force)
     report = make_report(run, files)
-    (run / FOLDER).mkdir(exist_ok=True)
+    make_folder(run / FOLDER)
     for file in report.files:
         write_text(run / FOLDER / file.name, file.text)
     write_text(target, report.page)

@@ -18,7 +18,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from medres.errors import StoreError
+from medres.errors import OutputExists, StoreError
+from medres.files import ensure_file
 from medres.review.schema import VerdictRow, upgrade
 
 Opinion = Literal["agree", "disagree", "unsure"]
@@ -219,6 +220,13 @@ def _engine(url: URL) -> Engine:
         return create_engine(url, pool_pre_ping=True)
     if url.database and url.database != ":memory:" and not Path(url.database).parent.is_dir():
         raise StoreError(f"the review store's folder {Path(url.database).parent} does not exist")
+    if url.database and url.database != ":memory:" and not url.query and not Path(url.database).exists():
+        try:
+            ensure_file(Path(url.database))  # for its owner alone, and so are the files that SQLite puts beside it
+        except OutputExists as error:
+            raise StoreError(f"the review store cannot be opened: {error}") from None
+        except OSError as error:
+            raise StoreError(f"the review store cannot be opened: {error.strerror}") from None
     engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")

@@ -17,7 +17,8 @@ from medres.documents import write_document
 from medres.evaluation.performance import summarise
 from medres.evaluation.results import Metrics
 from medres.evaluation.table import as_read
-from medres.model.bundle import CARD_TEXT, card_text
+from medres.model.bundle import held_out_text
+from medres.model.inspection import HELD_OUT
 from medres.runs.cohort import begin_or_resume
 from medres.runs.division import NO_DIVISION, Division, divide
 from medres.runs.fitting import NetworkFitter, RunSetup
@@ -126,14 +127,14 @@ def _conclude(
         write_shortcuts(folder, table, probed, labels=labels, evaluation=config.evaluation, seed=config.seed)
     write_run_record(folder, record)
     for result in results:
-        _write_card(folder, result, metrics)
+        _write_held_out(folder, result, metrics)
     maps = [one for result in results for one in result.maps]
     write_gallery(folder, table, cohort, maps, config=config, allow_burned_in=allow_burned_in)
     return metrics
 
 
-def _write_card(folder: Path, result: FoldResult, metrics: Metrics) -> None:
-    """Write a fold's model card again, now that its held-out patients were scored."""
+def _write_held_out(folder: Path, result: FoldResult, metrics: Metrics) -> None:
+    """Write beside a fold's model what its held-out patients said of it."""
     number = result.record.fold
     found = {
         label: fold.model_dump()
@@ -141,4 +142,4 @@ def _write_card(folder: Path, result: FoldResult, metrics: Metrics) -> None:
         for fold in results.folds
         if fold.fold == number
     }
-    write_text(folder / "models" / f"fold-{number}" / CARD_TEXT, card_text(result.card, held_out=found))
+    write_text(folder / "models" / f"fold-{number}" / HELD_OUT, held_out_text(result.card.model_id, found))

@@ -23,6 +23,7 @@ from medres.config import Config
 from medres.errors import Refused
 from medres.evaluation.mistakes import Mistake, most_of_a_kind, worst_mistakes
 from medres.evaluation.table import judged_images
+from medres.files import make_folder
 from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import as_bytes, may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import preprocess
@@ -151,7 +152,7 @@ def _draw(path: Path, found: MistakeMap, cohort: TrainingCohort, config: Config)
     heatmap = native_heatmap(config.network.architecture, placement, found.cells)
     pixels, heat = (_small(values, radiograph) for values in (radiograph.pixels, heatmap))
     over = path.with_name(f"{path.stem}-heatmap.png")
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     write_png(path, as_bytes(pixels))
     write_png(over, overlay(pixels, heat, scale=found.scale))
     return {"picture": path.name, "heatmap": over.name, "withheld": ""}

@@ -26,6 +26,7 @@ from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores
 from medres.provenance import environment, git_commit, now
 from medres.records import Refusal
+from medres.scoring.deidentified import DEIDENTIFIED, HOLDS, write_deidentified
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.ledger import Ledger
 from medres.scoring.resuming import Results, kept_rows, same_image, with_what_they_share
@@ -83,6 +84,8 @@ def score_folder(
     limits: Limits | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    trust: Sequence[Path] = (),
+    deidentify: bool = False,
 ) -> Summary:
     """Score every file below a folder with a saved model.
 
@@ -99,6 +102,9 @@ def score_folder(
         limits: budgets for one file; the defaults of `config.Limits` without.
         workers: decoding processes; as many as there are processors by default.
         progress: told (done, total).
+        trust: public keys, one of which must have signed the model.
+        deidentify: also write `predictions.deidentified.csv` and `.parquet`: see `scoring.deidentified`. Where an
+            earlier run wrote them they are written again.
 
     Raises:
         UsageError: a missing or empty folder, `out` inside `folder`, a missing model, or results to resume whose
@@ -109,7 +115,7 @@ def score_folder(
     started = time.monotonic()
     listing = list_files(folder)
     refuse_inside(out, [folder])
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model, trust=trust)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
         run.compare(ledger.record())
@@ -128,6 +134,8 @@ def score_folder(
                 progress(min(len(kept) + done, total), total)
         refused = [refusal.path for refusal in listing.refused]
         rows = ledger.finish([inert_path(path) for path in (*listing.files, *refused)])
+        if deidentify or (out / DEIDENTIFIED).is_file():
+            write_deidentified(out, run.columns, rows, run.key)
         ledger.announce(record | {"limits_mixed": False})
     summary = run.summary
     summary.files = len(rows)
@@ -191,6 +199,7 @@ class _Run:
             "pseudonym_key": fingerprint(self.key),
             "limits": self.limits.model_dump(mode="json"),
             "limits_mixed": self.limits_mixed,  # until the run has finished
+            "holds": HOLDS,
         }
 
     def compare(self, before: Mapping[str, Any]) -> None:

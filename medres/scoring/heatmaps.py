@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medres.config import Limits
 from medres.errors import Refused
+from medres.files import make_folder
 from medres.formatting import slugs
 from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import may_be_exported, overlay, write_png
@@ -81,7 +82,7 @@ class HeatmapWriter:
             log.warning("no heatmap for %s: %s", path, refusal)
             return Drawn()
         assert scores.maps is not None
-        self.out.mkdir(exist_ok=True)
+        make_folder(self.out)
         for label in positive:
             cells = scores.maps[place, self.classifier.labels.index(label)]
             heatmap = self.classifier.native_heatmap(item.placement, cells)

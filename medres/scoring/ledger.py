@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from medres.errors import OutputExists, UsageError
+from medres.files import make_folder, refuse_link, remove_leftovers
 from medres.scoring.rows import Row, read_rows, typed, write_parquet, write_rows
 from medres.tables import MARKER, read_json, refuse_existing, write_json
 from medres.unfinished import is_lock, lock, unlock
@@ -27,8 +28,8 @@ class Ledger:
         force: replace a run that lies there.
 
     Raises:
-        OutputExists: a run lies there and neither `resume` nor `force` was given, it is no folder, or another process
-            holds it.
+        OutputExists: a run lies there and neither `resume` nor `force` was given, it is no folder, another process
+            holds it, or a link lies where parts or heatmaps belong.
     """
 
     def __init__(self, folder: Path, columns: Sequence[str], *, resume: bool, force: bool) -> None:
@@ -58,6 +59,8 @@ class Ledger:
         lock(self.folder)
         try:
             self._refuse()  # another process may have finished it meanwhile
+            for name in (PARTS, "heatmaps"):
+                refuse_link(self.folder / name)
         except UsageError:
             unlock(self.folder)
             raise
@@ -68,7 +71,8 @@ class Ledger:
                 *self.folder.glob("heatmaps/*.png"),
             ):
                 old.unlink()
-        (self.folder / PARTS).mkdir(exist_ok=True)
+        remove_leftovers(self.folder)
+        make_folder(self.folder / PARTS)
         return self
 
     def __exit__(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from medres.errors import ManifestError
+from medres.files import replaced
 from medres.tables import inert, original, write_text
 
 Cell = str | float | int | None
@@ -86,9 +87,8 @@ def write_parquet(path: Path, columns: Mapping[str, Sequence[Cell]]) -> None:
     schema = pa.schema(
         [(name, array.type) for name, array in zip(columns, arrays, strict=True)], {"pandas": json.dumps(facts)}
     )
-    temporary = path.with_name(f".{path.name}")
-    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), temporary)
-    temporary.replace(path)
+    with replaced(path) as file:
+        parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), file)
 
 
 def _arrow_array(kind: str, cells: Sequence[Cell]) -> Any:

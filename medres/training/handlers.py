@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import math
 import time
@@ -20,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
 from medres.statistics.metric import metric
+from medres.tables import write_text
 from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss, chance_loss
 from medres.training.optimiser import Rate
@@ -304,8 +306,9 @@ class ProbabilityTable:
 
     def write(self, _: Engine) -> None:
         """Write the table."""
-        with self.output.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", *(f"prob_{label}" for label in self.labels)])
-            writer.writerows(self.rows)
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["path", *(f"prob_{label}" for label in self.labels)])
+        writer.writerows(self.rows)
+        write_text(self.output, text.getvalue())
         log.info("%s: %d rows", self.output, len(self.rows))

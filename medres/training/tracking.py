@@ -14,6 +14,7 @@ from typing import Any, Required, TypedDict
 
 from medres.config import Config
 from medres.errors import UsageError
+from medres.files import make_folder
 from medres.tables import write_csv, write_text
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Tracker:
 
     def write(self, history: Sequence[Epoch]) -> None:
         """Write all epochs so far; those after `shown` are new."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         import pandas as pd
 
         lines = (json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in history)

@@ -75,7 +75,7 @@ def main(out: Path) -> None:
         Path(path).write_bytes(safetensors_bytes(arrays))
 
     Fitter.fit, completing.fit_feature_space = drawn_fit, drawn_space  # type: ignore[method-assign]
-    saving.save_tensors = saving.save_arrays = save  # type: ignore[assignment]
+    saving.save_tensors = saving.save_arrays = save  # type: ignore[attr-defined]
     platform.platform = lambda *, terse: "Linux"  # where it was made is nobody's business
     out = out.resolve()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,136 @@
+"""Every file of a model's folder and its state: covered by the card, written by medres beside it, or foreign."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from medres.errors import ModelError
+from medres.model.card import CARD_FILE, COVERS_ALL, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard
+from medres.tables import sha256_file
+
+ATTACHMENTS = "attachments"
+"""The folder of what is learnt later; what lies there is judged by `attachments` and `signing`."""
+
+HELD_OUT = "docs/held-out.md"
+"""What a fold's held-out patients said of its model: written beside it once the whole run was judged."""
+
+_BESIDE = (
+    "run.json", "splits.json", "refused.csv", "fold.json", "history.jsonl", "history.csv", "mlflow-run.txt", HELD_OUT,
+    "unfinished.json", ".lock", ".lock.holder",
+    "checkpoints/checkpoint.pt", "checkpoints/checkpoint.previous.pt", "checkpoints/checkpoint.damaged.pt",
+    "checkpoints/checkpoint.partial",
+)  # fmt: skip
+"""What `medres train` and `medres crossval` leave in a model's folder: no hash covers it, and nothing executes it."""
+
+_EVENTS = re.compile(r"tensorboard/events\.out\.tfevents\.[\w.-]+")  # of training.tracking.tensorboard
+
+State = Literal["covered", "beside", "attachment", "signed", "not covered", "altered", "missing", "unknown"]
+
+MEANING: dict[State, str] = {
+    "covered": "whole: as the card says",
+    "beside": "written by medres beside the model; nothing covers it",
+    "attachment": "attached later, whole",
+    "signed": "its card does not cover it; a key that you trust signed it",
+    "not covered": "nothing covers it",
+    "altered": "altered or damaged",
+    "missing": "missing",
+    "unknown": "not the model's",
+}
+"""Every state in words."""
+
+BAD: tuple[State, ...] = ("altered", "missing", "unknown")
+"""States of files with which a model is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFile:
+    """One file of a model's folder."""
+
+    path: str  # relative to the folder, with /
+    state: State
+    detail: str = ""  # what is wrong with it
+
+
+def inspect_folder(folder: Path, card: ModelCard) -> tuple[FolderFile, ...]:
+    """Every file of a model's folder, by name.
+
+    Args:
+        folder: of one model.
+        card: its own, as `read_card` verified it.
+    """
+    hashes = {**card.files, WEIGHTS_FILE: card.weights_sha256, OUTLIERS_FILE: card.outliers.sha256}
+    found = {name: _judged(folder, name, kind, hashes) for name, kind in _walk(folder, "")}
+    for name in {CARD_FILE, *hashes} - found.keys():
+        found[name] = FolderFile(name, "missing", "a folder lies in its place" if (folder / name).is_dir() else "")
+    if card.format < COVERS_ALL:
+        found |= {name: replace(one, state="not covered") for name, one in found.items() if one.state == "unknown"}
+        for name in {CARD_FILE, *hashes}:  # links to them were never refused
+            if (folder / name).is_file():
+                found[name] = _judged(folder, name, "file", hashes)
+    return tuple(found[name] for name in sorted(found))
+
+
+def verify_folder(folder: Path, card: ModelCard) -> None:
+    """Make sure that a model's folder holds what its card says, and nothing that is not the model's.
+
+    A card of a format before 5 covers the tensors alone; whatever else lies in its folder is let be.
+
+    Raises:
+        ModelError: names the first file that is missing, altered, or not the model's.
+    """
+    for one in inspect_folder(folder, card):
+        if one.state in BAD:
+            raise ModelError(complaint(folder, one))
+
+
+def complaint(folder: Path, file: FolderFile) -> str:
+    """What is wrong with a file, in one sentence."""
+    path = folder / file.path
+    if file.state == "missing":
+        return f"{path} is missing" + (f": {file.detail}" if file.detail else "")
+    if file.state == "altered":
+        return f"{path} was altered or damaged: its SHA-256 is not the one in {CARD_FILE}"
+    return f"{path} is not the model's ({file.detail}): move it away, or into {ATTACHMENTS}/ if you trust it"
+
+
+def uncovered(folder: Path, card: ModelCard) -> Iterator[str]:
+    """Files of a model's folder that its card does not cover, and that only a signature can."""
+    yield from (one.path for one in inspect_folder(folder, card) if one.state == "not covered")
+
+
+_Kind = Literal["file", "folder", "link", "special"]
+_FOLDERS = {"models", "configs", "docs", "checkpoints", "tensorboard"}  # may be empty
+
+
+def _walk(folder: Path, above: str) -> Iterator[tuple[str, _Kind]]:
+    """All files, links and empty folders below a folder; links are not followed, attachments left to others."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = f"{above}{entry.name}"
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                yield name, "link"
+            elif not stat.S_ISDIR(mode):
+                yield name, "file" if stat.S_ISREG(mode) else "special"
+            elif name != ATTACHMENTS:
+                below = list(_walk(Path(entry.path), f"{name}/"))
+                yield from below or ([] if name in _FOLDERS else [(name, "folder")])
+
+
+def _judged(folder: Path, name: str, kind: _Kind, hashes: Mapping[str, str]) -> FolderFile:
+    if kind != "file":
+        detail = {"link": "a link", "folder": "an empty folder", "special": "no regular file"}[kind]
+        return FolderFile(name, "unknown", detail)
+    if name == CARD_FILE:
+        return FolderFile(name, "covered")
+    if name in hashes:
+        return FolderFile(name, "covered" if sha256_file(folder / name) == hashes[name] else "altered")
+    if name in _BESIDE or _EVENTS.fullmatch(name):
+        return FolderFile(name, "beside")
+    return FolderFile(name, "unknown", "its card names no such file")
