@@ -41,7 +41,7 @@ def write_deidentified(out: Path, columns: Sequence[str], rows: Sequence[Mapping
     replaced = [
         {
             **{name: row[name] for name in shown},
-            "path": keyed_path(named_path(row["path"]), key),
+            "path": keyed_path(named_path(row["path"]).removeprefix("./"), key),  # see `inert_path`
             "SOPInstanceUID": keyed_uid(row["SOPInstanceUID"], key),
             "StudyInstanceUID": keyed_uid(row["StudyInstanceUID"], key),
         }

@@ -117,6 +117,7 @@ def score_folder(
     refuse_inside(out, [folder])
     classifier = Classifier.load(model, trust=trust)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
+    run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
         run.compare(ledger.record())
         record = run.record(model, len(listing.files) + len(listing.refused))
@@ -134,7 +135,7 @@ def score_folder(
                 progress(min(len(kept) + done, total), total)
         refused = [refusal.path for refusal in listing.refused]
         rows = ledger.finish([inert_path(path) for path in (*listing.files, *refused)])
-        if deidentify or (out / DEIDENTIFIED).is_file():
+        if run.deidentify:
             write_deidentified(out, run.columns, rows, run.key)
         ledger.announce(record | {"limits_mixed": False})
     summary = run.summary
@@ -173,6 +174,7 @@ class _Run:
             limits,
         )
         self.limits_mixed = False  # rows to resume may be refused by other limits
+        self.deidentify = False
         self.key = pseudonym_key()
         self.repeats = Repeats()
         self.pictures = HeatmapWriter(classifier, folder, out / "heatmaps", heatmaps, limits)
@@ -199,7 +201,7 @@ class _Run:
             "pseudonym_key": fingerprint(self.key),
             "limits": self.limits.model_dump(mode="json"),
             "limits_mixed": self.limits_mixed,  # until the run has finished
-            "holds": HOLDS,
+            "holds": {name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
         }
 
     def compare(self, before: Mapping[str, Any]) -> None:
