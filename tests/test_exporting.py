@@ -28,9 +28,11 @@ def model(format3_model: Path, tmp_path: Path) -> Path:
     folder = linked_copy(format3_model, tmp_path / "model")
     card = read_json(folder / CARD_FILE)
     many = Count(images=40, patients=40).model_dump()
+    card["provenance"]["config"]["elsewhere"] = {"paths": [f"C:\\{CANARY}\\x.yaml"]}
     for tag in ("InstitutionName", "StationName", "ManufacturerModelName"):
         card["cohort_profile"]["categories"][tag] = {CANARY: many}
-    card["provenance"]["recipe"] = f"/data/{CANARY}/chest.yaml"
+    card["provenance"]["recipe"] = card["provenance"]["config"]["name"] = f"chest of {CANARY}"
+    card["provenance"]["backbone"]["name"] = f"/data/{CANARY}/start.pt"
     card["provenance"]["config"]["network"]["weights_file"] = f"/data/{CANARY}/start.pt"
     card["provenance"]["config"]["tracking"]["mlflow"] = f"http://{CANARY}"
     (folder / CARD_FILE).unlink()
@@ -97,4 +99,5 @@ def test_a_configuration_without_a_site_travels_as_it_is(format3_model: Path, tm
     before = read_card(format3_model).provenance
     after = export_model(format3_model, tmp_path / "out").provenance
     assert after.config == before.config
+    assert after.backbone == before.backbone
     assert json.dumps(after.packages) == json.dumps(before.packages)

@@ -220,6 +220,16 @@ def test_inspect_names_every_file_and_ends_with_what_it_found(model: Path, medre
     assert "- sitecustomize.py: not the model's" in foreign.stdout
 
 
+def test_a_name_that_would_command_the_terminal_is_shown_and_not_obeyed(model: Path, medres: Medres) -> None:
+    (model / "a\x1b[2J\nb\u202e.py").touch()
+    done = medres("inspect", model)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    for text in (done.stdout, done.stderr):
+        assert "a�[2J�b�.py" in text
+        assert "\x1b" not in text
+
+
 def test_a_damaged_attachment_is_named_and_makes_inspect_fail(model: Path) -> None:
     path = attach(model, "accuracy-check", {"auroc": 0.9})
     write_json(path, read_json(path) | {"created": "2020-01-01"})

@@ -169,6 +169,8 @@ def score_folder(
     heatmaps: bool = False,
     force: bool = False,
     resume: bool = False,
+    deidentify: bool = False,
+    trust: Sequence[str | Path] = (),
 ) -> Summary:
     """Score every file below a folder with a saved model, as `medres score` does: one row per file, always.
 
@@ -186,6 +188,8 @@ def score_folder(
         heatmaps: write a picture for every label at or above its operating point.
         force: replace results that lie there.
         resume: keep rows of unchanged files scored by the same model.
+        deidentify: also write a table with keyed UIDs and paths.
+        trust: public keys (PEM files), one of which must have signed the model.
 
     Raises:
         UsageError, OutputExists, ModelError: see `medres.errors`.
@@ -194,7 +198,10 @@ def score_folder(
     from medres.scoring.heatmaps import HeatmapPolicy
 
     policy = HeatmapPolicy(enabled=heatmaps)
-    return scoring.score_folder(Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume)
+    return scoring.score_folder(
+        Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume, deidentify=deidentify,
+        trust=[Path(key) for key in trust],
+    )  # fmt: skip
 
 
 def write_report(run: str | Path | OpenRun, *, force: bool = True) -> Path:

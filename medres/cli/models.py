@@ -35,15 +35,16 @@ def inspect(model: Path, as_json: bool, trust: tuple[Path, ...]) -> None:
         raise ModelError(found.problems[0] + (f" (and {more} more, listed above)" if more and not as_json else ""))
     from medres.model.bundle import card_text
     from medres.model.classifier import Classifier
+    from medres.model.inspection import shown
 
     card = Classifier.load(model, device="cpu", trust=trust).card
     attached = read_attachments(model, card.model_id)
     if as_json:
         click.echo(json.dumps(card.content(), indent=1, ensure_ascii=False))
     else:
-        click.echo(card_text(card))
+        click.echo("\n".join(map(shown, card_text(card).split("\n"))))
         if attached:
-            click.echo(attachments_text(attached))
+            click.echo("\n".join(map(shown, attachments_text(attached).split("\n"))))
         click.echo("\n".join(found.lines()))
     if found.uncovered:
         click.echo(f"{model}: {found.uncovered} files in it are covered by nothing", err=True)

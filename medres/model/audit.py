@@ -9,7 +9,7 @@ from pathlib import Path
 from medres.errors import ModelError
 from medres.model.attachments import read_attachment
 from medres.model.card import CARD_FILE, COVERS_ALL, ModelCard
-from medres.model.inspection import ATTACHMENTS, BAD, MEANING, FolderFile, complaint, inspect_folder
+from medres.model.inspection import ATTACHMENTS, BAD, MEANING, FolderFile, complaint, inspect_folder, shown
 from medres.model.loading import joint_card, model_folders, read_card
 from medres.model.signing import KIND, Signature, signatures, signing_is_there, verify_trust
 
@@ -33,7 +33,7 @@ class Audit:
         found = ["## Files", ""]
         for one in self.files:
             detail = f" ({one.detail})" if one.detail else ""
-            found.append(f"- {one.path}: {MEANING[one.state]}{detail}")
+            found.append(shown(f"- {one.path}: {MEANING[one.state]}{detail}"))
         found += ["", "## Signatures", ""]
         for each in self.signatures:
             known = "a key that you trust" if each.trusted else "whose key this is, only --trust can tell"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+from medres.config import recipe_names
 from medres.errors import UsageError
 from medres.model.card import ModelCard, TrainedFacts
 from medres.model.loading import joint_card, load_member, model_folders
@@ -61,17 +64,24 @@ def travelling(card: ModelCard) -> TrainedFacts:
     facts = {name: getattr(card, name) for name in TrainedFacts.model_fields}
     origin, profile = card.provenance, card.cohort_profile
     counted = {tag: counts for tag, counts in profile.categories.items() if tag in TRAVELLING_TAGS}
-    config = {
-        part: {name: _named(name, value) for name, value in values.items()} if isinstance(values, dict) else values
-        for part, values in origin.config.items()
-    }
+    recipe = origin.recipe if origin.recipe in recipe_names() else "custom"
+    changes = {"config": _without_places(origin.config) | {"name": recipe}, "recipe": recipe}
+    changes["backbone"] = origin.backbone.model_copy(update={"name": _without_places(origin.backbone.name)})
     facts["cohort_profile"] = profile.model_copy(update={"categories": counted})
-    facts["provenance"] = origin.model_copy(update={"config": config, "recipe": Path(origin.recipe).name})
+    facts["provenance"] = origin.model_copy(update=changes)
     return TrainedFacts(**facts)
 
 
-def _named(name: str, value: object) -> object:
-    """A value of a configuration without this machine's folders and servers."""
-    if name == "weights_file" and value:
-        return Path(str(value)).name
-    return "" if name == "mlflow" else value
+def _without_places(value: Any) -> Any:
+    """A value of a configuration without this machine's folders and servers: of a path its last part, of a URL nothing.
+
+    >>> _without_places({"a": ["/data/x.pt", 3], "b": "http://host:1", "c": "auto", "d": "sqlite:////data/x.db"})
+    {'a': ['x.pt', 3], 'b': '', 'c': 'auto', 'd': ''}
+    """
+    if isinstance(value, dict):
+        return {name: _without_places(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_places(one) for one in value]
+    if isinstance(value, str):
+        return "" if "://" in value else re.split(r"[/\\]", value)[-1]
+    return value

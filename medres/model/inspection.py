@@ -12,7 +12,7 @@ from typing import Literal
 
 from medres.errors import ModelError
 from medres.model.card import CARD_FILE, COVERS_ALL, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard
-from medres.tables import sha256_file
+from medres.tables import UNSAFE, sha256_file
 
 ATTACHMENTS = "attachments"
 """The folder of what is learnt later; what lies there is judged by `attachments` and `signing`."""
@@ -91,12 +91,21 @@ def verify_folder(folder: Path, card: ModelCard) -> None:
 
 def complaint(folder: Path, file: FolderFile) -> str:
     """What is wrong with a file, in one sentence."""
-    path = folder / file.path
+    path = f"{folder}/{shown(file.path)}"
     if file.state == "missing":
         return f"{path} is missing" + (f": {file.detail}" if file.detail else "")
     if file.state == "altered":
         return f"{path} was altered or damaged: its SHA-256 is not the one in {CARD_FILE}"
     return f"{path} is not the model's ({file.detail}): move it away, or into {ATTACHMENTS}/ if you trust it"
+
+
+def shown(name: str) -> str:
+    r"""A name as it can be shown: whoever wrote the folder chose it, and no terminal should obey it.
+
+    >>> shown("configs/\x1b[2J.json")
+    'configs/�[2J.json'
+    """
+    return UNSAFE.sub("�", name)
 
 
 def uncovered(folder: Path, card: ModelCard) -> Iterator[str]:
