@@ -15,14 +15,13 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from medres.errors import TrainingError
 from medres.model.network import RadiographNetwork
 from medres.statistics.metric import metric
 from medres.training.distributed import ALONE, Processes
 from medres.training.losses import MaskedLoss, chance_loss
-from medres.training.optimiser import Rate
+from medres.training.optimiser import Rate, RunningAverage
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +51,31 @@ class LearningRate:
 
 
 class FrozenStart:
-    """Lets only the head learn in the first epochs of a training, then the whole network."""
+    """Lets only the head learn in the first epochs of a training, then the whole network.
 
-    def __init__(self, network: RadiographNetwork, *, epochs: int, done: int) -> None:
-        self.network, self.epochs, self.done = network, epochs, done
+    Args:
+        network: that learns.
+        epochs: in which the head alone does.
+        done: epochs before this trainer's first.
+        runs: makes what a trainer runs of the network, after what learns has changed.
+    """
+
+    def __init__(
+        self, network: RadiographNetwork, *, epochs: int, done: int, runs: Callable[[], nn.Module] | None = None
+    ) -> None:
+        self.network, self.epochs, self.done, self.runs = network, epochs, done, runs
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Freeze or free the backbone for the coming epoch; `done` epochs came before this trainer's first."""
-        self.network.freeze_backbone(self.done + engine.state.epoch <= self.epochs)
+        """Freeze or free the backbone for the coming epoch."""
+        frozen = self.done + engine.state.epoch <= self.epochs
+        changes = frozen != self.network.frozen
+        self.network.freeze_backbone(frozen)
+        if changes and self.runs is not None:
+            cast(Any, engine).network = self.runs()
 
 
 class ClipGradients:
@@ -84,8 +96,8 @@ class ClipGradients:
 class FollowAverage:
     """Brings a running average up to date after each step."""
 
-    def __init__(self, average: AveragedModel, network: nn.Module) -> None:
-        self.average, self.network = average, network
+    def __init__(self, average: RunningAverage) -> None:
+        self.average = average
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
@@ -93,11 +105,17 @@ class FollowAverage:
 
     def __call__(self, _: Engine) -> None:
         """Take in the weights of this step."""
-        self.average.update_parameters(self.network)
+        self.average.update()
+
+
+_LOOK = 50
+"""Steps after which a GPU is asked whether the loss is still a number: asking at each one would let it wait."""
 
 
 class FiniteLoss:
     """Averages the loss of an epoch, and stops training when it is no longer a number.
+
+    The sum is kept on the device. A sum that once was not finite stays so: at the end of an epoch all is known.
 
     Args:
         diverged: makes the refusal from what is not finite.
@@ -105,7 +123,8 @@ class FiniteLoss:
 
     def __init__(self, diverged: Callable[[str], TrainingError]) -> None:
         self.diverged = diverged
-        self.total, self.images, self.started = 0.0, 0, 0.0
+        self._sum: float | torch.Tensor = 0.0
+        self.images, self.started = 0, 0.0
         self.seconds = 0.0  # of training in the last epoch, without validation
         self._before: tuple[float, int, float] = (0.0, 0, 0.0)  # what an interruption left of the coming epoch
 
@@ -116,24 +135,34 @@ class FiniteLoss:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._stop)  # attached before validation, so called before it
 
     def _start(self, _: Engine) -> None:
-        self.total, self.images, seconds = self._before
+        self._sum, self.images, seconds = self._before
         self._before, self.started = (0.0, 0, 0.0), time.monotonic() - seconds
 
     def __call__(self, engine: Engine) -> None:
         """Add one step's loss.
 
         Raises:
-            TrainingError: the loss is not finite.
+            TrainingError: the loss is not finite; on a GPU that of some step since the last look.
         """
-        loss = float(_output(engine)["loss"].detach())
-        if not math.isfinite(loss):
-            raise self.diverged(f"the loss became {loss}")
+        loss = _output(engine)["loss"].detach().double()
         count = len(_output(engine)["image"])
-        self.total += loss * count
+        self._sum = self._sum + loss * count
         self.images += count
+        if loss.device.type == "cpu" or engine.state.iteration % _LOOK == 0:
+            self._look()
+
+    def _look(self) -> None:
+        if not math.isfinite(total := self.total):
+            raise self.diverged(f"the loss became {total}")
 
     def _stop(self, _: Engine) -> None:
+        self._look()
         self.seconds = time.monotonic() - self.started
+
+    @property
+    def total(self) -> float:
+        """The sum over the images of the epoch so far."""
+        return float(self._sum)
 
     @property
     def mean(self) -> float:
@@ -173,11 +202,12 @@ class ValidationRecord:
 
     def __call__(self, engine: Engine) -> None:
         """Keep one batch."""
-        self.logits.append(_output(engine)["pred"].detach().double().cpu())
-        self.targets.append(_output(engine)["label"].double().cpu())
+        self.logits.append(_output(engine)["pred"].detach())
+        self.targets.append(_output(engine)["label"])
 
     def _gather(self, _: Engine) -> None:
-        """Put the batches of all processes into their order."""
+        """Fetch all batches, and put those of all processes into their order."""
+        self.logits, self.targets = ([one.double().cpu() for one in kept] for kept in (self.logits, self.targets))
         everyone = self.processes.gather((self.logits, self.targets))
         count = sum(len(logits) for logits, _ in everyone)
         turns = [divmod(number, self.processes.count) for number in range(count)]
