@@ -71,7 +71,7 @@ def test_a_compiled_network_learns_the_same_and_is_saved_uncompiled(monkeypatch:
     compiled: list[torch.nn.Module] = []
     original = torch.compile
 
-    def traced(network: torch.nn.Module) -> Any:
+    def traced(network: torch.nn.Module, **_: Any) -> Any:
         compiled.append(network)
         return original(network, backend="eager")  # traced as ever; generating code would take a minute
 
@@ -106,9 +106,9 @@ def test_a_fit_leaves_no_pixels_behind_also_where_it_fails(monkeypatch: pytest.M
     made: list[weakref.ref[Pixels]] = []
     begin = Pixels.__init__
 
-    def noted(self: Pixels, *arguments: Any) -> None:
+    def noted(self: Pixels, *arguments: Any, **options: Any) -> None:
         made.append(weakref.ref(self))
-        begin(self, *arguments)
+        begin(self, *arguments, **options)
 
     monkeypatch.setattr(Pixels, "__init__", noted)
     gc.disable()  # it would free them by chance

@@ -30,7 +30,7 @@ _MEMORY_ERRORS = (
 )
 _DEVICE_ERRORS = (
     *_MEMORY_ERRORS,
-    "CUDA-capable device(s) is/are busy or unavailable",
+    "busy or unavailable",
     "no CUDA-capable device",
     "CUDA driver",
     "CUDNN_STATUS_NOT_INITIALIZED",  # what a nearly full device says of its handles

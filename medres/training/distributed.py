@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -164,12 +165,15 @@ def adding_up(network: nn.Module, processes: Processes) -> nn.Module:
     """
     if processes.count == 1:
         return network
-    found = DistributedDataParallel(network, broadcast_buffers=False)  # batch norms see to it that buffers are equal
-    found.register_comm_hook(None, _sum_of_all)
+    own = {"forward_sync_buffers": False}  # batch norms see to it that buffers are equal
+    if next(iter(own)) not in signature(DistributedDataParallel.__init__).parameters:
+        own = {"broadcast_buffers": False}  # what torch called it before
+    found = DistributedDataParallel(network, **own)
+    found.register_comm_hook(None, lambda _, bucket: _sum_of_all(bucket))
     return found
 
 
-def _sum_of_all(_: object, bucket: Any) -> torch.futures.Future[Tensor]:
+def _sum_of_all(bucket: Any) -> torch.futures.Future[Tensor]:
     """The sum of some gradients; DistributedDataParallel's own hook divides it by the number of processes."""
     work = distributed.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
