@@ -61,7 +61,8 @@ with joined("cpu") as processes:
     loss = MaskedLoss()
     mine, wanted = (processes.part(values) for values in (images, targets))
     share = loss.count(wanted) / processes.sum(loss.count(wanted))
-    (loss(adding_up(network, processes)(mine), wanted) * share).backward()
+    joint = adding_up(network, processes)
+    (loss(joint(mine), wanted) * share).backward()
     if processes.first:
         found = {name: parameter.grad for name, parameter in network.named_parameters()}
         torch.save({"gradients": found, "buffers": dict(network.named_buffers())}, sys.argv[1])

@@ -165,7 +165,7 @@ def adding_up(network: nn.Module, processes: Processes) -> nn.Module:
     """
     if processes.count == 1:
         return network
-    own = {"forward_sync_buffers": False}  # batch norms see to it that buffers are equal
+    own: dict[str, Any] = {"forward_sync_buffers": False}  # batch norms see to it that buffers are equal
     if next(iter(own)) not in signature(DistributedDataParallel.__init__).parameters:
         own = {"broadcast_buffers": False}  # what torch called it before
     found = DistributedDataParallel(network, **own)

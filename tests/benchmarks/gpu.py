@@ -48,7 +48,11 @@ def checks(device: torch.device, *, small: bool) -> Iterator[tuple[str, float, T
     yield "fp32 losses agree", 30, partial(gpu_fits.losses_agree, device, small=small)
     for precision in ("bf16", "fp16", "tf32") if there else ("bf16",):
         yield f"{precision} learns", 15, partial(gpu_fits.learns, device, precision, small=small)
-    yield "a saved model scores alike", 30, partial(saved_model_agrees, device, architecture=deep, side=side)
+    yield (
+        "a saved model scores alike",
+        30,
+        partial(saved_model_agrees, device, architecture=deep, side=side, sharp=there and not small),
+    )
     if there:
         yield "a batch that does not fit is done in parts", 30, partial(memory_runs_out, device)
         yield "validation that does not fit is done in parts", 20, partial(gpu_fits.validation_runs_out, device)

@@ -166,31 +166,33 @@ def processes_agree(device: torch.device) -> tuple[bool, Figures]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        losses = {}
-        for count in (1, 2):
-            command = [sys.executable, "-m", "tests.benchmarks.gpu_fits", str(device), folder, str(count), str(port)]
-            running = [subprocess.Popen([*command, str(rank)]) for rank in range(count)]
-            if any(process.wait(180) for process in running):
-                raise RuntimeError("a process failed")
-            losses[count] = torch.load(Path(folder) / f"{count}.pt", weights_only=True)
-    largest = float(np.abs(np.subtract(losses[1], losses[2])).max())
+        path = Path(folder) / "losses.pt"
+        command = [sys.executable, "-m", "tests.benchmarks.gpu_fits", str(device), str(path), str(port)]
+        running = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+        alone = _shared_fit(device, Processes())
+        if any(process.wait(180) for process in running):
+            raise RuntimeError("a process failed")
+        largest = float(np.abs(np.subtract(alone, torch.load(path, weights_only=True))).max())
     return largest <= 1e-3, {"largest difference of a loss": largest}
 
 
-def _one_of(device: str, folder: str, count: int, port: int, rank: int) -> None:
-    """One of `count` processes of a training, the first of which writes its losses."""
-    torch.set_num_threads(1)
-    if count > 1:
-        distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
+def _shared_fit(device: torch.device, processes: Processes) -> list[float]:
+    """The losses of a training that processes may share."""
     changes = ("preprocessing.size=32", "training.stages=[{epochs: 3}]", "training.batch_size=16")
-    config = steady(torch.device(device), *changes, "training.precision=fp32", "training.learning_rate=1e-5")
-    data = bright_images(80, 32)
-    plan, processes = FitPlan(range(64), range(64, 80), 0, "check"), Processes(rank, count)
-    found = fit_network(data, plan, config, weights=None, processes=processes)
-    if processes.first:
-        torch.save([entry["loss"] for entry in found.history], Path(folder) / f"{count}.pt")
-    if count > 1:
-        distributed.destroy_process_group()
+    config = steady(device, *changes, "training.precision=fp32", "training.learning_rate=1e-4")
+    plan = FitPlan(range(64), range(64, 80), 0, "check")
+    found = fit_network(bright_images(80, 32), plan, config, weights=None, processes=processes)
+    return [entry["loss"] for entry in found.history]
+
+
+def _one_of_two(device: str, path: str, port: str, rank: str) -> None:
+    """One of two processes of a training, the first of which writes the losses."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=int(rank), world_size=2)
+    losses = _shared_fit(torch.device(device), Processes(int(rank), 2))
+    if rank == "0":
+        torch.save(losses, path)
+    distributed.destroy_process_group()
 
 
 def folds_side_by_side(device: torch.device) -> tuple[bool, Figures]:
@@ -293,4 +295,4 @@ class _Engine:
 
 
 if __name__ == "__main__":
-    _one_of(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]))
+    _one_of_two(*sys.argv[1:5])
