@@ -32,10 +32,10 @@ from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints
 from medres.training.device import gives_memory_back
 from medres.training.engine import fit_network
-from medres.training.handlers import BestWeights, ValidationRecord
 from medres.training.optimiser import RunningAverage, warmup_cosine
 from medres.training.state import FitPlan
 from medres.training.tracking import Tracker
+from medres.training.validation import BestWeights, ValidationRecord
 from tests.support import recipes
 from tests.support.made import made_networks, narrow_networks
 from tests.support.phantoms import blob, write_cohort

@@ -15,12 +15,13 @@ from medres.training.checkpoints import Checkpoints
 from medres.training.device import Compute, choose_compute, gives_memory_back, seeded
 from medres.training.distributed import ALONE, Processes, synchronised
 from medres.training.epochs import run_stage
-from medres.training.handlers import BestWeights, LearningRate
+from medres.training.handlers import LearningRate
 from medres.training.losses import MaskedLoss, balancing_weights
 from medres.training.optimiser import RunningAverage, adamw, warmup_cosine
 from medres.training.state import FitPlan, FittedNetwork, TrainingState
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker
+from medres.training.validation import BestWeights
 
 _CONTEXT = 1_500_000_000  # bytes that libraries and fragments take
 

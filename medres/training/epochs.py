@@ -23,11 +23,11 @@ from medres.training.handlers import (
     FollowAverage,
     FrozenStart,
     LearningRate,
-    ValidationRecord,
 )
 from medres.training.interruption import Interruption
 from medres.training.state import TrainingState
 from medres.training.tracking import Epoch, time_left
+from medres.training.validation import ValidationRecord
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from medres.model.network import RadiographNetwork, build_network
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.batches import TrainingData
 from medres.training.device import choose_compute
-from medres.training.handlers import ValidationRecord
 from medres.training.state import FitPlan, FittedNetwork
 from medres.training.tracking import Epoch, Tracker
+from medres.training.validation import ValidationRecord
 
 log = logging.getLogger(__name__)
 

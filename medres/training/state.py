@@ -17,11 +17,12 @@ from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints, TrainingCheckpoint
 from medres.training.device import Compute
 from medres.training.distributed import Processes, adding_up
-from medres.training.handlers import BestWeights, FiniteLoss
+from medres.training.handlers import FiniteLoss
 from medres.training.losses import MaskedLoss
 from medres.training.optimiser import RunningAverage
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Epoch, Tracker
+from medres.training.validation import BestWeights
 
 log = logging.getLogger(__name__)
 
