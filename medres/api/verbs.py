@@ -171,6 +171,7 @@ def score_folder(
     resume: bool = False,
     deidentify: bool = False,
     trust: Sequence[str | Path] = (),
+    device: str = "auto",
 ) -> Summary:
     """Score every file below a folder with a saved model, as `medres score` does: one row per file, always.
 
@@ -190,6 +191,7 @@ def score_folder(
         resume: keep rows of unchanged files scored by the same model.
         deidentify: also write a table with keyed UIDs and paths.
         trust: public keys (PEM files), one of which must have signed the model.
+        device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         UsageError, OutputExists, ModelError: see `medres.errors`.
@@ -199,8 +201,8 @@ def score_folder(
 
     policy = HeatmapPolicy(enabled=heatmaps)
     return scoring.score_folder(
-        Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume, deidentify=deidentify,
-        trust=[Path(key) for key in trust],
+        Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume, device=device,
+        deidentify=deidentify, trust=[Path(key) for key in trust],
     )  # fmt: skip
 
 

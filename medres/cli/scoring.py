@@ -16,6 +16,7 @@ from medres.cli.options import (
     out_option,
     refuse_early,
     with_burned_in,
+    with_device,
     with_force,
     with_group_readable,
     with_limits,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     help="Also write predictions.deidentified.csv and .parquet: keyed UIDs and paths, nothing that joins a manifest.",
 )
 @with_trust
+@with_device
 @with_limits
 @with_group_readable
 @with_force
@@ -55,6 +57,7 @@ def score(
     workers: int | None,
     deidentify: bool,
     trust: tuple[Path, ...],
+    device: str,
     limits: Limits,
     force: bool,
 ) -> None:
@@ -69,8 +72,8 @@ def score(
     with progress_bar("scoring") as progress:
         summary = score_folder(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
-            heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, trust=trust,
-            deidentify=deidentify,
+            heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
+            trust=trust, deidentify=deidentify,
         )  # fmt: skip
     for line in summary.lines():
         click.echo(line)
@@ -118,10 +121,20 @@ def render(
 @click.option("--label", required=True, metavar="NAME", help="Which label to explain.")
 @out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
 @with_burned_in
+@with_device
 @with_limits
 @with_group_readable
 @with_force
-def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: bool, limits: Limits, force: bool) -> None:
+def explain(
+    model: Path,
+    file: Path,
+    label: str,
+    out: Path,
+    allow_burned_in: bool,
+    device: str,
+    limits: Limits,
+    force: bool,
+) -> None:
     """Draw where in one radiograph a label's score comes from, in native pixels."""
     refuse_early(out, force)
     need_model(model)
@@ -129,7 +142,7 @@ def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: boo
     from medres.imaging.pictures import overlay, refuse_burned_in, write_picture
     from medres.model.classifier import Classifier
 
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model, device=device)
     scale = classifier.heatmap_scale(label)
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)

@@ -83,6 +83,7 @@ def score_folder(
     heatmaps: HeatmapPolicy | None = None,
     limits: Limits | None = None,
     workers: int | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
     trust: Sequence[Path] = (),
     deidentify: bool = False,
@@ -101,6 +102,7 @@ def score_folder(
         heatmaps: whether and which.
         limits: budgets for one file; the defaults of `config.Limits` without.
         workers: decoding processes; as many as there are processors by default.
+        device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
         progress: told (done, total).
         trust: public keys, one of which must have signed the model.
         deidentify: also write `predictions.deidentified.csv` and `.parquet`: see `scoring.deidentified`. Where an
@@ -115,7 +117,7 @@ def score_folder(
     started = time.monotonic()
     listing = list_files(folder)
     refuse_inside(out, [folder])
-    classifier = Classifier.load(model, trust=trust)
+    classifier = Classifier.load(model, device=device, trust=trust)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
     run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
