@@ -196,7 +196,7 @@ def judge(out: Path, *, mask: int, group: bool = False, among: set[str]) -> None
         if path in public | above:
             wanted = (0o777 if path.is_dir() else 0o666) & ~mask
         elif path.is_dir():
-            wanted = 0o750 if group and path.name != "medres" else 0o700
+            wanted = 0o750 if group else 0o700
         else:
             wanted = 0o640 if group and path.name not in {"key.pem", "pseudonym.key"} else 0o600
         line = f"{mask:03o} {mode(path):03o} {path.relative_to(out)}"
