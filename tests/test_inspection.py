@@ -85,7 +85,6 @@ def test_the_name_of_a_model_is_of_128_bits_and_lies_in_no_file_that_it_covers(m
 
 def test_old_cards_keep_the_names_of_48_bits(format3_model: Path) -> None:
     content = read_json(format3_model / CARD_FILE)
-    assert [identify(content | {"format": number}) for number in (3, 4)] != []
     assert {len(identify(content | {"format": number})) for number in (3, 4)} == {len("resnet18-") + 12}
     assert len(identify(content | {"format": 5})) == len("resnet18-") + 32
 
