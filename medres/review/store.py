@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQL
 from sqlalchemy.orm import Session
 
 from medres.errors import StoreError
+from medres.review.names import fault_of_name
 from medres.review.schema import VerdictRow, upgrade
 
 Opinion = Literal["agree", "disagree", "unsure"]
@@ -211,6 +212,8 @@ def _checked(verdict: Verdict) -> Verdict:
             raise StoreError(f"{name} has {len(text)} characters, and at most {longest} are kept; nothing was saved")
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
             raise StoreError(f"{name} holds characters that are not text; nothing was saved")
+    if fault := fault_of_name(clean.reviewer):
+        raise StoreError(f"{fault}; nothing was saved")
     return clean
 
 
