@@ -110,7 +110,7 @@ def _review(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> N
     latest = seen[-1] if seen else None
     saved = st.session_state.setdefault("saved", 0)  # a saved form starts anew; one in conflict keeps its text
     form = f"{case.key} {label} {saved}"
-    with st.form(f"verdict {form}", border=True):
+    with st.form(key=f"verdict {form}", border=True):
         show(filled('<div class="claim">{}</div>', claim(label, positive=case.positive[label])))
         opinion = st.segmented_control(
             "Your verdict",

@@ -27,8 +27,7 @@ def main() -> None:
     style(STYLE)
     masthead = st.container(key="masthead", horizontal=True, vertical_alignment="center")
     with masthead:
-        banner = '<div class="brand">medres review</div><div class="banner" role="note">{}</div>'
-        show(filled(banner, NOT_DIAGNOSTIC))
+        show(filled('<div class="brand">medres review</div><div class="banner" role="note">{}</div>', NOT_DIAGNOSTIC))
     try:
         start = started.current()
         worklist, store = _worklist(Path(start.scores), Path(start.model)), _store(start.store)

@@ -50,7 +50,7 @@ def chosen_label(worklist: Worklist) -> str:
     if len(worklist.labels) > 1:
         # Streamlit forgets a widget's choice with the page, and takes one whose arguments change for another widget.
         st.session_state.setdefault("finding", kept)
-        kept = st.selectbox("Finding", worklist.labels, key="finding", width=240)
+        kept = st.selectbox("Finding", options=worklist.labels, key="finding", width=240)
     st.session_state["label"] = kept
     return kept
 

@@ -17,10 +17,10 @@ from medres import Classifier, read_radiograph
 from medres.review.cases import Case, Worklist
 from medres.review.server import default_store
 from medres.review.store import ReviewStore, Verdict
-from tests.support.browsing import BANNER, CHROMIUM, MEDRES, Open, parts, served
+from tests.support.browsing import BANNER, MEDRES, Open, needs_chromium, parts, served
 from tests.support.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid, score_three_labels
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
+pytestmark = needs_chromium
 LABEL = "disc"
 
 

@@ -20,9 +20,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from medres.review.door import Address
 from medres.review.server import default_store
-from tests.support.browsing import BANNER, CHROMIUM, MEDRES, Open, free_port, parts, said_address, served
+from tests.support.browsing import BANNER, MEDRES, Open, free_port, needs_chromium, parts, said_address, served
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
+pytestmark = needs_chromium
 ALWAYS = {
     "content-security-policy", "x-frame-options", "x-content-type-options", "referrer-policy",
     "cross-origin-opener-policy", "cross-origin-resource-policy",

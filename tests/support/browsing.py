@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Page, Request
 
 from medres.review.door import Address
 
 CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
 MEDRES = str(Path(sys.executable).with_name("medres"))
 BANNER = "Not for diagnostic use"
 PATIENCE = 60_000  # milliseconds; two busy cores load a model
