@@ -13,9 +13,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, Request
+from playwright.sync_api import Page, Request, expect
 
 from medres.review.door import Address
+from tests.support.connections import assert_nothing_left
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
@@ -68,6 +69,7 @@ def served(
         finally:
             server.terminate()
             server.wait(30)
+        assert_nothing_left()
 
 
 def said_address(server: subprocess.Popen[str], log: Path) -> str:
@@ -76,6 +78,25 @@ def said_address(server: subprocess.Popen[str], log: Path) -> str:
     said = server.stdout.readline()
     assert said.startswith("review app: "), (said, log.read_text(encoding="utf-8") if log.exists() else "")
     return said.split()[2]
+
+
+def click_through(page: Page) -> None:
+    """Worklist, case, heatmap, verdict, next case, the model's card, what has no score."""
+    page.locator("tr[data-key] button").first.click()
+    page.locator(".viewer[data-ready]").wait_for()
+    page.get_by_text("Inverted").click()
+    page.get_by_role("radio", name="Agree", exact=False).first.click()
+    page.get_by_label("Your name").first.fill("Dr. A")
+    page.get_by_role("button", name="Save", exact=True).first.click()
+    expect(page.get_by_text("Saved: ✓ Agree.")).to_be_visible()
+    page.get_by_role("button", name="Next").first.click()
+    expect(page.get_by_text("2 of ")).to_be_visible()
+    page.get_by_role("button", name="About the model").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Worklist").click()
+    page.get_by_text("Files not in this list").click()
+    expect(page.get_by_text("The file is not DICOM, or is empty.").first).to_be_visible()
 
 
 def parts(address: str) -> Address:
