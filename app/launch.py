@@ -28,8 +28,8 @@ def _main() -> None:
     start = Start.of(sys.stdin.buffer.readline().decode("utf-8"))
     try:
         listening = listen(start.port)
-    except OSError:
-        sys.stdout.write("in use\n")
+    except OSError as error:
+        sys.stdout.write(f"{error.strerror}\n")
         return
     port = listening.getsockname()[1]
     sys.stdout.write(f"{port}\n")
@@ -42,7 +42,13 @@ def _main() -> None:
     options.forget_environment()
     from gate import run
 
-    run(start, listening)
+    from medres.errors import MedresError
+
+    try:
+        run(start, listening)
+    except MedresError as error:
+        sys.stderr.write(f"medres: {error}\n")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

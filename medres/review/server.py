@@ -81,7 +81,7 @@ def serve(
         say: told the address, once the port is ours; with it, whoever hears it can open the app.
 
     Raises:
-        UsageError: the port is in use.
+        UsageError: the port is in use, or not this user's to use.
     """
     key = Address(0)
     start = Start(
@@ -127,11 +127,11 @@ def _begin(server: subprocess.Popen[str], start: Start) -> Address | None:
     heard = server.stdout.readline()
     if not heard:
         return None
-    if heard.startswith("in use"):
-        last = start.port or _FIRST_PORT + _PORTS - 1
-        ports = f"port {last} is" if start.port else f"ports {_FIRST_PORT} to {last} are all"
-        raise UsageError(f"{ports} in use; give another --port")
-    return start.at(int(heard))
+    if heard.strip().isdecimal():
+        return start.at(int(heard))
+    ports = f"port {start.port}" if start.port else f"none of the ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}"
+    verb = "cannot" if start.port else "can"
+    raise UsageError(f"{ports} {verb} be used ({heard.strip()}); give another --port")
 
 
 def listen(port: int | None) -> socket.socket:
@@ -142,15 +142,17 @@ def listen(port: int | None) -> socket.socket:
     Raises:
         OSError: there is none.
     """
-    for tried in [port] if port else range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+    tries = [port] if port else range(_FIRST_PORT, _FIRST_PORT + _PORTS)
+    for tried in tries:
         try:
             return socket.create_server((LOOPBACK, tried), backlog=128)
         except OSError:
-            continue
-    raise OSError("no port is free")
+            if tried == tries[-1]:
+                raise
+    raise AssertionError("there is a port to try")
 
 
-def open_browser(address: Address, folder: Path) -> None:
+def open_browser(address: Address, folder: Path) -> threading.Thread | None:
     """Open the user's browser at the address, in a thread, because some ways to open one wait until it is closed.
 
     The browser is given a file that leads there: its command line, which every account may read, names only the file.
@@ -163,7 +165,7 @@ def open_browser(address: Address, folder: Path) -> None:
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
     if not graphical:  # a browser in the terminal would take it over
-        return
+        return None
     page = folder / "open.html"
     target = escape(address.start)
     page.touch(mode=0o600)
@@ -173,4 +175,6 @@ def open_browser(address: Address, folder: Path) -> None:
         f'<a href="{target}">Open the review app</a>\n',
         encoding="utf-8",
     )
-    threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
+    opening = threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True)
+    opening.start()
+    return opening

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from medres.review.door import Address
 from medres.review.server import default_store
+from tests.conftest import Medres
 from tests.support.browsing import BANNER, MEDRES, Open, free_port, needs_chromium, parts, said_address, served
 
 pytestmark = needs_chromium
@@ -336,12 +337,12 @@ def test_the_server_does_not_outlive_the_command(small_model: Path, scores: Path
         ask(here, here.path, f"Host: {here.host}")
 
 
-def test_a_port_in_use_is_said_before_any_address_is(small_model: Path, scores: Path, installed_medres) -> None:
+def test_a_port_in_use_is_said_before_any_address_is(small_model: Path, scores: Path, installed_medres: Medres) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = installed_medres("app", "--model", small_model, "--scores", scores, "--headless", "--port", port)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"port {port} is in use; give another --port" in done.stderr
+    assert f"port {port} cannot be used (Address already in use" in done.stderr
 
 
 def test_the_store_of_verdicts_is_named_by_default(scores: Path) -> None:
