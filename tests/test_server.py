@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 import sys
+import webbrowser
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_the_first_free_port_is_taken_and_held() -> None:
 def test_the_browser_is_led_by_a_file_that_nobody_else_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setenv("BROWSER", "any")
-    monkeypatch.setattr(server.webbrowser, "open", opened.append)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
     opening = open_browser(Address(8501, 'a"b', "f"), tmp_path)
     assert opening is not None
     opening.join()
@@ -59,7 +60,7 @@ def test_a_terminal_without_a_desktop_is_not_taken_over(tmp_path: Path, monkeypa
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(server.webbrowser, "open", lambda _: pytest.fail("opened"))
+    monkeypatch.setattr(webbrowser, "open", lambda _: pytest.fail("opened"))
     assert open_browser(Address(8501), tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
