@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -79,7 +80,7 @@ def test_two_of_what_must_be_one_are_refused(name: bytes) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("request_", [PAGE, SOCKET], ids=["page", "socket"])
 def test_another_cookie_is_refused(request_: Request, cookie: bytes | None) -> None:
-    assert status(with_header(request_, b"cookie", cookie)) == 403
+    assert status(with_header(request_, b"cookie", cookie)) == 401
 
 
 def test_a_cookie_of_an_app_that_ran_here_before_does_not_stand_in_the_way() -> None:
@@ -89,17 +90,17 @@ def test_a_cookie_of_an_app_that_ran_here_before_does_not_stand_in_the_way() -> 
 
 @pytest.mark.parametrize("path", ["/f00d/_stcore/metrics", "/f00d/_stcore/health", "/f00d/static/x.js", "/"])
 def test_the_key_in_the_address_opens_the_page_alone(path: str) -> None:
-    assert status(replace(FIRST, path=path)) == 403
+    assert status(replace(FIRST, path=path)) == 401
 
 
 @pytest.mark.parametrize("query", [b"", b"token=", b"token=x", b"token", b"Token=s3cret-s3cret-s3cret", b"token=%ff"])
 def test_another_key_is_refused(query: bytes) -> None:
-    assert status(replace(FIRST, query=query)) == 403
+    assert status(replace(FIRST, query=query)) == 401
 
 
 def test_a_websocket_is_not_opened_by_the_key_in_its_address() -> None:
     asked = replace(with_header(SOCKET, b"cookie", None), query=FIRST.query, path=FIRST.path)
-    assert status(asked) == 403
+    assert status(asked) == 401
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get"])
@@ -149,7 +150,13 @@ def test_no_request_without_the_key_passes(
 ) -> None:
     assume(HERE.token.encode() not in query and all(HERE.token.encode() not in value for _, value in headers))
     found = answer(Request("http" if kind == "http" else "websocket", "GET", path, query, headers), HERE)
-    assert found is not None and (found.status, found.body) == (403, REFUSED.encode())
+    assert found is not None and found.status in (401, 403) and found.body == REFUSED.encode()
+
+
+def test_a_page_of_an_app_that_has_ended_can_show_what_is_missing() -> None:
+    asked = with_header(with_header(PAGE, b"cookie", None), b"sec-fetch-dest", b"empty")
+    found = answer(asked, HERE)
+    assert found is not None and found.status == 401 and json.loads(found.body) == REFUSED
 
 
 def test_streamlit_never_sees_the_key() -> None:

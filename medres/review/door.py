@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from base64 import b64encode
@@ -26,8 +27,11 @@ READING = frozenset({"GET", "HEAD"})
 """The methods that are answered: whatever changes something comes over the WebSocket."""
 
 REFUSED = (
-    "This is the review app of medres. Open the address that `medres app` printed, exactly as it stands there: "
-    "it holds a key, which this request lacks. Other names of this machine, such as localhost, are not answered.\n"
+    "This is the review app of medres.\n"
+    "Open the address that `medres app` printed last,\n"
+    "exactly as it stands there: it holds a key,\n"
+    "which this request lacks. Other names of this\n"
+    "machine, such as localhost, are not answered.\n"
 )
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """The Content-Security-Policy of an answer of the door itself."""
@@ -103,6 +107,8 @@ def answer(request: Request, address: Address) -> Answer | None:
     >>> here = Address(8501, token="KEY", folder="f")
     >>> host, cookie = (b"host", b"127.0.0.1:8501"), (b"cookie", b"medres-8501=KEY")
     >>> answer(Request("http", "GET", "/f/", b"", [host]), here).status
+    401
+    >>> answer(Request("http", "GET", "/f/", b"", [cookie]), here).status
     403
     >>> answer(Request("http", "GET", "/f/", b"token=KEY", [host]), here).status
     200
@@ -119,8 +125,8 @@ def answer(request: Request, address: Address) -> Answer | None:
     if request.kind == "http" and request.path.rstrip("/") == address.path.rstrip("/") and tokens:
         if known or _has_key(tokens, address):
             return _start([item for item in asked if item[0] != TOKEN], address)
-        return refusal(403)
-    return None if known else refusal(403)
+        known = False
+    return None if known else refusal(401, script=_values(request.headers, b"sec-fetch-dest") == [b"empty"])
 
 
 def _at_the_address(request: Request, address: Address) -> bool:
@@ -169,12 +175,20 @@ def without_key(headers: Headers, address: Address) -> list[tuple[bytes, bytes]]
     return kept
 
 
-def refusal(status: Literal[403, 405]) -> Answer:
-    """The answer that gives nothing, and says what is missing."""
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+def refusal(status: Literal[401, 403, 405], *, script: bool = False) -> Answer:
+    """The answer that gives nothing, and says what is missing: the key (401), or what 403 and 405 always mean.
+
+    Args:
+        status: of HTTP. A page of an app that has ended shows what a 401 says; to a 403 Streamlit has wrong advice.
+        script: a script of a page asked; Streamlit's shows what is JSON.
+    """
+    kind = b"application/json" if script else b"text/plain; charset=utf-8"
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
     if status == 405:
         headers.append((b"allow", b"GET, HEAD"))
-    return Answer(status, REFUSED.encode(), tuple(headers))
+    if status == 401:
+        headers.append((b"www-authenticate", b"medres"))  # a scheme that no browser asks a password for
+    return Answer(status, (json.dumps(REFUSED) if script else REFUSED).encode(), tuple(headers))
 
 
 def _start(rest: Sequence[tuple[str, str]], address: Address) -> Answer:
