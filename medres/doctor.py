@@ -60,3 +60,22 @@ def findings() -> Iterator[str]:
     folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     yield f"{'pixel cache':24} {folder}, {size / 2**20:.0f} MiB (MEDRES_CACHE moves it; it may be deleted)"
+
+
+def on_the_gpu() -> Iterator[tuple[str, bool]]:
+    """One line per check of the GPU, and whether it passed.
+
+    Raises:
+        UsageError: there is no GPU.
+    """
+    from medres.model.device import choose_device
+    from medres.runs.device_checks import core_checks
+
+    device = choose_device("cuda")
+    for check in core_checks(device):
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in check.figures.items())
+        found = check.error or figures
+        yield (
+            f"{'passes' if check.passed else 'FAILS'} on {device}: {check.name} ({found}; {check.seconds:.0f} s)",
+            check.passed,
+        )
