@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import streamlit as st
 from components import viewer
+from markup import Markup, filled, heading, joined, notice, readable, show
 from worklist_page import chosen_label, patient
 
 from medres.errors import MedresError
@@ -31,23 +30,23 @@ def show_case(worklist: Worklist, store: ReviewStore, case: Case) -> None:
     _navigation(worklist, case)
     view = case.view_position or "view not stated"
     number = f" · image {case.image} of {case.images}" if case.images > 1 else ""
-    st.title(f"Patient {patient(case)} · {view}{number}".replace("[", "\\["), anchor=False)
+    heading(f"Patient {patient(case)} · {view}{number}")
     if case.review:
-        st.html(f'<div class="look"><b>A human must look:</b> {escape(" ".join(case.review))}</div>')
+        show(filled('<div class="look"><b>A human must look:</b> {}</div>', " ".join(case.review)))
     picture, panel = st.columns([2.7, 1], gap="medium")
     with panel:
         label = chosen_label(worklist)
-        st.html(_score(worklist, case, label))
+        show(_score(worklist, case, label))
     with picture:
         try:
             with st.spinner("Reading the image …", show_time=False):
                 opened = worklist.open_case(case)
         except MedresError as error:
-            st.error(f"This image is not shown. {error}", icon=":material/block:")
+            notice("refused", f"This image is not shown. {error}")
             return
         _viewer(opened, label)
         if case.warnings:
-            st.html(f'<div class="notes">Of this file: {escape(" ".join(case.warnings))}</div>')
+            show(filled('<div class="notes">Of this file: {}</div>', " ".join(case.warnings)))
     with panel:
         _review(worklist, store, case, label)
 
@@ -66,7 +65,7 @@ def _navigation(worklist: Worklist, case: Case) -> None:
         if st.button("Next", icon=":material/chevron_right:", shortcut="n", disabled=after is None):
             _go(after)
         if place is not None:
-            st.caption(f"{place + 1} of {len(sequence)}")
+            show(filled('<div class="notes">{} of {}</div>', place + 1, len(sequence)))
     st.session_state["after"] = after
 
 
@@ -76,16 +75,18 @@ def _go(key: str | None) -> None:
         st.rerun()
 
 
-def _score(worklist: Worklist, case: Case, label: str) -> str:
+def _score(worklist: Worklist, case: Case, label: str) -> Markup:
     probability, threshold, positive = case.probabilities[label], worklist.threshold(label), case.positive[label]
-    sentence = statement(label, probability, threshold, worklist.rule(label), positive=positive)
-    return (
-        f'<div class="score {"above" if positive else "below"}"><div class="label">{escape(label)}</div>'
-        f'<div class="value">{escape(percentages(probability, threshold)[0])}</div>'
-        f'<div class="where">{side(positive)}</div>'
-        f'<div class="bar"><i style="width:{100 * probability:.2f}%"></i>'
-        f'<b style="left:{100 * threshold:.2f}%"></b></div>'
-        f"<p>{escape(sentence)}</p></div>"
+    return filled(
+        '<div class="score {}"><div class="label">{}</div><div class="value">{}</div><div class="where">{}</div>'
+        '<div class="bar"><i style="width:{}%"></i><b style="left:{}%"></b></div><p>{}</p></div>',
+        "above" if positive else "below",
+        label,
+        percentages(probability, threshold)[0],
+        side(positive),
+        f"{100 * probability:.2f}",
+        f"{100 * threshold:.2f}",
+        statement(label, probability, threshold, worklist.rule(label), positive=positive),
     )
 
 
@@ -99,7 +100,7 @@ def _viewer(opened: OpenedCase, label: str) -> None:
         "note": heatmap_withheld(label, grid.strength, grid.scale),
         "full": heatmap_scale(grid.scale),
         "strength": f"This image: {heatmap_strength(grid.strength, grid.scale)}.",
-        "alt": f"Radiograph of patient {patient(case)}",
+        "alt": readable(f"Radiograph of patient {patient(case)}"),
     }
     viewer(data=pack(opened.picture, grid, words), key="viewer")
 
@@ -109,8 +110,8 @@ def _review(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> N
     latest = seen[-1] if seen else None
     saved = st.session_state.setdefault("saved", 0)  # a saved form starts anew; one in conflict keeps its text
     form = f"{case.key} {label} {saved}"
-    with st.form(f"verdict {form}", border=True):
-        st.html(f'<div class="claim">{escape(claim(label, positive=case.positive[label]))}</div>')
+    with st.form(key=f"verdict {form}", border=True):
+        show(filled('<div class="claim">{}</div>', claim(label, positive=case.positive[label])))
         opinion = st.segmented_control(
             "Your verdict",
             list(OPINIONS),
@@ -130,25 +131,24 @@ def _review(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> N
             moves = st.form_submit_button("Save and next", disabled=st.session_state.get("after") is None)
     if saves or moves:
         if opinion is None:
-            st.warning("Choose agree, disagree or unsure. Nothing was saved.")
+            notice("missing", "Choose agree, disagree or unsure. Nothing was saved.")
         elif not (reviewer or "").strip():
-            st.warning("Enter your name. Nothing was saved.")
+            notice("missing", "Enter your name. Nothing was saved.")
         else:
-            st.session_state["reviewer"] = reviewer
             verdict = Verdict(
                 case.verdict_key, worklist.model.model_id, label, opinion, str(reviewer), str(comment or "")
             )
             _save(store, verdict, latest, _place(case, label), st.session_state["after"] if moves else None)
     if told := st.session_state.pop("told", None):
-        st.success(told, icon=":material/check:")
-    if notice := st.session_state.pop("conflict", None):
-        st.warning(notice)
+        notice("done", told)
+    if conflict := st.session_state.pop("conflict", None):
+        notice("missing", conflict)
     if seen:
-        st.html(_history(seen))
+        show(_history(seen))
     shared = case.verdict_key != case.sop_instance_uid
     if other := store.history(case.sop_instance_uid if shared else case.sha256, worklist.model.model_id, label):
-        st.caption(other_verdicts(shared=shared))
-        st.html(_history(other))
+        show(filled('<div class="notes">{}</div>', other_verdicts(shared=shared)))
+        show(_history(other))
 
 
 def _save(store: ReviewStore, verdict: Verdict, latest: Verdict | None, place: str, after: str | None) -> None:
@@ -160,9 +160,10 @@ def _save(store: ReviewStore, verdict: Verdict, latest: Verdict | None, place: s
         )
         after = None
     except MedresError as error:
-        st.error(f"{error}")
+        notice("refused", str(error))
         return
     else:
+        st.session_state["reviewer"] = verdict.reviewer
         st.session_state["saved"] += 1
         st.session_state["told"] = f"Saved: {verdict_in_words(verdict.verdict)}."
     st.session_state.pop(place, None)
@@ -186,15 +187,12 @@ def _seen(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> tup
     return found
 
 
-def _history(verdicts: tuple[Verdict, ...]) -> str:
-    return f'<ul class="history">{"".join(map(_entry, reversed(verdicts)))}</ul>'
+def _history(verdicts: tuple[Verdict, ...]) -> Markup:
+    return filled('<ul class="history">{}</ul>', joined(map(_entry, reversed(verdicts))))
 
 
-def _entry(verdict: Verdict) -> str:
+def _entry(verdict: Verdict) -> Markup:
     when = f"{verdict.created_at:%Y-%m-%d %H:%M} UTC" if verdict.created_at else ""
-    return (
-        f"<li><b>{verdict_in_words(verdict.verdict)}</b> "
-        f'<span class="who">{escape(verdict.reviewer)}, {when}</span>'
-        + (f"<div>{escape(verdict.comment)}</div>" if verdict.comment else "")
-        + "</li>"
-    )
+    comment = filled("<div>{}</div>", verdict.comment) if verdict.comment else ""
+    said = verdict_in_words(verdict.verdict)
+    return filled('<li><b>{}</b> <span class="who">{}, {}</span>{}</li>', said, verdict.reviewer, when, comment)

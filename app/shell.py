@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-from html import escape
 from pathlib import Path
 
+import started
 import streamlit as st
 from case_page import show_case
+from markup import filled, joined, notice, show, style
 from worklist_page import show_worklist
 
 from medres.errors import MedresError
@@ -18,19 +18,19 @@ from medres.review.store import ReviewStore
 from medres.review.wording import NOT_DIAGNOSTIC
 
 log = logging.getLogger(__name__)
-STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+STYLE = Path(__file__).with_name("style.css")
 
 
 def main() -> None:
     """Show the page that the address names."""
     st.set_page_config(page_title=f"medres review · {NOT_DIAGNOSTIC.lower()}", page_icon="🩻", layout="wide")
-    st.html(f"<style>{STYLE}</style>")
+    style(STYLE)
     masthead = st.container(key="masthead", horizontal=True, vertical_alignment="center")
     with masthead:
-        st.html(f'<div class="brand">medres review</div><div class="banner" role="note">{NOT_DIAGNOSTIC}</div>')
+        show(filled('<div class="brand">medres review</div><div class="banner" role="note">{}</div>', NOT_DIAGNOSTIC))
     try:
-        arguments = _arguments()
-        worklist, store = _worklist(arguments.scores, arguments.model), _store(arguments.store)
+        start = started.current()
+        worklist, store = _worklist(Path(start.scores), Path(start.model)), _store(start.store)
         with masthead:
             if st.button("About the model", type="tertiary", icon=":material/info:"):
                 _about(worklist)
@@ -41,15 +41,7 @@ def main() -> None:
             show_case(worklist, store, case)
     except MedresError as error:
         log.warning("%s", error.code)
-        st.error(f"{error}", icon=":material/block:")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="medres app", exit_on_error=False)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--store", required=True)
-    return parser.parse_args()
+        notice("refused", str(error))
 
 
 @st.cache_resource(show_spinner="Loading and verifying the model …")
@@ -64,7 +56,5 @@ def _store(url: str) -> ReviewStore:
 
 @st.dialog("About the model", width="large")
 def _about(worklist: Worklist) -> None:
-    rows = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in card_facts(worklist.model.card)
-    )
-    st.html(f'<dl class="facts">{rows}</dl>')
+    rows = joined(filled("<dt>{}</dt><dd>{}</dd>", name, value) for name, value in card_facts(worklist.model.card))
+    show(filled('<dl class="facts">{}</dl>', rows))

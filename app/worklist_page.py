@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import streamlit as st
 from components import table
+from markup import Markup, filled, joined, readable, show
 
 from medres.review.cases import Case, Worklist
 from medres.review.store import ReviewStore, Verdict
@@ -31,7 +31,7 @@ def show_worklist(worklist: Worklist, store: ReviewStore) -> None:
         shown = st.segmented_control("Show", [NOT_REVIEWED, LOOK, ALL], default=ALL, required=True, key="shown")
     verdicts = store.latest(worklist.model.model_id)
     cases = worklist.sorted_by(label)
-    summary.html(_summary(cases, label, verdicts))
+    show(_summary(cases, label, verdicts), summary)
     chosen = [case for case in cases if _wanted(case, shown or ALL, (case.verdict_key, label) in verdicts)]
     rows = [_row(worklist, case, label, verdicts.get((case.verdict_key, label))) for case in chosen]
     point = percentages(1.0, worklist.threshold(label))[1]
@@ -50,7 +50,7 @@ def chosen_label(worklist: Worklist) -> str:
     if len(worklist.labels) > 1:
         # Streamlit forgets a widget's choice with the page, and takes one whose arguments change for another widget.
         st.session_state.setdefault("finding", kept)
-        kept = st.selectbox("Finding", worklist.labels, key="finding", width=240)
+        kept = st.selectbox("Finding", options=worklist.labels, key="finding", width=240)
     st.session_state["label"] = kept
     return kept
 
@@ -64,13 +64,18 @@ def _wanted(case: Case, shown: str, reviewed: bool) -> bool:
     return {NOT_REVIEWED: not reviewed, LOOK: case.status == "review", ALL: True}[shown]
 
 
-def _summary(cases: Sequence[Case], label: str, verdicts: Mapping[tuple[str, str], Verdict]) -> str:
+def _summary(cases: Sequence[Case], label: str, verdicts: Mapping[tuple[str, str], Verdict]) -> Markup:
     above = sum(case.positive[label] for case in cases)
     look = sum(case.status == "review" for case in cases)
     done = sum((case.verdict_key, label) in verdicts for case in cases)
-    return (
-        f'<div class="summary"><b>{len(cases)}</b> images · <b>{above}</b> at or above the operating point for '
-        f"{escape(label)} · <b>{look}</b> need a look · <b>{done}</b> reviewed</div>"
+    return filled(
+        '<div class="summary"><b>{}</b> images · <b>{}</b> at or above the operating point for {}'
+        " · <b>{}</b> need a look · <b>{}</b> reviewed</div>",
+        len(cases),
+        above,
+        label,
+        look,
+        done,
     )
 
 
@@ -78,9 +83,9 @@ def _row(worklist: Worklist, case: Case, label: str, verdict: Verdict | None) ->
     probability, threshold = case.probabilities[label], worklist.threshold(label)
     return {
         "key": case.key,
-        "patient": patient(case),
+        "patient": readable(patient(case)),
         "image": f"image {case.image} of {case.images}" if case.images > 1 else "",
-        "view": case.view_position or "–",
+        "view": readable(case.view_position or "–"),
         "probability": probability,
         "threshold": threshold,
         "shown": percentages(probability, threshold)[0],
@@ -88,7 +93,7 @@ def _row(worklist: Worklist, case: Case, label: str, verdict: Verdict | None) ->
         "call": call(positive=case.positive[label]),
         "review": list(case.review),
         "verdict": verdict_in_words(verdict.verdict) if verdict else "–",
-        "by": verdict.reviewer if verdict else "",
+        "by": readable(verdict.reviewer) if verdict else "",
     }
 
 
@@ -96,10 +101,16 @@ def _unscored(worklist: Worklist) -> None:
     if not worklist.unscored:
         return
     refused = sum(item.status == "refused" for item in worklist.unscored)
-    duplicates = len(worklist.unscored) - refused
-    with st.expander(f"Files not in this list: {refused} refused, {duplicates} duplicate"):
-        st.caption("Files are named by their row in predictions.csv, because a file's name may name a patient.")
-        rows = "".join(
-            f"<dt>Row {item.row}, {item.status}</dt><dd>{escape(item.reason)}</dd>" for item in worklist.unscored
+    rows = joined(
+        filled("<dt>Row {}, {}</dt><dd>{}</dd>", item.row, item.status, item.reason) for item in worklist.unscored
+    )
+    show(
+        filled(
+            '<details class="unscored"><summary>Files not in this list: {} refused, {} duplicate</summary>'
+            "<p>Files are named by their row in predictions.csv, because a file's name may name a patient.</p>"
+            '<dl class="facts">{}</dl></details>',
+            refused,
+            len(worklist.unscored) - refused,
+            rows,
         )
-        st.html(f'<dl class="facts">{rows}</dl>')
+    )

@@ -20,6 +20,7 @@ from filelock import FileLock
 from hypothesis import settings
 
 from tests.support import preloaded
+from tests.support.connections import assert_nothing_left, record
 from tests.support.format3 import write_format3
 from tests.support.phantoms import write_cohort
 from tests.support.recipes import MADE, STEADY, TINY, Kind, fixture_changes
@@ -65,8 +66,9 @@ def needs_shared(name: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests keep caches, keys and weights to themselves."""
+    """Tests keep caches, keys and weights to themselves, and what they start sends nothing elsewhere."""
     home = tmp_path_factory.mktemp("home")
+    record(home / "connections")
     os.environ["MEDRES_CACHE"] = str(home / "cache")
     os.environ["MEDRES_PSEUDONYM_KEY"] = "0123456789abcdef-for-tests-only"
     os.environ["TORCH_HOME"] = str(home / "torch")
@@ -79,7 +81,9 @@ def start_medres(*arguments: object, timeout: float = 900, cwd: Path | None = No
 
 def _run(*command: object, timeout: float, cwd: Path | None) -> subprocess.CompletedProcess[str]:
     texts = [str(part) for part in command]
-    return subprocess.run(texts, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+    done = subprocess.run(texts, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+    assert_nothing_left()
+    return done
 
 
 def run_medres(
@@ -95,7 +99,9 @@ def run_medres(
     if preloaded.server() is None:
         command = (sys.executable, "-m", "tests.support.made", made) if made else (_ENTRY,)
         return _run(*command, *texts, timeout=timeout, cwd=cwd)
-    return preloaded.run(texts, timeout=timeout, cwd=cwd, made=made)
+    done = preloaded.run(texts, timeout=timeout, cwd=cwd, made=made)
+    assert_nothing_left()
+    return done
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,8 @@ def test_any_text_comes_back_as_it_was_typed(shared_store: ReviewStore, comment:
 @pytest.mark.parametrize(
     "change",
     [
-        {"verdict": "maybe"}, {"reviewer": " "}, {"reviewer": "x" * 201}, {"sop_instance_uid": ""}, {"label": ""},
+        {"verdict": "maybe"}, {"reviewer": " "}, {"reviewer": "x" * 201}, {"reviewer": "a<b>"}, {"reviewer": "a\nb"},
+        {"sop_instance_uid": ""}, {"label": ""},
         {"comment": "x" * (LONGEST_COMMENT + 1)}, {"comment": "a\0b"}, {"comment": "\ud800"}, {"model_id": ""},
     ],
 )  # fmt: skip

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @medres.command()
 @click.option("--out", type=FILE, default=Path("medres-demo"), show_default=True, help="New folder for everything.")
 @click.option("--app/--no-app", "app", default=True, help="Open the review app at the end.")
-@click.option("--port", type=int, help="Port of the app; 8501, or the next free one, by default.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the app; 8501, or the next free one, by default.")
 @click.option(
     "--patients",
     type=click.IntRange(min=15),
@@ -82,11 +82,16 @@ def doctor(gpu: bool) -> None:
 @click.option("--model", type=FILE, required=True, help="The model (or run) that scored the folder.")
 @click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
 @click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
-@click.option("--port", type=int, help="Port on 127.0.0.1; 8501, or the next free one, by default.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1; 8501, or the next free one, by default."
+)
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
 @with_group_readable
 def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
-    """Open the review app: worklist, image, prediction, heatmap, verdict."""
+    """Open the review app: worklist, image, prediction, heatmap, verdict.
+
+    Whoever has the address that it prints can open the app on this machine, and nobody else: keep it to yourself.
+    """
     from medres.review.server import serve
 
     need_model(model)

@@ -1,42 +1,62 @@
-"""How the review app is started: one command, on this machine only."""
+"""How the review app is started: one command, on this machine only, for whoever has the address that is printed."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+import webbrowser
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 
 from medres.errors import UsageError
+from medres.review.door import LOOPBACK, Address
 
-_SETTINGS = {
-    # The rest stands in .streamlit/config.toml beside the app. These stand here as well, because what they guard must
-    # not depend on STREAMLIT_* variables of the environment, which go over that file.
-    "server.address": "127.0.0.1",
-    "server.fileWatcherType": "none",
-    "server.showEmailPrompt": "false",
-    "server.enableXsrfProtection": "true",
-    "server.enableCORS": "true",
-    "client.showErrorDetails": "none",
-    "browser.gatherUsageStats": "false",
-    "logger.hideWelcomeMessage": "true",  # else Streamlit advertises its tools to developers, over the patient's score
-}
 _FIRST_PORT, _PORTS = 8501, 100
 _SECONDS_TO_END = 5.0
 
 
-def app_file() -> Path:
-    """The app's script: in an installed package `medres/_app/`, in a checkout `app/`.
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the server process is told through its standard input, where no list of processes shows it."""
+
+    model: str  # folder of the model that scored
+    scores: str  # output folder of `medres score`
+    store: str = field(repr=False)  # URL of the verdicts' database; it may hold a password
+    token: str = field(repr=False)
+    folder: str  # of the address
+    port: int | None  # 8501, or the next free one, if None
+
+    def line(self) -> str:
+        """As one line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def of(cls, line: str) -> Start:
+        """From the line that `line` wrote."""
+        return cls(**json.loads(line))
+
+    def at(self, port: int) -> Address:
+        """The address that is served."""
+        return Address(port, self.token, self.folder)
+
+
+def app_file(name: str = "medres_app.py") -> Path:
+    """A script of the app: in an installed package below `medres/_app/`, in a checkout below `app/`.
 
     Raises:
         UsageError: neither is there.
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "_app", package.parent / "app"):
-        if (folder / "medres_app.py").is_file():
-            return folder / "medres_app.py"
+        if (folder / name).is_file():
+            return folder / name
     raise UsageError("this installation of medres holds no review app (medres/_app is missing); install it again")
 
 
@@ -58,13 +78,31 @@ def serve(
         store: URL of the verdicts' database; `default_store` if None.
         port: 8501, or the next free one, if None.
         headless: do not open a browser.
-        say: told the address.
+        say: told the address, once the port is ours; with it, whoever hears it can open the app.
+
+    Raises:
+        UsageError: the port is in use, or not this user's to use.
     """
-    port = port or _free_port()
-    say(f"review app: http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = _command(model=model, scores=scores, store=store or default_store(scores), port=port, headless=headless)
-    with subprocess.Popen(command) as server:
+    key = Address(0)
+    start = Start(
+        model=os.fspath(model.resolve()),
+        scores=os.fspath(scores.resolve()),
+        store=store or default_store(scores),
+        token=key.token,
+        folder=key.folder,
+        port=port,
+    )
+    command = [sys.executable, os.fspath(app_file("launch.py"))]
+    with (
+        tempfile.TemporaryDirectory(prefix="medres-app-") as folder,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8") as server,
+    ):
         try:
+            address = _begin(server, start)
+            if address is not None:
+                say(f"review app: {address.start} (Ctrl-C ends it)")
+                if not headless:
+                    open_browser(address, Path(folder))
             return server.wait()
         except BaseException:
             server.terminate()
@@ -75,32 +113,68 @@ def serve(
             raise
 
 
-def _free_port() -> int:
-    """The first port from 8501 on that nobody listens to.
+def _begin(server: subprocess.Popen[str], start: Start) -> Address | None:
+    """Tell the server what to serve, and hear at which port; None where it ended before it could say so.
+
+    Its standard input stays open: the server ends when it closes, so that none outlives the command.
+    """
+    assert server.stdin is not None and server.stdout is not None
+    try:
+        server.stdin.write(start.line())
+        server.stdin.flush()
+    except OSError:  # it has ended; what it said stands on stderr
+        return None
+    heard = server.stdout.readline()
+    if not heard:
+        return None
+    if heard.strip().isdecimal():
+        return start.at(int(heard))
+    ports = f"port {start.port}" if start.port else f"none of the ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}"
+    verb = "cannot" if start.port else "can"
+    raise UsageError(f"{ports} {verb} be used ({heard.strip()}); give another --port")
+
+
+def listen(port: int | None) -> socket.socket:
+    """Listen on this machine's loopback address: at this port, or the first free one from 8501 on.
+
+    The port is taken before the address is printed: nobody else can wait there for the key.
 
     Raises:
-        UsageError: there is none.
+        OSError: there is none.
     """
-    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)):
-                return port
-    raise UsageError(f"ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1} are all in use; give --port")
+    tries = [port] if port else range(_FIRST_PORT, _FIRST_PORT + _PORTS)
+    for tried in tries:
+        try:
+            return socket.create_server((LOOPBACK, tried), backlog=128)
+        except OSError:
+            if tried == tries[-1]:
+                raise
+    raise AssertionError("there is a port to try")
 
 
-def _command(*, model: Path, scores: Path, store: str, port: int, headless: bool) -> list[str]:
-    """The command that serves the review app on this machine's loopback address.
+def open_browser(address: Address, folder: Path) -> threading.Thread | None:
+    """Open the user's browser at the address, in a thread, because some ways to open one wait until it is closed.
+
+    The browser is given a file that leads there: its command line, which every account may read, names only the file.
 
     Args:
-        model: the model that scored.
-        scores: the output folder of `medres score`.
-        store: URL of the verdicts' database.
-        port: of the page.
-        headless: do not open a browser.
+        address: where to.
+        folder: for that file; nobody else may read it.
     """
-    settings = {**_SETTINGS, "server.headless": str(headless).lower(), "server.port": str(port)}
-    return [
-        sys.executable, "-m", "streamlit", "run", os.fspath(app_file()),
-        *(f"--{name}={value}" for name, value in settings.items()),
-        "--", "--model", os.fspath(model.resolve()), "--scores", os.fspath(scores.resolve()), "--store", store,
-    ]  # fmt: skip
+    graphical = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )
+    if not graphical:  # a browser in the terminal would take it over
+        return None
+    page = folder / "open.html"
+    target = escape(address.start)
+    page.touch(mode=0o600)
+    page.write_text(
+        f'<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+        f'<meta http-equiv="refresh" content="0; url={target}"><title>medres review</title>'
+        f'<a href="{target}">Open the review app</a>\n',
+        encoding="utf-8",
+    )
+    opening = threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True)
+    opening.start()
+    return opening

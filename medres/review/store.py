@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from medres.errors import OutputExists, StoreError
 from medres.files import ensure_file
+from medres.review.names import fault_of_name
 from medres.review.schema import VerdictRow, upgrade
 
 Opinion = Literal["agree", "disagree", "unsure"]
@@ -212,6 +213,8 @@ def _checked(verdict: Verdict) -> Verdict:
             raise StoreError(f"{name} has {len(text)} characters, and at most {longest} are kept; nothing was saved")
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
             raise StoreError(f"{name} holds characters that are not text; nothing was saved")
+    if fault := fault_of_name(clean.reviewer):
+        raise StoreError(f"{fault}; nothing was saved")
     return clean
 
 

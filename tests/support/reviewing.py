@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import TINY, run_medres
@@ -39,15 +40,16 @@ def score_shared_uid(model: Path, folder: Path) -> Path:
     return folder / "scored"
 
 
-def score_three_labels(folder: Path) -> tuple[Path, Path]:
-    """A model of the labels a, b and c, whose network is made, and the scores of its own images."""
+def score_three_labels(folder: Path, labels: Sequence[str] = "abc") -> tuple[Path, Path]:
+    """A model of three labels, whose network is made, and the scores of its own images."""
     manifest = write_cohort(folder / "cohort", patients=12, images=1)
     _, *rows = manifest.read_text(encoding="utf-8").splitlines()
     lines = [f"{row},{number // 2 % 2},{number // 3 % 2}" for number, row in enumerate(rows)]
-    manifest.write_text("\n".join(["path,PatientID,SOPInstanceUID,label_a,label_b,label_c", *lines]), encoding="utf-8")
-    labels = [word for label in "abc" for word in ("--label", label)]
+    head = ["path", "PatientID", "SOPInstanceUID", *(f"label_{label}" for label in labels)]
+    manifest.write_text("\n".join([",".join(head), *lines]), encoding="utf-8")
+    asked = [word for label in labels for word in ("--label", label)]
     model, scores = folder / "model", folder / "scored"
-    train = ("train", manifest, *labels, "--out", model, *TINY)
+    train = ("train", manifest, *asked, "--out", model, *TINY)
     score = ("score", model, manifest.parent / "images", "--out", scores)
     for done in (run_medres(*train, made="disc"), run_medres(*score)):
         assert done.returncode == 0, done.stderr[-3000:]
