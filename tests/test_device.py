@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
+from threading import Barrier
+from time import sleep
 from typing import Any
 
 import click
@@ -15,8 +19,9 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -43,7 +48,7 @@ from medres.training.losses import MaskedLoss
 from medres.training.optimiser import RunningAverage
 from medres.training.steps import AccumulatedStep
 from tests.benchmarks.gpu_speed import WAITING
-from tests.test_steps import batch, engine
+from tests.test_steps import batch, engine, linear
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -86,6 +91,7 @@ def test_every_verb_that_runs_a_network_lets_its_device_be_chosen() -> None:
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("CUDA error: out of memory"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
@@ -141,6 +147,67 @@ def test_float32_is_ieee_s_as_long_as_anybody_needs_it_and_afterwards_what_it_wa
     for stack, _ in users.values():
         stack.close()
     assert _switches() == before
+
+
+@pytest.mark.parametrize("way", ["all", "matrices"])
+def test_who_allowed_tf32_by_torch_s_newer_switches_has_exact_scores_and_the_switches_back(way: str) -> None:
+    switch: Any = torch.backends if way == "all" else torch.backends.cuda.matmul
+    before = switch.fp32_precision
+    switch.fp32_precision = "tf32"
+    try:
+        with full_precision():
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+            assert torch.backends.cudnn.allow_tf32 is False  # readable: the older switch agrees
+        assert switch.fp32_precision == "tf32"
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        switch.fp32_precision = before
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.matmul.fp32_precision = "none"
+
+
+def test_threads_that_score_at_once_all_compute_exactly() -> None:
+    before, seen, ready = _switches(), [], Barrier(8)
+
+    def score(number: int) -> None:
+        ready.wait(10)
+        for _ in range(20):
+            with full_precision():
+                seen.append(_switches())
+                sleep(0.0001 * number)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(score, range(8)))
+    assert set(seen) == {("ieee", "ieee", "highest")}
+    assert _switches() == before
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_processes_exchange_gradients_once_a_step_however_many_parts_it_has(compiled: bool, tmp_path: Path) -> None:
+    distributed.init_process_group(
+        "cpu:gloo,cuda:gloo", rank=0, world_size=1, store=distributed.FileStore(str(tmp_path / "store"), 1)
+    )
+    try:
+        network, plain = linear(), linear()
+        joint = DistributedDataParallel(network)
+        exchanged: list[int] = []
+
+        def noted(_: object, bucket):  # type: ignore[no-untyped-def]  # torch looks at the annotations
+            exchanged.append(bucket.index())
+            done: Any = torch.futures.Future()
+            done.set_result(bucket.buffer())
+            return done
+
+        joint.register_comm_hook(None, noted)
+        run = engine(network)
+        run.network = torch.compile(joint, backend="eager") if compiled else joint
+        AccumulatedStep(MaskedLoss(), 3)(run, batch())
+        AccumulatedStep(MaskedLoss(), 3)(engine(plain), batch())
+        assert exchanged == [0]
+        for one, other in zip(network.parameters(), plain.parameters(), strict=True):
+            assert torch.allclose(one, other, atol=1e-6)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_the_switches_are_put_back_after_an_exception() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,7 @@ _MEMORY_ERRORS = (
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     "CUSOLVER_STATUS_ALLOC_FAILED",
     "CUFFT_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN, where no algorithm's working memory fits
 )
 _DEVICE_ERRORS = (
     *_MEMORY_ERRORS,
@@ -94,9 +95,8 @@ def said_plainly(device: torch.device) -> Iterator[None]:
             f"{device} {short} ({str(error).splitlines()[0]}): free it (`nvidia-smi` shows who uses it), choose "
             "another with --device cuda:N, or compute on the processor with --device cpu"
         )
-    else:
-        return
-    raise found  # here the failed call's tensors are free
+        error.__traceback__ = None  # it holds the failed call's tensors
+        raise found from None
 
 
 def in_parts(function: Callable[[Any], Result], images: Tensor | NDArray[np.uint16]) -> list[Result]:
@@ -140,24 +140,36 @@ class _Switches:
     """How the process computes in float32 on a GPU: torch's two settings, and the older one, which must agree."""
 
     convolutions: str
+    recurrent: str
     matrices: str
-    older: str
+    older: str | None = None  # for matrices; None: it contradicts the newer one, as whoever set that left it
+    cudnn: bool | None = None  # the older one for the two others, likewise
 
     @classmethod
     def now(cls) -> _Switches:
+        older = cudnn = None
+        with suppress(RuntimeError):
+            older = torch.get_float32_matmul_precision()
+        with suppress(RuntimeError):
+            cudnn = bool(torch.backends.cudnn.allow_tf32)
         return cls(
             torch.backends.cudnn.conv.fp32_precision,  # type: ignore[attr-defined]
+            torch.backends.cudnn.rnn.fp32_precision,  # type: ignore[attr-defined]
             torch.backends.cuda.matmul.fp32_precision,
-            torch.get_float32_matmul_precision(),
+            older,
+            cudnn,
         )
 
     def set(self) -> None:
-        torch.set_float32_matmul_precision(self.older)
+        torch.set_float32_matmul_precision(self.older or ("high" if self.matrices == "tf32" else "highest"))
+        cudnn = self.convolutions == "tf32" if self.cudnn is None else self.cudnn
+        torch.backends.cudnn.allow_tf32 = cudnn
         torch.backends.cudnn.conv.fp32_precision = self.convolutions  # type: ignore[attr-defined]
+        torch.backends.cudnn.rnn.fp32_precision = self.recurrent  # type: ignore[attr-defined]
         torch.backends.cuda.matmul.fp32_precision = self.matrices
 
 
-_IEEE, _TF32 = _Switches("ieee", "ieee", "highest"), _Switches("tf32", "tf32", "high")
+_IEEE, _TF32 = _Switches("ieee", "ieee", "ieee"), _Switches("tf32", "tf32", "tf32")
 
 
 class _Settings:
@@ -166,7 +178,7 @@ class _Settings:
     def __init__(self) -> None:
         self.lock = Lock()
         self.exact = 0  # how many need IEEE's now
-        self.behind = _Switches("none", "none", "highest")  # what holds where nobody does
+        self.behind = _Switches("none", "none", "none")  # what holds where nobody does
 
     def enter(self, wanted: Float32) -> _Switches:
         """Begin; returns what `leave` puts back."""

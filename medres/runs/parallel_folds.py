@@ -280,7 +280,8 @@ def _serve(pipe: Connection, shared: _Shared, number: int, threads: int, level: 
         if gpus := _gpus(config):
             torch.cuda.set_device(gpus[number % len(gpus)])
             together = len(range(number % len(gpus), shared.at_once, len(gpus)))  # that share this one
-            torch.cuda.set_per_process_memory_fraction(1 / together)
+            free, total = torch.cuda.mem_get_info()
+            torch.cuda.set_per_process_memory_fraction(0.95 * free / total / together)
         setup = RunSetup(shared.cohort, config, load_backbone(config.network), ALONE)
         run = Folds(shared.folder, shared.count, shared.splits_sha256, NetworkFitter(setup))
         pipe.send((None,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -64,13 +64,13 @@ class Compute:
     def generators(self) -> dict[str, Tensor]:
         """The states of this process's generators, which dropout and noise draw from."""
         on_gpu = self.device.type == "cuda"
-        return {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state()} if on_gpu else {})
+        return {"cpu": torch.get_rng_state()} | ({"cuda": torch.cuda.get_rng_state(self.device)} if on_gpu else {})
 
     def set_generators(self, states: Mapping[str, Tensor]) -> None:
         """Go on with what `generators` found."""
         torch.set_rng_state(states["cpu"])
         if self.device.type == "cuda" and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"])
+            torch.cuda.set_rng_state(states["cuda"], self.device)
 
     def __str__(self) -> str:
         """What a log line and a card say of it."""
@@ -118,10 +118,21 @@ def choose_compute(training: Training) -> Compute:
             raise TrainingError(
                 f"training.precision is {training.precision}, {why[training.precision]}: choose auto, fp32 or bf16"
             )
+        if training.precision in ("bf16", "tf32") and device.type == "cuda" and not _computes_bf16(device):
+            raise TrainingError(
+                f"training.precision is {training.precision}, which {torch.cuda.get_device_name(device)} does not "
+                "compute: choose auto, fp16 or fp32"
+            )
         return Compute(device, training.precision)
     if device.type == "cuda":
-        return Compute(device, "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16")
+        return Compute(device, "bf16" if _computes_bf16(device) else "fp16")
     return Compute(device, "bf16" if _cpu_has_bf16() else "fp32")
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether a GPU multiplies bf16, and TF32, natively."""
+    with nullcontext() if device.index == torch.cuda.current_device() else torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _cpu_has_bf16() -> bool:

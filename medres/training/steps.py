@@ -58,6 +58,7 @@ class AccumulatedStep:
         self.part = part
         self.batch = batch
         self._statistics: Copies | None = None
+        self._said = ""  # of memory that ran out
         self.smallest = 0  # images of the smallest part of the last step, in this process
 
     def __call__(self, engine: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -111,7 +112,7 @@ class AccumulatedStep:
         part = (self.part or self._largest_share(images)) // 2
         if part < 2:
             raise TrainingError(
-                "the device runs out of memory even with two images at a time: choose smaller images "
+                f"the device runs out of memory even with two images at a time ({self._said}): choose smaller images "
                 "(preprocessing.size) or a smaller network"
             )
         if self.processes.count > 1:  # the others wait for this one's statistics, and cannot be told
@@ -137,6 +138,7 @@ class AccumulatedStep:
         except RuntimeError as error:
             if not lacks_memory(error):
                 raise
+            self._said = str(error).partition("\n")[0]
         return None  # outside of the handler, which keeps the failed call's tensors
 
     def _passes(self, engine: Any, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -146,11 +148,12 @@ class AccumulatedStep:
         largest = self._largest_share(images)
         parts = _parts(len(images), _number_of_parts(largest, self.part or largest, self.batch or len(images)))
         self.smallest = min(stop - start for start, stop in parts)
-        shared = isinstance(engine.network, DistributedDataParallel)
+        network = getattr(engine.network, "_orig_mod", engine.network)  # of a compiled one
+        shared = network if isinstance(network, DistributedDataParallel) else None
         for start, stop in parts:
             part = targets[start:stop]
             last = stop == len(images)  # the processes' gradients are added up while this one's is computed
-            with engine.network.no_sync() if shared and not last else nullcontext():
+            with nullcontext() if shared is None or last else shared.no_sync():
                 if self.graphs:
                     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
                 logits = engine.inferer(images[start:stop], engine.network)
@@ -162,6 +165,11 @@ class AccumulatedStep:
 
     def _moved(self, engine: Any, found: dict[str, Tensor]) -> dict[str, Tensor]:
         """Let the weights follow their gradients, unless those overflowed."""
+        if not self.scaler.is_enabled():  # nothing is asked of the device
+            engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+            engine.optimizer.step()
+            engine.fire_event(IterationEvents.MODEL_COMPLETED)
+            return found
         self.scaler.unscale_(engine.optimizer)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         scale = self.scaler.get_scale()

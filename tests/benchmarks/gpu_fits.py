@@ -84,7 +84,7 @@ def overflow_is_left_out(device: torch.device) -> tuple[bool, Figures]:
     engine = _Engine(network, device, average)
     step = AccumulatedStep(MaskedLoss(), scaler=torch.amp.GradScaler(device.type, init_scale=1e38))
     before = [value.clone() for value in (*network.parameters(), *average.module.parameters())]
-    batch = {"image": torch.full((4, 1, 4, 4), 1e4, device=device), "label": torch.zeros(4, 1, device=device)}
+    batch = {"image": torch.full((4, 1, 4, 4), 1e4, device=device), "label": torch.ones(4, 1, device=device)}
     step(engine, batch)
     after = [*network.parameters(), *average.module.parameters()]
     kept = all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
@@ -97,15 +97,17 @@ def validation_runs_out(device: torch.device) -> tuple[bool, Figures]:
     data = bright_images(200, 512)
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.empty_cache()
+    before = torch.cuda.get_per_process_memory_fraction(device)
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + 3e9) / total, device)
+    short = torch.cuda.memory_stats(device).get("num_ooms", 0)
     try:
         changes = ("network.architecture=resnet50", "preprocessing.size=512", "training.stages=[{epochs: 1}]")
         found = fitted(data, steady(device, *changes, "training.batch_size=8"), held_out=160)
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(before, device)
         torch.cuda.empty_cache()
-    loss = found.history[0]["validation_loss"]
-    return bool(np.isfinite(loss)), {"validation loss": loss}
+    loss, times = found.history[0]["validation_loss"], torch.cuda.memory_stats(device).get("num_ooms", 0) - short
+    return bool(np.isfinite(loss)) and times > 0, {"validation loss": loss, "times that memory ran out": float(times)}
 
 
 def compiled(device: torch.device) -> tuple[bool, Figures]:
@@ -169,9 +171,14 @@ def processes_agree(device: torch.device) -> tuple[bool, Figures]:
         path = Path(folder) / "losses.pt"
         command = [sys.executable, "-m", "tests.benchmarks.gpu_fits", str(device), str(path), str(port)]
         running = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
-        alone = _shared_fit(device, Processes())
-        if any(process.wait(180) for process in running):
-            raise RuntimeError("a process failed")
+        try:
+            alone = _shared_fit(device, Processes())
+            if max(process.wait(180) for process in running):
+                raise RuntimeError("a process failed")
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
         largest = float(np.abs(np.subtract(alone, torch.load(path, weights_only=True))).max())
     return largest <= 1e-3, {"largest difference of a loss": largest}
 
@@ -227,8 +234,8 @@ def _phantoms(folder: Path, *, patients: int) -> Path:
     from medres.imaging.synthesis import synthesise_cohort
 
     synthesise_cohort(folder / "images", patients=patients, seed=1)
-    (found,) = list((folder / "images").rglob("*.csv"))
-    _medres("index", folder / "images", "--out", folder / "manifest.csv", "--labels", found)
+    labels = folder / "images" / "labels.csv"
+    _medres("index", folder / "images", "--out", folder / "manifest.csv", "--labels", labels)
     return folder
 
 

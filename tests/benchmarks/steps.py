@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 
 import torch
-from monai.utils import set_determinism
 from torch.nn import functional
 
 from medres.config import Config
 from medres.model.network import build_network
-from medres.training.device import choose_compute
+from medres.training.device import choose_compute, seeded
 from medres.training.optimiser import adamw
 
 
@@ -30,6 +29,8 @@ def bare_step(config: Config, *, side: int, steps: int, deterministic: bool = Tr
     images = torch.rand(batch, 1, side, side).to(compute.device, memory_format=torch.channels_last)
     answers = torch.randint(0, 2, (batch, 1)).float().to(compute.device)
 
+    scaler = compute.scaler()
+
     def run(count: int) -> float:
         started = time.perf_counter()
         for _ in range(count):
@@ -37,15 +38,13 @@ def bare_step(config: Config, *, side: int, steps: int, deterministic: bool = Tr
                 logits = network(images)
             loss = functional.binary_cross_entropy_with_logits(logits.float(), answers)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
         if compute.device.type == "cuda":
             torch.cuda.synchronize()
         return count * batch / (time.perf_counter() - started)
 
-    set_determinism(seed=0 if deterministic else None)
-    try:
+    with seeded(0, deterministic=deterministic), compute.float32():
         run(3)
         return run(steps)
-    finally:
-        set_determinism(seed=None)
