@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 130
 
 
 def _interrupt(*_: object) -> None:
-    """SIGTERM ends a run as Ctrl-C does: what was finished is kept, locks are let go."""
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: what was finished is kept, locks are let go."""
     raise KeyboardInterrupt
 
 
@@ -28,6 +28,8 @@ def main() -> None:
     # Threads that wait by spinning make two trainings on one machine many times slower than one after the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _interrupt)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it is ignored
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         sys.exit(medres.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:
@@ -45,6 +47,12 @@ def main() -> None:
             raise
         click.echo(f"medres: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        click.echo(f"medres: {error.strerror or error}{place} (--debug shows where)", err=True)
+        sys.exit(1)
     except Exception as error:
         if debug:
             raise

@@ -10,8 +10,10 @@ import click
 
 from medres.cli.group import medres
 from medres.cli.options import (
+    EXIT_NOTHING,
     EXIT_SOME_REFUSED,
     FILE,
+    SHARE,
     need_model,
     out_option,
     refuse_early,
@@ -42,6 +44,29 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also write predictions.deidentified.csv and .parquet: keyed UIDs and paths, nothing that joins a manifest.",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="With --resume: hash every file, instead of trusting size, modification time and inode.",
+)
+@click.option(
+    "--max-gone",
+    type=SHARE,
+    default="10%",
+    show_default=True,
+    metavar="SHARE",
+    help="With --resume: the share of scored files that may be gone. More looks like a missing mount: exit 1.",
+)
+@click.option(
+    "--max-refused",
+    type=SHARE,
+    default="0%",
+    metavar="SHARE",
+    help="The share of refused files that is still exit code 0; by default any is 3.",
+)
+@click.option("--fail-if-empty", is_flag=True, help="Exit 4 where the folder holds no file.")
+@click.option("--json", "as_json", is_flag=True, help="Print what state.json says, instead of lines for people.")
+@click.option("--metrics", type=FILE, help="Also write a textfile for Prometheus, kept up to date.")
 @with_trust
 @with_device
 @with_limits
@@ -56,6 +81,12 @@ def score(
     resume: bool,
     workers: int | None,
     deidentify: bool,
+    verify: bool,
+    max_gone: float,
+    max_refused: float,
+    fail_if_empty: bool,
+    as_json: bool,
+    metrics: Path | None,
     trust: tuple[Path, ...],
     device: str,
     limits: Limits,
@@ -68,19 +99,26 @@ def score(
     from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
+    from medres.scoring.state import STATE
 
     with progress_bar("scoring") as progress:
         summary = score_folder(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
-            trust=trust, deidentify=deidentify,
+            trust=trust, deidentify=deidentify, verify=verify, most_gone=max_gone, metrics=metrics,
         )  # fmt: skip
+    ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
+    if fail_if_empty and not summary.files:
+        ending = EXIT_NOTHING
+    if as_json:
+        click.echo((out / STATE).read_text(encoding="utf-8"))
+        sys.exit(ending)
     for line in summary.lines():
         click.echo(line)
     click.echo(f"table: {out / 'predictions.csv'}: {HOLDS['predictions.csv']}")
     if (out / DEIDENTIFIED).is_file():
         click.echo(f"table: {out / DEIDENTIFIED}: {HOLDS[DEIDENTIFIED]}")
-    sys.exit(0 if summary.complete else EXIT_SOME_REFUSED)
+    sys.exit(ending)
 
 
 @medres.command()

@@ -43,11 +43,11 @@ class Listing:
     refused: tuple[Refusal, ...]  # links that lead out of it, and what could not be looked into; paths likewise
 
 
-def list_files(folder: Path) -> Listing:
+def list_files(folder: Path, *, may_be_empty: bool = False) -> Listing:
     """Every file below a folder, each once: links to folders are followed, but never in a circle or out of it.
 
     Raises:
-        UsageError: `folder` is missing, not a folder, cannot be listed, or holds no file.
+        UsageError: `folder` is missing, not a folder, cannot be listed, or holds no file where it may not be empty.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
@@ -79,7 +79,7 @@ def list_files(folder: Path) -> Listing:
                     (waiting if entry.is_dir() else files).append(path)
             except OSError as error:
                 refused.append(Refusal(path, "UNREADABLE", f"cannot be looked at: {error.strerror}"))
-    if not files and not refused:
+    if not files and not refused and not may_be_empty:
         raise UsageError(f"{folder} holds no files")
     return Listing(tuple(sorted(files)), tuple(sorted(refused, key=lambda item: item.path)))
 

@@ -99,7 +99,7 @@ def _arrow_array(kind: str, cells: Sequence[Cell]) -> Any:
         texts = [str(cell).encode() for cell in cells]
         ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
         return pa.LargeStringArray.from_buffers(len(cells), pa.py_buffer(ends), pa.py_buffer(b"".join(texts)))
-    known = np.packbits([cell is not None for cell in cells], bitorder="little")
+    known = np.packbits(np.array([cell is not None for cell in cells], dtype=bool), bitorder="little")
     values = np.array([cell or 0 for cell in cells], dtype=kind.lower())
     return pa.Array.from_buffers(
         pa.from_numpy_dtype(values.dtype), len(cells), list(map(pa.py_buffer, (known, values)))

@@ -1,0 +1,153 @@
+"""How far a scoring run is and how it ended, for people, schedulers and monitors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medres import __version__
+from medres.provenance import now
+from medres.tables import write_json, write_text
+
+STATE = "state.json"
+_EVERY = 5.0  # seconds between two writings of a running state
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a scoring run did."""
+
+    files: int
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    reused: int = 0
+    heatmaps: int = 0
+    heatmaps_withheld: int = 0
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file was scored."""
+        return not self.statuses["refused"]
+
+    @property
+    def refused_share(self) -> float:
+        """The share of the files that were refused; 0 where there are none."""
+        return self.statuses["refused"] / self.files if self.files else 0.0
+
+    def lines(self) -> list[str]:
+        """A short account, one line each."""
+        names = ("ok", "review", "refused", "duplicate")
+        counted = ", ".join(f"{self.statuses[name]} {name}" for name in names)
+        found = [f"{self.files} files, one row each: {counted} ({self.seconds:.0f} s)"]
+        if self.statuses["gone"]:
+            found.append(f"{self.statuses['gone']} files that were scored are gone; their scores are kept")
+        if self.reused:
+            found.append(f"{self.reused} rows of unchanged files were kept")
+        if self.reasons:
+            found.append("reasons: " + ", ".join(f"{count} {code}" for code, count in sorted(self.reasons.items())))
+        if self.heatmaps or self.heatmaps_withheld:
+            withheld = (
+                f", {self.heatmaps_withheld} withheld: the pixels may hold a name" if self.heatmaps_withheld else ""
+            )
+            found.append(f"{self.heatmaps} heatmaps written{withheld}")
+        return found
+
+
+class RunState:
+    """Keeps `state.json` in a folder of scores up to date, and a textfile for Prometheus where one is asked for.
+
+    Args:
+        folder: of the scores.
+        model_id: what scores.
+        metrics: the textfile.
+    """
+
+    def __init__(self, folder: Path, *, model_id: str, metrics: Path | None = None) -> None:
+        self.folder, self.model_id, self.metrics = folder, model_id, metrics
+        self.started, self._began, self._next = now(), time.monotonic(), 0.0
+        self.statuses: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.total = self.done = self.reused = 0
+
+    def begin(self, total: int, reused: int) -> None:
+        """So many files are there, of which so many have rows already."""
+        self.total, self.reused = total, reused
+        self.write("running")
+
+    def add(self, rows: list[dict[str, object]]) -> None:
+        """So many rows were made."""
+        self.done += len(rows)
+        self.statuses.update(str(row["status"]) for row in rows)
+        self.reasons.update(str(row["reason"]) for row in rows if row.get("reason"))
+        if time.monotonic() >= self._next:
+            self.write("running")
+
+    def end(self, summary: Summary) -> None:
+        """The run is over: what the whole table holds."""
+        self.statuses, self.reasons = summary.statuses, summary.reasons
+        self.write("finished")
+
+    def fail(self, error: BaseException) -> None:
+        """The run ended before its table was whole; `--resume` goes on."""
+        said = str(error).splitlines()
+        with suppress(OSError):  # the disk may be full
+            self.write("failed", f"{type(error).__name__}: {said[0] if said else ''}")
+
+    def content(self, state: Literal["running", "finished", "failed"], error: str = "") -> dict[str, object]:
+        """What `state.json` says."""
+        seconds = time.monotonic() - self._began
+        return {
+            "state": state,
+            "medres": __version__,
+            "model_id": self.model_id,
+            "started": self.started,
+            "updated": now(),
+            "seconds": round(seconds, 1),
+            "files": self.total,
+            "kept": self.reused,
+            "done": self.done,
+            "files_per_second": round(self.done / seconds, 2) if seconds else 0.0,
+            "statuses": dict(self.statuses),
+            "reasons": dict(self.reasons),
+            "error": error,
+        }
+
+    def write(self, state: Literal["running", "finished", "failed"], error: str = "") -> None:
+        """Write both files."""
+        self._next = time.monotonic() + _EVERY
+        content = self.content(state, error)
+        write_json(self.folder / STATE, content)
+        if self.metrics is not None:
+            write_text(self.metrics, prometheus(content))
+
+
+def prometheus(content: Mapping[str, Any]) -> str:
+    """A state as a textfile of Prometheus's node exporter.
+
+    >>> print(prometheus({"state": "finished", "files": 2, "statuses": {"ok": 2}, "reasons": {}}).splitlines()[1])
+    medres_score_running 0
+    """
+    counts: dict[str, tuple[str, dict[str, object]]] = {
+        "medres_score_running": ("1 while a run goes on", {"": int(content["state"] == "running")}),
+        "medres_score_failed": ("1 where the last run failed", {"": int(content["state"] == "failed")}),
+        "medres_score_files": ("files in the folder", {"": content.get("files", 0)}),
+        "medres_score_seconds": ("length of the run", {"": content.get("seconds", 0)}),
+        "medres_score_rows": ("rows by status", _labelled("status", content["statuses"])),
+        "medres_score_reasons": ("rows by reason code", _labelled("reason", content["reasons"])),
+    }
+    lines = []
+    for name, (text, values) in counts.items():
+        lines.append(f"# HELP {name} {text}")
+        lines += [f"{name}{labels} {value}" for labels, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _labelled(name: str, values: Any) -> dict[str, object]:
+    return {f"{{{name}={json.dumps(str(key))}}}": value for key, value in values.items()}
