@@ -19,6 +19,7 @@ PACKAGE = ROOT / "medres"
 ROOMS = [
     "errors",
     "records",
+    "safe_text",
     "config",
     "tables",
     "documents",

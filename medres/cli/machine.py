@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,14 +70,27 @@ def doctor() -> None:
 @medres.command()
 @click.option("--model", type=FILE, required=True, help="The model (or run) that scored the folder.")
 @click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
-@click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Database of verdicts; by default what MEDRES_STORE says, else reviews.db in the folder of scores.",
+)
+@click.option(
+    "--store-file",
+    type=FILE,
+    help="A file whose first line is that URL: as with MEDRES_STORE, no list of processes shows its password.",
+)
 @click.option("--port", type=int, help="Port on 127.0.0.1; 8501, or the next free one, by default.")
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
-def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
+def app(
+    model: Path, scores: Path, store: str | None, store_file: Path | None, port: int | None, headless: bool
+) -> None:
     """Open the review app: worklist, image, prediction, heatmap, verdict."""
+    from medres.review import address
     from medres.review.server import serve
 
     need_model(model)
     if not (scores / "predictions.csv").is_file():
         raise UsageError(f"{scores} holds no predictions.csv; run `medres score` first")
+    store = address.chosen(store, store_file, os.environ)
     sys.exit(serve(model=model, scores=scores, store=store, port=port, headless=headless, say=click.echo))
