@@ -56,6 +56,13 @@ def _run() -> None:
         else:
             click.echo(f"medres: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # the system's word on a file: a name too long, a disk that is full
+        if debug:
+            traceback.print_exc()
+        else:
+            named = f"{str(error.filename)[:300]}: " if error.filename else ""
+            click.echo(f"medres: {named}{error.strerror or error} (--debug shows where)", err=True)
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001  the last boundary: whatever it is, it is one sentence
         if debug:
             traceback.print_exc()

@@ -34,7 +34,7 @@ def judged(output: str, accepted: Mapping[str, str]) -> list[str] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return [
-        f"{package['name']} {package['version']}: {weakness['id']}, mended in {' '.join(weakness['fix_versions']) or '?'}"
+        f"{package['name']} {package['version']}: {weakness['id']}, mended in {' '.join(weakness['fix_versions'])}"
         for package in packages
         for weakness in package.get("vulns", ())
         if not {weakness["id"], *weakness.get("aliases", ())} & set(accepted)

@@ -62,9 +62,9 @@ def licence(found: Distribution) -> Licence:
     """What an installed package says of its licence."""
     told = found.metadata
     classifiers = [one.split(" :: ")[-1] for one in told.get_all("Classifier") or () if one.startswith("License ::")]
-    field = (told.get("License") or "").strip()
+    field = (told.get_all("License") or [""])[0].strip()
     short = [" ".join(field.split())] if field and len(field.splitlines()) <= _MOST_LINES else []
-    said = [expression] if (expression := told.get("License-Expression")) else [*classifiers, *short]
+    said = [told["License-Expression"]] if "License-Expression" in told else [*classifiers, *short]
     if not said and field:
         said = [field.splitlines()[0].strip()]
     return Licence(_name(told["Name"]), tuple(said))

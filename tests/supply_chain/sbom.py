@@ -44,19 +44,22 @@ def locked(text: str) -> tuple[Locked, ...]:
     Raises:
         ValueError: a line is understood in no way.
     """
-    found: list[dict[str, Any]] = []
+    found: list[tuple[re.Match[str], list[str], list[str]]] = []
     for line in text.splitlines():
         said = line.strip()
         if match := _PACKAGE.fullmatch(line):
-            found.append({**match.groupdict(default=""), "hashes": [], "needed_by": []})
+            found.append((match, [], []))
         elif said.startswith("--hash=sha256:"):
-            found[-1]["hashes"].append(said.removeprefix("--hash=sha256:").rstrip(" \\"))
+            found[-1][1].append(said.removeprefix("--hash=sha256:").rstrip(" \\"))
         elif said.startswith("#") and found:
             whom = said.removeprefix("#").strip().removeprefix("via").strip()
-            found[-1]["needed_by"] += [whom.partition(" ")[0]] if whom else []
+            found[-1][2].extend([whom.partition(" ")[0]] if whom else [])
         elif said:
             raise ValueError(f"a line of the lock file is no package, hash or comment: {line!r}")
-    return tuple(Locked(**{name: tuple(v) if isinstance(v, list) else v for name, v in one.items()}) for one in found)
+    return tuple(
+        Locked(match["name"], match["version"], match["marker"] or "", tuple(hashes), tuple(needed_by))
+        for match, hashes, needed_by in found
+    )
 
 
 def bill(packages: tuple[Locked, ...]) -> dict[str, Any]:
