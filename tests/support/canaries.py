@@ -148,7 +148,8 @@ def _of_hash() -> dict[bytes, str]:
 
 _HASHES = _of_hash()
 _HEXADECIMAL = re.compile(rb"[0-9a-f]{32,}")
-_SEARCHED_FOR_HASHES = 5_000_000  # bytes: what is longer holds weights or pixels
+_LONG = 5_000_000  # bytes: what is longer holds weights or pixels
+_EMBEDDED = re.compile(rb"base64,([A-Za-z0-9+/=]{40,})")
 
 
 def _encoded(stem: str) -> tuple[bytes, ...]:
@@ -165,14 +166,17 @@ _ENCODED = {stem: _encoded(stem) for stem in (STEM, _DIGITS)}
 def marks_in(content: bytes) -> set[str]:
     """What is marked in some bytes, by the names of attributes."""
     found: set[str] = set()
+    if len(content) > _LONG and not any(stem.encode() in content for stem in (STEM, _DIGITS)):
+        return found
     for text in _texts(content):
         found |= {_NAMES.get(match[1].upper(), match[0]) for match in _TEXT.finditer(text)}
         found |= {_NAMES[match[1]] for match in _NUMBER.finditer(text) if match[1] in _NAMES}
         found |= {name for name, date in DATES.items() if date in text or _with_dashes(date) in text}
+    bare = _EMBEDDED.sub(b"", content)  # what is embedded is unpacked below
     for stem, forms in _ENCODED.items():
-        if any(form in content for form in forms):
+        if any(form in bare for form in forms):
             found.add(f"encoded: {stem}")
-    if len(content) < _SEARCHED_FOR_HASHES:
+    if len(content) < _LONG:
         found |= {_HASHES[match[0][:16]] for match in _HEXADECIMAL.finditer(content) if match[0][:16] in _HASHES}
     for part in _within(content):
         found |= marks_in(part)
@@ -209,7 +213,7 @@ def _within(content: bytes) -> Iterator[bytes]:
     elif content.startswith(b"\x89PNG"):
         yield from _chunks(content)
     elif b"base64," in content:
-        for match in re.finditer(rb"base64,([A-Za-z0-9+/=]{40,})", content):
+        for match in _EMBEDDED.finditer(content):
             with suppress(ValueError):
                 yield base64.b64decode(match[1])
 
