@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import io
 import re
 import struct
@@ -22,10 +23,10 @@ import pytest
 
 from medres import cli
 from medres.imaging.pictures import write_png
-from tests.conftest import TINY, Medres
+from tests.conftest import Medres
 from tests.support import canaries
 from tests.support.canaries import mark, marks_in, write_marked_cohort
-from tests.support.recipes import TOKEN
+from tests.support.recipes import TINY, TOKEN
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "PERSONAL_DATA.md"
@@ -209,9 +210,7 @@ def test_a_mark_is_found_in_whatever_it_is_wrapped(tmp_path: Path) -> None:
     for shift in range(3):
         assert marks_in(base64.b64encode(b"x" * shift + text.encode())) == {f"encoded: {canaries.STEM}"}
     assert marks_in(text.encode().hex().encode()) == {f"encoded: {canaries.STEM}"}
-    assert "PatientID, unkeyed hash" in marks_in(
-        canaries.hashlib.sha256(mark("PatientID", 2).encode()).hexdigest().encode()
-    )
+    assert "PatientID, unkeyed hash" in marks_in(hashlib.sha256(mark("PatientID", 2).encode()).hexdigest().encode())
     assert marks_in(b"1903-04-07") == {"PatientBirthDate"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,9 +62,10 @@ def test_spacings_are_numbers(value: str, expected: str) -> None:
 @pytest.mark.parametrize("keyword", CODES)
 @pytest.mark.parametrize("text", ["<b>DOE</b>", "Doe^Jane", "A NAME AND AN ADDRESS", "\x1b[31mPA"])
 def test_free_text_in_a_coded_attribute_is_left_out_with_a_warning(keyword: str, text: str, tmp_path: Path) -> None:
-    made = radiograph(SpecificCharacterSet="ISO_IR 192", **{keyword: text})
+    changes: dict[str, Any] = {keyword: text}
+    made = radiograph(SpecificCharacterSet="ISO_IR 192", **changes)
     found = read_radiograph(write(tmp_path / "a.dcm", made))
-    assert (found.attributes | {"ViewPosition": found.view_position})[keyword] == ""
+    assert {**found.attributes, "ViewPosition": found.view_position}[keyword] == ""
     assert "TEXT" in found.warnings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from typing import TextIO, cast
 
 import pytest
 from hypothesis import given
@@ -62,8 +63,8 @@ def test_streams_of_the_command_line_show_and_do_not_steer(monkeypatch: pytest.M
         print("a\x1b[31mb")
         print("c\x9b2Jd\u202e", file=sys.stderr)
         assert isinstance(sys.stdout, VisibleWriter)
-        assert unfiltered(sys.stdout) is output
+        assert unfiltered(cast(TextIO, sys.stdout)) is output
         sys.stdout.flush()
-    assert (sys.stdout, sys.stderr) == (output, errors)
-    assert output.buffer.getvalue().decode() == "a�b\n"  # type: ignore[attr-defined]
+    assert cast(object, sys.stdout) is output
+    assert output.buffer.getvalue().decode() == "a�b\n"
     assert errors.getvalue() == "c�d�\n"

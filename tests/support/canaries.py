@@ -23,6 +23,7 @@ from pathlib import Path
 import pydicom
 from pyarrow import parquet
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import UID
 
 from tests.support.phantoms import blob, write_radiograph
 
@@ -131,7 +132,7 @@ def _write_invalid(source: Path, path: Path) -> None:
         for name in ("ViewPosition", "BodyPartExamined", "PatientSex", "PatientAge", "ImageLaterality"):
             setattr(dataset, name, said)
         dataset.PixelSpacing = None
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = _uid("SOPInstanceUID", 93)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(_uid("SOPInstanceUID", 93))
         dataset.save_as(path)
 
 
