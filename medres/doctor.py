@@ -74,3 +74,22 @@ def _confinement() -> str:
     if isinstance(held, Refusal):
         return f"{held.code}: {held.detail}"
     return f"each {', '.join(held)}" if held else "can be ended; nothing else is taken from them on this system"
+
+
+def on_the_gpu() -> Iterator[tuple[str, bool]]:
+    """One line per check of the GPU, and whether it passed.
+
+    Raises:
+        UsageError: there is no GPU.
+    """
+    from medres.model.device import choose_device
+    from medres.runs.device_checks import core_checks
+
+    device = choose_device("cuda")
+    for check in core_checks(device):
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in check.figures.items())
+        found = check.error or figures
+        yield (
+            f"{'passes' if check.passed else 'FAILS'} on {device}: {check.name} ({found}; {check.seconds:.0f} s)",
+            check.passed,
+        )

@@ -10,6 +10,7 @@
     ├── WeightsError        1    pretrained weights are missing, damaged or of another architecture
     ├── ModelError          1    a saved model is incomplete, altered or no longer computes what it did
     ├── TrainingError       1    training cannot go on (loss not finite, nothing to learn)
+    ├── DeviceError         1    a GPU is busy, too full or not usable
     ├── StoreError          1    the review store cannot be opened or written
     └── Refused             3    one input file is refused, with a code from REASONS
 
@@ -154,6 +155,12 @@ class TrainingError(MedresError):
     """Training cannot go on."""
 
     default_code = "TRAINING"
+
+
+class DeviceError(MedresError):
+    """A GPU is busy, too full or not usable; the message says what can be done."""
+
+    default_code = "DEVICE"
 
 
 class StoreError(MedresError):

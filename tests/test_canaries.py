@@ -49,12 +49,12 @@ class Step:
 
 
 def steps(images: Path, out: Path) -> list[Step]:
-    """Each verb as it succeeds, and as it fails over these files."""
+    """Each verb as it succeeds, and as it fails over these files; in that order, for one needs what others wrote."""
     manifest, model, run = out / "index" / "manifest.csv", out / "train" / "model", out / "crossval" / "run"
     sound = images / f"{mark('file name', 0)} 0.dcm"
     cut = images / f"{mark('file name', 91)} cut.dcm"
     again = ("--splits", run / "splits.json", "--set=seed=1")
-    return [
+    found = [
         Step("index", (images, "--labels", out / "labels.csv", "--out", manifest), 3),
         Step("index", (images, "--out", manifest), 2),
         Step("check", (manifest, "--out", out / "check" / "sound")),
@@ -83,7 +83,12 @@ def steps(images: Path, out: Path) -> list[Step]:
         Step("demo", ("--no-app", "--out", images), 2),
         Step("app", ("--model", model, "--scores", images), 2),
         Step("doctor", ("--help",)),
+        Step("export", (model, "--out", out / "export" / "model")),
+        Step("export", (images, "--out", out / "export" / "no"), 2),
+        Step("sign", (model, "--new-key", out / "sign" / "key.pem")),
+        Step("sign", (images, "--key", out / "sign" / "key.pem"), 2),
     ]
+    return [step for step in found if step.verb in cli.medres.commands]
 
 
 def test_every_verb_of_the_command_line_has_a_recipe() -> None:

@@ -37,6 +37,7 @@ STEADY = (
     "--set=training.saturation=1",
     "--set=training.patience=9",
     "--set=training.clip_norm=1",
+    "--set=training.frozen_epochs=1",  # then other weights learn
     "--set=augmentation.erasing=0.3",
     "--set=augmentation.rotation=8",
     "--set=crossval.folds=2",
@@ -48,7 +49,7 @@ GRADIENTS = """
 import sys, torch
 from medres.model.network import build_network
 from medres.training.checkpoints import Checkpoints
-from medres.training.distributed import joined, synchronised
+from medres.training.distributed import adding_up, joined, synchronised
 from medres.training.losses import MaskedLoss
 
 with joined("cpu") as processes:
@@ -60,8 +61,8 @@ with joined("cpu") as processes:
     loss = MaskedLoss()
     mine, wanted = (processes.part(values) for values in (images, targets))
     share = loss.count(wanted) / processes.sum(loss.count(wanted))
-    (loss(network(mine), wanted) * share).backward()
-    processes.sum_gradients(network.parameters())
+    joint = adding_up(network, processes)
+    (loss(joint(mine), wanted) * share).backward()
     if processes.first:
         found = {name: parameter.grad for name, parameter in network.named_parameters()}
         torch.save({"gradients": found, "buffers": dict(network.named_buffers())}, sys.argv[1])

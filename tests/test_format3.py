@@ -17,6 +17,7 @@ from medres.model.classifier import read_card
 from medres.tables import read_csv, read_json, sha256_file, write_csv, write_json
 from tests.conftest import Medres
 from tests.support.format3 import FIXTURE, MODELS, linked_copy
+from tests.support.phantoms import write_cohort
 
 MODEL_ID = "resnet18-54e338a925c6"
 ENSEMBLE_ID = "resnet18-ensemble2-10c36b07a612"
@@ -49,12 +50,16 @@ def test_the_models_load_with_their_old_names(format3_model: Path, format3_run: 
     assert model.card.preprocessing_sha256 == SPECIFICATION
 
 
-def test_folds_give_the_logits_that_they_gave(format3_run: Path, small_cohort: Path) -> None:
+def test_folds_give_the_logits_that_they_gave(
+    format3_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEDRES_FIXTURE_SEED", raising=False)  # the images that they were asked about then
+    images = write_cohort(tmp_path / "cohort", patients=40).parent
     table = read_table(format3_run / "oof.csv")
     for fold, rows in table.groupby("fold"):
         model = Classifier.load(format3_run / "models" / f"fold-{fold}")
         for _, row in rows.iloc[:4].iterrows():
-            prediction = model.predict(read_radiograph(small_cohort.parent / row["path"]))
+            prediction = model.predict(read_radiograph(images / row["path"]))
             assert prediction.scores["disc"].probability == pytest.approx(row["prob_disc"], abs=1e-3)
 
 

@@ -24,7 +24,7 @@ from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import as_float, prepare, preprocess
 from medres.model.network import RadiographNetwork
 from medres.review.cases import Worklist
-from medres.training.batches import Pixels, cache_transforms
+from medres.training.batches import BatchLoader, Pixels
 from medres.training.transforms import LoadRadiographd
 from tests.conftest import TINY, Medres
 
@@ -46,14 +46,17 @@ def test_the_tensor_of_a_file_is_the_same_bit_for_bit_on_every_path(small_model:
     spec = Classifier.load(small_model).preprocessing
     manifest = read_manifest(small_cohort, ["disc"])
     cache = cached_pixels(manifest.rows, spec, gate=GATES["any"], limits=Limits())
-    training = cache_transforms(Pixels(cache.pixels, torch.device("cpu")), size=spec.size)
+    places, targets = [0, 17, 79], np.zeros((80, 1), np.float32)
+    trained = BatchLoader(Pixels(cache.pixels, torch.device("cpu")), targets, [places], size=spec.size)
+    [batch] = trained
+    training = dict(zip(places, trained.as_batch(batch)[0].numpy(), strict=True))
     loader = LoadRadiographd(["image"], specification=spec)
-    for place in (0, 17, 79):
+    for place in places:
         path = os.fspath(manifest.rows[place].path)
         interactive = as_float(preprocess(read_radiograph(path), spec).pixels)
         isolated = as_float(preprocess(read_isolated(path), spec).pixels)
         worker = as_float(prepare(path, spec=spec, gate=GATES["any"], limits=Limits()).pixels)
-        dataset = training({"image": [place]})["image"].numpy()[0, 0]
+        dataset = training[place][0]
         bundle = np.asarray(loader({"image": path})["image"])[0]
         for other in (isolated, worker, dataset, bundle):
             assert other.dtype == interactive.dtype == np.float32

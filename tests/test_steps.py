@@ -16,7 +16,7 @@ from monai.engines.utils import IterationEvents
 from medres.config import Stage, Training
 from medres.errors import TrainingError
 from medres.model.network import build_network
-from medres.training.batches import Pixels, Shuffled, as_batch, sampling_weights
+from medres.training.batches import Pixels, Shuffled, sampling_weights
 from medres.training.device import choose_compute
 from medres.training.distributed import Processes
 from medres.training.losses import MaskedLoss
@@ -39,7 +39,7 @@ def engine(network: torch.nn.Module, forward: Any = None) -> Engine:
         network=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
         inferer=forward or (lambda images, network: network(images)),
-        prepare_batch=as_batch,
+        prepare_batch=lambda batch, *_, **__: (batch["image"], batch["label"]),
         state=SimpleNamespace(device=torch.device("cpu")),
         non_blocking=False,
         to_kwargs={},
@@ -188,6 +188,7 @@ def test_a_gpu_without_bf16_trains_in_fp16_with_a_scaled_loss(
     native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     compute = choose_compute(Training())
     assert compute.precision == precision

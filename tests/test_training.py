@@ -21,7 +21,7 @@ from medres.cohort.manifest import read_manifest
 from medres.cohort.splits import make_inner_split, read_splits, splits_document, write_splits
 from medres.config import Evaluation, Stage, Tracking
 from medres.documents import read_document
-from medres.errors import TrainingError
+from medres.errors import TrainingError, UsageError
 from medres.evaluation.performance import summarise
 from medres.evaluation.results import Metrics
 from medres.evaluation.table import read_table
@@ -32,10 +32,10 @@ from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints
 from medres.training.device import gives_memory_back
 from medres.training.engine import fit_network
-from medres.training.handlers import BestWeights, ValidationRecord
-from medres.training.optimiser import average_of, warmup_cosine
+from medres.training.optimiser import RunningAverage, warmup_cosine
 from medres.training.state import FitPlan
 from medres.training.tracking import Tracker
+from medres.training.validation import BestWeights, ValidationRecord
 from tests.support import recipes
 from tests.support.made import made_networks, narrow_networks
 from tests.support.phantoms import blob, write_cohort
@@ -71,7 +71,7 @@ def test_a_compiled_network_learns_the_same_and_is_saved_uncompiled(monkeypatch:
     compiled: list[torch.nn.Module] = []
     original = torch.compile
 
-    def traced(network: torch.nn.Module) -> Any:
+    def traced(network: torch.nn.Module, **_: Any) -> Any:
         compiled.append(network)
         return original(network, backend="eager")  # traced as ever; generating code would take a minute
 
@@ -106,9 +106,9 @@ def test_a_fit_leaves_no_pixels_behind_also_where_it_fails(monkeypatch: pytest.M
     made: list[weakref.ref[Pixels]] = []
     begin = Pixels.__init__
 
-    def noted(self: Pixels, *arguments: Any) -> None:
+    def noted(self: Pixels, *arguments: Any, **options: Any) -> None:
         made.append(weakref.ref(self))
-        begin(self, *arguments)
+        begin(self, *arguments, **options)
 
     monkeypatch.setattr(Pixels, "__init__", noted)
     gc.disable()  # it would free them by chance
@@ -126,7 +126,10 @@ def test_where_the_images_of_a_training_on_a_gpu_lie_is_said(
     free: int, resident: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**10))
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, dtype, device: empty(*shape, dtype=dtype))
     with caplog.at_level("INFO"):
         found = Pixels(np.zeros((3, 8, 8), np.uint16), torch.device("cuda"))
     assert (found.resident is not None) == resident
@@ -161,7 +164,7 @@ def test_tensorboard_has_every_epoch_once_also_after_an_interruption(tmp_path: P
 def test_a_gpu_that_is_not_there_is_said() -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU is there")
-    with pytest.raises(TrainingError, match="no GPU was found: choose auto or cpu"):
+    with pytest.raises(UsageError, match="no GPU was found: choose auto or cpu"):
         _fit(device="cuda")
 
 
@@ -178,18 +181,16 @@ def test_a_running_average_is_what_is_judged_and_kept() -> None:
 
 def test_the_average_forgets_its_start() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
-    average = average_of(network, 0.9)
-    assert average is not None
+    average = RunningAverage(network, 0.9)
     torch.nn.init.constant_(network.weight, 5.0)
-    average.update_parameters(network)  # the first is taken over as it is
+    average.update()  # the first is taken over as it is
     expected = 5.0
     for step, value in enumerate([1.0, 2.0, 3.0], start=1):
         torch.nn.init.constant_(network.weight, value)
-        average.update_parameters(network)
+        average.update()
         kept = min(0.9, (1 + step) / (10 + step))
         expected = kept * expected + (1 - kept) * value
     assert average.module.weight.item() == pytest.approx(expected)
-    assert average_of(network, 0.0) is None
 
 
 def test_no_step_is_longer_than_the_clipped_gradient() -> None:

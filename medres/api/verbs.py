@@ -169,6 +169,7 @@ def score_folder(
     heatmaps: bool = False,
     force: bool = False,
     resume: bool = False,
+    device: str = "auto",
 ) -> Summary:
     """Score every file below a folder with a saved model, as `medres score` does: one row per file, always.
 
@@ -186,6 +187,7 @@ def score_folder(
         heatmaps: write a picture for every label at or above its operating point.
         force: replace results that lie there.
         resume: keep rows of unchanged files scored by the same model.
+        device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises:
         UsageError, OutputExists, ModelError: see `medres.errors`.
@@ -194,7 +196,9 @@ def score_folder(
     from medres.scoring.heatmaps import HeatmapPolicy
 
     policy = HeatmapPolicy(enabled=heatmaps)
-    return scoring.score_folder(Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume)
+    return scoring.score_folder(
+        Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume, device=device
+    )
 
 
 def write_report(run: str | Path | OpenRun, *, force: bool = True) -> Path:

@@ -45,10 +45,14 @@ def demo(out: Path, app: bool, port: int | None, patients: int, force: bool) -> 
 
 
 @medres.command()
-def doctor() -> None:
+@click.option(
+    "--gpu", is_flag=True,
+    help="Try the GPU, about a minute: exact values, a saved model against the processor, memory that runs out.",
+)  # fmt: skip
+def doctor(gpu: bool) -> None:
     """Say what this installation can do: device, precision, weights, folders, and what it decodes, by decoding it.
 
-    Exit code 1 where a package is missing or a transfer syntax is not decoded.
+    Exit code 1 where a package is missing, a transfer syntax is not decoded, or a check of the GPU fails.
     """
     from medres.doctor import decoding, findings, missing_packages
 
@@ -63,6 +67,12 @@ def doctor() -> None:
     for line, decoded in decoding():
         click.echo(line)
         sound &= decoded
+    if gpu:
+        from medres.doctor import on_the_gpu
+
+        for line, passed in on_the_gpu():
+            click.echo(line)
+            sound &= passed
     if not sound:
         sys.exit(1)
 

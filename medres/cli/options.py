@@ -35,6 +35,7 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
         weights: Path | None,
         tensorboard: bool,
         mlflow: str,
+        device: str,
         limits: Limits,
         **others: Any,
     ) -> None:
@@ -43,7 +44,8 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
         own = ("network.weights=file", f"network.weights_file={json.dumps(str(weights))}") if weights else ()
         tracked: tuple[str, ...] = ("tracking.tensorboard=true",) if tensorboard else ()
         tracked += (f"tracking.mlflow={json.dumps(mlflow)}",) if mlflow else ()
-        config = load_config(recipe, (*own, *tracked, *overrides))
+        where = (f"training.device={device}",) if device != "auto" else ()
+        config = load_config(recipe, (*own, *tracked, *where, *overrides))
         verb(config=config.model_copy(update={"limits": config.limits.changed_by(limits)}), **others)
 
     config = click.option(
@@ -72,7 +74,7 @@ def with_config(verb: Callable[..., None]) -> Callable[..., None]:
         default="",
         help="Send epochs to this MLflow (medres[mlflow]).",
     )
-    return config(start(change(board(runs(with_limits(configured))))))
+    return config(start(with_device(change(board(runs(with_limits(configured)))))))
 
 
 def with_cohort(verb: Verb) -> Verb:
@@ -118,6 +120,17 @@ def with_root(verb: Verb) -> Verb:
         "--root",
         type=FILE,
         help="Folder that the manifest's paths start from; the manifest's own by default.",
+    )(verb)
+
+
+def with_device(verb: Verb) -> Verb:
+    """The option that says where networks compute; the verb gets `device`."""
+    return click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Where networks compute: a GPU where there is one, the processor, or one GPU of several by its number.",
     )(verb)
 
 

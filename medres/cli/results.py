@@ -16,6 +16,7 @@ from medres.cli.options import (
     need_model,
     out_option,
     refuse_early,
+    with_device,
     with_force,
     with_limits,
     with_root,
@@ -37,10 +38,18 @@ if TYPE_CHECKING:
     help="Go on although patients or images of the training cohort are in this one; the report says so.",
 )
 @with_root
+@with_device
 @with_limits
 @with_force
 def evaluate(
-    model: Path, manifest: Path, out: Path, allow_overlap: bool, root: Path | None, limits: Limits, force: bool
+    model: Path,
+    manifest: Path,
+    out: Path,
+    allow_overlap: bool,
+    root: Path | None,
+    device: str,
+    limits: Limits,
+    force: bool,
 ) -> None:
     """Validate a saved model (or a run as an ensemble) on another labelled cohort, with all it learned frozen.
 
@@ -55,7 +64,7 @@ def evaluate(
 
     with progress_bar("decoding") as progress:
         found = evaluate_model(
-            model, manifest, out=out, root=root, allow_overlap=allow_overlap, limits=limits,
+            model, manifest, out=out, root=root, allow_overlap=allow_overlap, limits=limits, device=device,
             options=RunOptions(force=force, progress=progress),
         )  # fmt: skip
     show_metrics(found.metrics)
@@ -74,8 +83,11 @@ def evaluate(
     "than three seeds of two recipes it is combined with what they show. Default: 0.017, the upper end of the usual.",
 )  # fmt: skip
 @click.option("--timing/--no-timing", default=True, help="Measure the speed of scoring on this machine.")
+@with_device
 @with_force
-def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing: bool, force: bool) -> None:
+def compare(
+    runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing: bool, device: str, force: bool
+) -> None:
     """Compare cross-validation runs on the same splits, paired by patient; the first is the reference.
 
     Runs that differ in the seed, or in the repeat of one split file, count as one recipe: their mean is what is
@@ -92,7 +104,7 @@ def compare(runs: tuple[Path, ...], out: Path, seed_spread: float | None, timing
     found = read_runs(runs)  # before seconds are spent on torch
     from medres.runs.compare import compare_runs
 
-    content = compare_runs(found, out=out, spread=seed_spread, timing=timing, force=force)
+    content = compare_runs(found, out=out, spread=seed_spread, timing=timing, device=device, force=force)
     for sentence in sentences(content):
         click.echo(sentence)
     click.echo(f"report: {write_comparison(out)}")

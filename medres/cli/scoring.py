@@ -16,6 +16,7 @@ from medres.cli.options import (
     out_option,
     refuse_early,
     with_burned_in,
+    with_device,
     with_force,
     with_limits,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @with_burned_in
 @click.option("--resume", is_flag=True, help="Continue: keep the rows of unchanged files.")
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
+@with_device
 @with_limits
 @with_force
 def score(
@@ -44,6 +46,7 @@ def score(
     allow_burned_in: bool,
     resume: bool,
     workers: int | None,
+    device: str,
     limits: Limits,
     force: bool,
 ) -> None:
@@ -58,6 +61,7 @@ def score(
         summary = score_folder(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits,
+            device=device,
         )  # fmt: skip
     for line in summary.lines():
         click.echo(line)
@@ -102,9 +106,19 @@ def render(
 @click.option("--label", required=True, metavar="NAME", help="Which label to explain.")
 @out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
 @with_burned_in
+@with_device
 @with_limits
 @with_force
-def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: bool, limits: Limits, force: bool) -> None:
+def explain(
+    model: Path,
+    file: Path,
+    label: str,
+    out: Path,
+    allow_burned_in: bool,
+    device: str,
+    limits: Limits,
+    force: bool,
+) -> None:
     """Draw where in one radiograph a label's score comes from, in native pixels."""
     refuse_early(out, force)
     need_model(model)
@@ -112,7 +126,7 @@ def explain(model: Path, file: Path, label: str, out: Path, allow_burned_in: boo
     from medres.imaging.pictures import overlay, refuse_burned_in, write_picture
     from medres.model.classifier import Classifier
 
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model, device=device)
     scale = classifier.heatmap_scale(label)
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)

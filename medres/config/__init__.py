@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from medres.config.augmentation import Augmentation
 from medres.config.evaluation import CrossValidation, Evaluation
 from medres.config.images import GATES, PAIRED_LIMBS, Gate, Limits, Preprocessing, load_gate, own_gate
 from medres.config.reading import Settings, apply_override, read_yaml, validated
 from medres.config.training import (
     Architecture,
-    Augmentation,
     Network,
     Stage,
     Tracking,

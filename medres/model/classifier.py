@@ -15,15 +15,14 @@ from medres.config import Gate, Preprocessing
 from medres.errors import UsageError
 from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
+from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import native_heatmap
 from medres.model.forward import as_images, forward
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 
-__all__ = ["BATCH", "Classifier", "Member", "Scores", "read_card"]
-
-BATCH = 16
+__all__ = ["Classifier", "Member", "Scores", "read_card"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +52,27 @@ class Classifier:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, path: str | Path, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> Classifier:
+    def load(cls, path: str | Path, *, device: str = "auto") -> Classifier:
         """Load and verify a model folder, or all folds of a cross-validation run.
 
         Reads only `medres.json` and safetensors; nothing is executed and nothing is fetched.
 
+        Args:
+            path: the folder.
+            device: where it computes: `auto`, a GPU where there is one; `cpu`, `cuda`, or a GPU such as `cuda:1`.
+
         Raises:
-            UsageError: `path` holds no model.
+            UsageError: `path` holds no model, or there is no such device.
             ModelError: a hash does not fit, or the self-check computes something else than at training time.
+            DeviceError: the GPU is busy or too full.
         """
         folders = model_folders(Path(path))
-        chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        chosen = choose_device(device)
         members = tuple(load_member(folder) for folder in folders)
-        classifier = cls(members, device=chosen)
-        for member in members:
-            self_check(member, chosen)
+        with said_plainly(chosen):
+            classifier = cls(members, device=chosen)
+            for member in members:
+                self_check(member, chosen)
         return classifier
 
     @property
@@ -105,8 +110,15 @@ class Classifier:
         return self.card.heatmap_scale[label]
 
     def score(self, pixels: NDArray[np.uint16], *, maps: bool = False) -> Scores:
-        """Score preprocessed images, uint16 (n, size, size); with `maps`, their class-activation maps as well."""
-        parts = [self._score_batch(pixels[start : start + BATCH], maps) for start in range(0, len(pixels), BATCH)]
+        """Score preprocessed images, uint16 (n, size, size); with `maps`, their class-activation maps as well.
+
+        Raises:
+            DeviceError: the GPU's memory does not even suffice for one image.
+        """
+        size, parts = batch_size(self.device), []
+        with said_plainly(self.device):
+            for start in range(0, len(pixels), size):
+                parts += in_parts(lambda part: self._score_batch(part, maps), pixels[start : start + size])
         return Scores(
             logits=np.concatenate([part.logits for part in parts]),
             probabilities=np.concatenate([part.probabilities for part in parts]),

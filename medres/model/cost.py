@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from medres.config import Architecture
+from medres.model.device import full_precision
 from medres.model.network import RadiographNetwork, build_network, parameter_count
 
 BATCH = 4
@@ -64,6 +65,29 @@ def cost(design: Design) -> Cost:
     return Cost(parameter_count(network), counter.get_total_flops() / 1e9)
 
 
+def kept_values(design: Design) -> int:
+    """Values of one image that a training step keeps for its backward pass: what all layers but activations give.
+
+    >>> round(kept_values(Design("resnet50", 224, 1, False)) / 1e6)
+    24
+    """
+    count = 0
+
+    def add(module: torch.nn.Module, _: object, found: object) -> None:
+        nonlocal count
+        if not list(module.children()) and not isinstance(module, torch.nn.ReLU) and isinstance(found, torch.Tensor):
+            count += found.numel()
+
+    with torch.device("meta"):
+        network = design.build()
+        hooks = [module.register_forward_hook(add) for module in network.modules()]
+        with torch.no_grad():
+            network(torch.zeros(1, 1, design.side, design.side))
+    for hook in hooks:
+        hook.remove()
+    return count
+
+
 def device_name(device: torch.device) -> str:
     """The machine in words, as a table says it."""
     if device.type == "cuda":
@@ -107,6 +131,7 @@ def compare_speed(designs: Mapping[str, Design], *, device: torch.device, rounds
 
 
 @torch.inference_mode()
+@full_precision()
 def _seconds(network: RadiographNetwork, images: torch.Tensor) -> float:
     _wait(images.device)
     started = time.perf_counter()

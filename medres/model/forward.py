@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medres.imaging.preprocessing import as_float
+from medres.model.device import batch_size, full_precision, in_parts, said_plainly, unit_range, uploaded
 from medres.model.explain import evidence
-from medres.model.network import RadiographNetwork, full_precision
-
-Result = TypeVar("Result")
+from medres.model.network import RadiographNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,30 +50,30 @@ def forward_batches(
         pixels: uint16 (images, size, size), also on disk.
         places: which of them.
         device: where the network is.
-        batch: images in one pass.
+        batch: images in one pass on a processor; on a GPU there are more.
         maps: whether class-activation maps are wanted.
     """
-    for start in range(0, len(places), batch):
-        chosen = pixels[list(places[start : start + batch])]
-        yield from in_parts(partial(forward, network, maps=maps), as_images(chosen, device))
+    size = batch_size(device, processor=batch)
+    for start in range(0, len(places), size):
+        chosen = pixels[list(places[start : start + size])]
+        yield from passes(network, chosen, device=device, maps=maps)
+
+
+def passes(
+    network: RadiographNetwork, pixels: NDArray[np.uint16], *, device: torch.device, maps: bool = False
+) -> list[Outputs]:
+    """Passes over preprocessed images, uint16 (n, size, size): one, or of parts where memory does not suffice.
+
+    Raises:
+        DeviceError: the device's memory does not even suffice for one image.
+    """
+    with said_plainly(device):
+        return in_parts(lambda part: forward(network, as_images(part, device), maps=maps), pixels)
 
 
 def as_images(pixels: NDArray[np.uint16], device: torch.device) -> Tensor:
     """Preprocessed images, uint16 (n, size, size), as a network takes them: (n, 1, size, size) in [0, 1]."""
-    return torch.from_numpy(as_float(pixels)[:, None]).to(device, memory_format=torch.channels_last)
-
-
-def in_parts(function: Callable[[Tensor], Result], images: Tensor) -> list[Result]:
-    """What a function says of a batch (N, ...), of halves of it where memory does not suffice, and so on.
-
-    Raises:
-        torch.OutOfMemoryError: not even one image fits.
-    """
-    try:
-        return [function(images)]
-    except torch.OutOfMemoryError:
-        if len(images) < 2:
-            raise
-    torch.cuda.empty_cache()
-    half = len(images) // 2
-    return [*in_parts(function, images[:half]), *in_parts(function, images[half:])]
+    if device.type == "cpu":
+        return torch.from_numpy(as_float(pixels)[:, None]).to(memory_format=torch.channels_last)
+    stored = torch.from_numpy(np.array(pixels).view(np.int16))  # a copy: a memory map may be read-only
+    return unit_range(uploaded(stored, device))[:, None].contiguous(memory_format=torch.channels_last)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,10 @@ from torch import Tensor, nn
 
 from medres.config import Architecture
 from medres.model.backbones import build_backbone
+from medres.model.device import full_precision
+
+__all__ = ["RadiographNetwork", "build_network", "family", "full_precision", "parameter_count", "saved_network"]
+# saved bundles name full_precision here
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -145,23 +148,6 @@ def saved_network(
     }
     network.load_state_dict(copies, assign=True)
     return network
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Inside, a GPU convolves and multiplies in float32: cuDNN would else use TF32, whose 10 bits move logits by 0.01.
-
-    The setting is the whole process's; afterwards it is what it was.
-    """
-    settings: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
 
 
 def parameter_count(network: nn.Module) -> int:

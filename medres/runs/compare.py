@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
-import torch
 
 from medres.config import Architecture, Evaluation
 from medres.documents import write_document
@@ -39,6 +38,7 @@ from medres.evaluation.performance import interval
 from medres.evaluation.table import judged_images
 from medres.model.classifier import read_card
 from medres.model.cost import Design, compare_speed, cost, device_name
+from medres.model.device import choose_device, said_plainly
 from medres.records import Interval
 from medres.runs.comparable import ComparableRun, by_recipe, settings
 from medres.runs.recording import comparison_record
@@ -62,7 +62,7 @@ def compare_runs(
     out: Path,
     spread: float | None = None,
     timing: bool = True,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
     force: bool = False,
 ) -> Comparison:
     """Compare cross-validation runs on the same splits, paired by patient; the first run's recipe is the reference.
@@ -205,14 +205,15 @@ def _undecided(item: ResampledDifference, evaluation: Evaluation) -> ComparedDif
     )
 
 
-def _described(groups: Groups, *, timing: bool, device: Literal["auto", "cpu"]) -> tuple[ComparedRecipe, ...]:
+def _described(groups: Groups, *, timing: bool, device: str) -> tuple[ComparedRecipe, ...]:
     """Every candidate with its runs, what is peculiar to it, and its cost."""
     flat = {name: settings(runs[0]) for name, runs in groups.items()}
     keys = sorted({key for one in flat.values() for key in one})
     differing = [key for key in keys if len({one.get(key) for one in flat.values()}) > 1]
     designs = {name: _design(runs[0]) for name, runs in groups.items()}
-    where = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
-    speeds = compare_speed(designs, device=where) if timing else {}
+    where = choose_device(device)
+    with said_plainly(where):
+        speeds = compare_speed(designs, device=where) if timing else {}
     least = cost(designs[next(iter(groups))]).gflop
     found = []
     for name, runs in groups.items():

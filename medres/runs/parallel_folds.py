@@ -22,8 +22,9 @@ import psutil
 import torch
 
 from medres.config import Config, Stage
-from medres.errors import MedresError, TrainingError
+from medres.errors import DeviceError, MedresError, TrainingError
 from medres.imaging.worker import unguarded_main
+from medres.model.device import choose_device
 from medres.model.weights import load_backbone
 from medres.records import Fold
 from medres.runs.cohort import TrainingCohort
@@ -86,10 +87,18 @@ def fit_folds(run: Folds, folds: Sequence[Fold]) -> FoldsAtOnce:
 
 def most_at_once(config: Config) -> int:
     """How many folds are worth a trial on this machine: one per GPU, a few on one GPU, else one per thread."""
-    gpus = torch.cuda.device_count() if config.training.device != "cpu" else 0
+    gpus = _gpus(config)
     if gpus:
-        return gpus if gpus > 1 else _ON_ONE_GPU
+        return len(gpus) if len(gpus) > 1 else _ON_ONE_GPU
     return max(1, min(torch.get_num_threads(), int(psutil.virtual_memory().available / _MEMORY_EACH)))
+
+
+def _gpus(config: Config) -> Sequence[int]:
+    """The numbers of the GPUs that folds may take."""
+    device = choose_device(config.training.device)
+    if device.type == "cpu":
+        return ()
+    return (device.index,) if ":" in config.training.device else range(torch.cuda.device_count())
 
 
 @gives_memory_back
@@ -109,7 +118,7 @@ def trial(run: Folds) -> float:
             config.model_copy(update={"training": training}),
             weights=run.setup.weights,
         )
-    except (TrainingError, torch.cuda.OutOfMemoryError) as error:
+    except (TrainingError, DeviceError) as error:
         log.warning("a trial failed: %s", error)
         return 0.0
     finally:
@@ -134,6 +143,7 @@ class _Shared:
     splits_sha256: str
     cohort: TrainingCohort
     config: Config
+    at_once: int  # processes
 
 
 @dataclass(slots=True)
@@ -149,7 +159,7 @@ class _Team:
     def __init__(self, count: int, run: Folds) -> None:
         self.members: list[_Member] = []
         threads = max(1, torch.get_num_threads() // count)
-        shared = _Shared(run.folder, run.count, run.splits_sha256, run.setup.cohort, run.setup.config)
+        shared = _Shared(run.folder, run.count, run.splits_sha256, run.setup.cohort, run.setup.config, count)
         for number in range(count):
             ours, theirs = _CONTEXT.Pipe()
             level = logging.getLogger().getEffectiveLevel()
@@ -267,8 +277,10 @@ def _serve(pipe: Connection, shared: _Shared, number: int, threads: int, level: 
     try:
         torch.set_num_threads(threads)
         config = shared.config
-        if config.training.device != "cpu" and torch.cuda.is_available():
-            torch.cuda.set_device(number % torch.cuda.device_count())
+        if gpus := _gpus(config):
+            torch.cuda.set_device(gpus[number % len(gpus)])
+            together = len(range(number % len(gpus), shared.at_once, len(gpus)))  # that share this one
+            torch.cuda.set_per_process_memory_fraction(1 / together)
         setup = RunSetup(shared.cohort, config, load_backbone(config.network), ALONE)
         run = Folds(shared.folder, shared.count, shared.splits_sha256, NetworkFitter(setup))
         pipe.send((None,))

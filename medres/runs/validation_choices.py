@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medres.config import Config
 from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
 from medres.model.card import ModelCard, Provenance, TrainedFacts, chosen_besides
+from medres.model.device import choose_device, said_plainly
 from medres.model.forward import forward_batches
 from medres.model.network import RadiographNetwork
 from medres.model.outliers import distances, fit_feature_space
@@ -43,7 +44,8 @@ def outputs(
     network: RadiographNetwork, pixels: NDArray[np.uint16], places: Sequence[int], *, device: torch.device
 ) -> Outputs:
     """Logits, pooled features and map maxima of cached images."""
-    network.to(device)
+    with said_plainly(device):
+        network.to(device)
     logits, features, maxima = [], [], []
     for found in forward_batches(network, pixels, places, device=device, batch=_BATCH, maps=True):
         assert found.maps is not None
@@ -69,7 +71,7 @@ def finish_model(
     """
     cohort, config, weights = setup.cohort, setup.config, setup.weights
     training, validation, seed = plan.training, plan.validation, plan.seed
-    device = torch.device("cuda" if torch.cuda.is_available() and config.training.device != "cpu" else "cpu")
+    device = choose_device(config.training.device)
     labels = cohort.manifest.labels
     chosen = outputs(fitted.network, cohort.cache.pixels, validation, device=device)
     some = np.random.default_rng(seed).permutation(np.asarray(training))[:_MOST_FEATURES]

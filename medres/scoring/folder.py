@@ -82,6 +82,7 @@ def score_folder(
     heatmaps: HeatmapPolicy | None = None,
     limits: Limits | None = None,
     workers: int | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Summary:
     """Score every file below a folder with a saved model.
@@ -98,6 +99,7 @@ def score_folder(
         heatmaps: whether and which.
         limits: budgets for one file; the defaults of `config.Limits` without.
         workers: decoding processes; as many as there are processors by default.
+        device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
         progress: told (done, total).
 
     Raises:
@@ -109,7 +111,7 @@ def score_folder(
     started = time.monotonic()
     listing = list_files(folder)
     refuse_inside(out, [folder])
-    classifier = Classifier.load(model)
+    classifier = Classifier.load(model, device=device)
     run = _Run(classifier, folder, out, heatmaps or HeatmapPolicy(), limits or Limits())
     with Ledger(out, run.columns, resume=resume, force=force) as ledger:
         run.compare(ledger.record())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from medres.config import Augmentation
+from medres.model.device import uploaded
 from medres.training.distributed import ALONE, Processes
 
 
@@ -37,9 +40,9 @@ class BatchAugmentation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Images float32 (N, 1, S, S), changed."""
-        wanted, device = self.augmentation, images.device
+        wanted = self.augmentation
         # every number is drawn whether it is used or not: switching one change off leaves the others as they were
-        moved, turn, down, across, size, flip, contrast, brightness = self._draw(8, len(images)).to(device).unbind()
+        moved, turn, down, across, size, flip, contrast, brightness = self._draw(8, len(images)).unbind()
         apply = (moved < wanted.probability).float()
         theta = affine_matrices(
             _spread(turn) * math.radians(wanted.rotation) * apply,
@@ -47,11 +50,24 @@ class BatchAugmentation:
             1 + _spread(size) * wanted.scaling * apply,
         )
         theta[:, :, 0] *= torch.where(flip < wanted.horizontal_flip, -1.0, 1.0)[:, None]
-        images = moved_images(images, theta)
-        images = images * (1 + _spread(contrast) * wanted.intensity_scale)[:, None, None, None]
-        images = images + (_spread(brightness) * wanted.intensity_shift)[:, None, None, None]
+        factor, shift = 1 + _spread(contrast) * wanted.intensity_scale, _spread(brightness) * wanted.intensity_shift
+        # all this is computed on the CPU, exactly, and goes to a GPU in one piece
+        numbers = uploaded(torch.cat([theta.flatten(1), factor[:, None], shift[:, None]], 1), images.device)
+        images = moved_images(images, numbers[:, :6].view(-1, 2, 3))
+        images = images * numbers[:, 6, None, None, None]
+        images = images + numbers[:, 7, None, None, None]
         images = images + torch.randn_like(images) * wanted.noise if wanted.noise else images
         return self._erased(images) if wanted.erasing else images
+
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """Inside, what fails (memory that runs out) takes no numbers: done again, it makes the same changes."""
+        state = self.generator.get_state()
+        try:
+            yield
+        except BaseException:
+            self.generator.set_state(state)
+            raise
 
     def _draw(self, numbers: int, images: int) -> Tensor:
         """Random numbers in [0, 1) for the images of this process, (numbers, images): drawn for the whole batch."""
@@ -61,7 +77,7 @@ class BatchAugmentation:
     def _erased(self, images: Tensor) -> Tensor:
         """Some images with a rectangle, 2 to 20 % of the area, set to their mean (Zhong et al. 2020)."""
         side, device = images.shape[-1], images.device
-        chosen, area, shape, down, across = self._draw(5, len(images)).to(device)[:, :, None].unbind()
+        chosen, area, shape, down, across = uploaded(self._draw(5, len(images)), device)[:, :, None].unbind()
         ratio = torch.exp(_spread(shape) * math.log(3))
         height, width = (torch.sqrt((0.02 + 0.18 * area) * part).clamp(max=1) for part in (ratio, 1 / ratio))
         at = (torch.arange(side, device=device)[None] + 0.5) / side
@@ -91,7 +107,12 @@ def affine_matrices(angles: Tensor, shifts: Tensor, scales: Tensor) -> Tensor:
 
 def moved_images(images: Tensor, matrices: Tensor) -> Tensor:
     """Images (N, 1, S, S) resampled bilinearly through `affine_matrices`; what lies beyond the border repeats it."""
-    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    rows, columns = images.shape[2:]
+    x, y = (torch.linspace(-1, 1, side, device=images.device) * (side - 1) / side for side in (columns, rows))
+    across, down, offset = (matrices[:, None, None, :, part] for part in range(3))
+    # products and sums, and no matrix product: a GPU may be set to do those with 10 bits, which would blur whole shifts
+    grid = torch.addcmul(across * x[None, None, :, None], down, y[None, :, None, None])
+    grid = torch.addcmul(grid, offset, offset.new_ones(()))
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 

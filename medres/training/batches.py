@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.transforms import Compose, MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Sampler
 
 from medres.errors import TrainingError
+from medres.model.device import lacks_memory, unit_range, uploaded
 from medres.training.distributed import ALONE, Processes
 
 log = logging.getLogger(__name__)
 
-DataItem = dict[Hashable, Any]
-"""What MONAI's dictionary transforms pass on: anything, by key."""
+Item = TypeVar("Item")
 
-_GPU_SHARE = 0.5  # of the free memory of a GPU that pixels may take: the network needs the rest
+_AHEAD = 2  # batches that are fetched while a GPU computes
+_CHUNK = 64 * 2**20  # bytes that are copied to a GPU at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,50 +46,73 @@ class TrainingData:
 class Pixels:
     """The cache as training reads it: uint16 (images, size, size), taken by places.
 
+    On a GPU it lies in the GPU's memory where it fits; else batches of it are fetched while the GPU computes.
+
     Args:
         cache: the memory map.
         device: where batches are needed.
+        reserve: bytes of a GPU's memory that the network, its gradients and a batch are expected to need.
     """
 
-    def __init__(self, cache: NDArray[np.uint16], device: torch.device) -> None:
-        self.cache = cache
+    def __init__(self, cache: NDArray[np.uint16], device: torch.device, *, reserve: int = 0) -> None:
+        self.cache, self.device = cache, device
         self.resident: Tensor | None = None
         if device.type != "cuda":
             return
-        room = _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
-        if cache.nbytes < room:
-            self.resident = torch.from_numpy(np.ascontiguousarray(cache).view(np.int16)).to(device)
+        room = _room(device, reserve)
+        if cache.nbytes <= room:
+            try:
+                self.resident = _copied(cache, device)
+            except RuntimeError as error:
+                if not lacks_memory(error):
+                    raise
+        if self.resident is not None:
             log.info("%d images, %.0f MB, lie in the GPU's memory", len(cache), cache.nbytes / 1e6)
         else:
             log.info(
-                "%d images, %.0f MB, stay in main memory, which is slower: half of what is free on the GPU is %.0f MB",
-                len(cache), cache.nbytes / 1e6, room / 1e6,
+                "%d images, %.0f MB, stay in main memory, which is slower: the GPU has room for %.0f MB beside the "
+                "network and a batch",
+                len(cache), cache.nbytes / 1e6, max(0.0, room / 1e6),
             )  # fmt: skip
 
-    def __getitem__(self, places: Sequence[int]) -> Tensor:
+    @property
+    def fetches(self) -> bool:
+        """Whether batches come from main memory to a GPU: they should be fetched ahead."""
+        return self.device.type == "cuda" and self.resident is None
+
+    def fetch(self, places: Sequence[int]) -> Tensor:
+        """What the CPU does for a batch: its images as int16 (N, size, size), or their places where all are there."""
+        if self.resident is not None:
+            return torch.tensor(list(places))
+        stored = torch.from_numpy(self.cache[list(places)].view(np.int16))
+        return stored.pin_memory() if self.fetches else stored
+
+    def images(self, fetched: Tensor) -> Tensor:
         """Images float32 (N, 1, size, size) in [0, 1], where batches are needed: bit for bit what scoring sees."""
         if self.resident is None:
-            stored = torch.from_numpy(self.cache[list(places)].astype(np.int32))
-        else:  # the bits of uint16, which a GPU cannot index, as int16
-            chosen = torch.as_tensor(places, device=self.resident.device)
-            stored = self.resident.index_select(0, chosen).to(torch.int32) & 0xFFFF
-        return (stored.to(torch.float32) / 65535)[:, None]
+            return unit_range(fetched.to(self.device, non_blocking=True))[:, None]
+        return unit_range(self.resident.index_select(0, uploaded(fetched, self.device)))[:, None]
+
+    def __getitem__(self, places: Sequence[int]) -> Tensor:
+        """The images of some places."""
+        return self.images(self.fetch(places))
 
 
-class CachedRadiographd(MapTransform):
-    """Places in the pixel cache become the network's input, a tensor float32 (N, 1, size, size) in [0, 1]."""
+def _room(device: torch.device, reserve: int) -> float:
+    """Bytes that pixels may take of a GPU's memory: what is free, or this process's share of it, less the reserve."""
+    free, total = torch.cuda.mem_get_info(device)
+    share = torch.cuda.get_per_process_memory_fraction(device)
+    return min(free, share * total - torch.cuda.memory_reserved(device)) - reserve
 
-    def __init__(self, keys: KeysCollection, *, pixels: Pixels, size: int) -> None:
-        super().__init__(keys)
-        self.pixels = pixels
-        self.size = size
 
-    def __call__(self, data: DataItem) -> DataItem:
-        """Replace places by a batch of images."""
-        item = dict(data)
-        for key in self.key_iterator(item):
-            item[key] = resized(self.pixels[item[key]], self.size)
-        return item
+def _copied(cache: NDArray[np.uint16], device: torch.device) -> Tensor:
+    """The bits of a memory map as int16 in a GPU's memory, chunk by chunk."""
+    there = torch.empty(cache.shape, dtype=torch.int16, device=device)
+    step = max(1, _CHUNK // max(1, cache[:1].nbytes))
+    for start in range(0, len(cache), step):
+        chunk = np.array(cache[start : start + step])  # a copy: the map may be read-only
+        there[start : start + step].copy_(torch.from_numpy(chunk.view(np.int16)))
+    return there
 
 
 def resized(images: Tensor, size: int) -> Tensor:
@@ -96,28 +120,50 @@ def resized(images: Tensor, size: int) -> Tensor:
     return images if images.shape[-1] == size else functional.interpolate(images, (size, size), mode="area")
 
 
-def cache_transforms(pixels: Pixels, *, size: int) -> Compose:
-    """From places in the cache to the batch that scoring sees; training changes it afterwards."""
-    return Compose([CachedRadiographd(["image"], pixels=pixels, size=size)])
+class BatchLoader:
+    """What MONAI's engines iterate over: batches of the cache in a sampler's order, each in two keys.
 
-
-class CachedBatches(Dataset[dict[str, Tensor]]):
-    """Places become a batch: `image` float32 (N, 1, size, size), `label` float32 (N, labels).
+    `image` is what `Pixels.fetch` gives and `as_batch` makes images of; `label` float32 (N, labels), on the device.
 
     Args:
         pixels: the cache.
         targets: float32 (images, labels).
+        sampler: gives the places of each batch.
         size: side of the images.
     """
 
-    def __init__(self, pixels: Pixels, targets: NDArray[np.float32], *, size: int) -> None:
-        self.targets = targets
-        self.transform = cache_transforms(pixels, size=size)
+    def __init__(self, pixels: Pixels, targets: NDArray[np.float32], sampler: Sampler[list[int]], *, size: int) -> None:
+        self.pixels, self.sampler, self.size = pixels, sampler, size
+        self.targets = torch.from_numpy(np.array(targets)).to(pixels.device)
 
-    def __getitem__(self, places: Sequence[int]) -> dict[str, Tensor]:
-        """One batch."""
-        found: Any = self.transform({"image": places, "label": torch.from_numpy(self.targets[list(places)])})
-        return dict(found)
+    def __len__(self) -> int:
+        """How many batches an epoch has."""
+        return len(self.sampler)  # type: ignore[arg-type]  # ours have a length
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """The batches of an epoch."""
+        batches: Iterator[tuple[Tensor, list[int]]] = ((self.pixels.fetch(places), places) for places in self.sampler)
+        for fetched, places in ahead(batches, _AHEAD) if self.pixels.fetches else batches:
+            asked = uploaded(torch.tensor(places), self.targets.device)
+            yield {"image": fetched, "label": self.targets.index_select(0, asked)}
+
+    def as_batch(self, batch: Mapping[str, Tensor], *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Images float32 (N, 1, size, size) and targets (N, labels), on the device (MONAI's `prepare_batch`)."""
+        return resized(self.pixels.images(batch["image"]), self.size), batch["label"]
+
+
+def ahead(items: Iterator[Item], count: int) -> Iterator[Item]:
+    """The same items, of which a thread gets so many while another is used; its errors are raised here.
+
+    >>> list(ahead(iter("abc"), 2))
+    ['a', 'b', 'c']
+    """
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(count))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, items, end))
+            yield item
 
 
 class InOrder(Sampler[list[int]]):
@@ -202,19 +248,6 @@ class Shuffled(Sampler[list[int]]):
             yield list(self.processes.part(batch))
 
 
-def loader(
-    pixels: Pixels, targets: NDArray[np.float32], sampler: Sampler[list[int]], *, size: int
-) -> DataLoader[dict[str, Tensor]]:
-    """What MONAI's engines iterate over: batches of the cache in a sampler's order."""
-    return DataLoader(
-        CachedBatches(pixels, targets, size=size),
-        sampler=sampler,
-        batch_size=None,  # the sampler's items are batches already
-        num_workers=0,
-        generator=torch.Generator(),  # its own: a loader that draws from the global one would disturb dropout
-    )
-
-
 def sampling_weights(targets: NDArray[np.float32]) -> NDArray[np.float64]:
     """How often each image should be drawn so that positives and negatives of every label are seen equally often.
 
@@ -232,11 +265,3 @@ def sampling_weights(targets: NDArray[np.float32]) -> NDArray[np.float64]:
     weights: NDArray[np.float64] = (rarity * known).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     usual = weights[weights > 0].mean() if weights.any() else 1.0
     return np.where(weights > 0, weights, usual)
-
-
-def as_batch(
-    batch: Mapping[str, Tensor], device: torch.device, non_blocking: bool = False, **_: Any
-) -> tuple[Tensor, Tensor]:
-    """Images and targets of a batch, where the network is (what MONAI calls `prepare_batch`)."""
-    images, targets = (torch.as_tensor(batch[key]).to(device, non_blocking=non_blocking) for key in ("image", "label"))
-    return images, targets

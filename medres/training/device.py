@@ -1,20 +1,22 @@
-"""Where training runs and in which precision: a GPU when there is one, bf16 where it is native, else fp16 on a GPU."""
+"""Where training runs and how exactly: a GPU when there is one, bf16 where it is native, else fp16 on a GPU."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 from monai.inferers import SimpleInferer
+from monai.utils import set_determinism
 from torch import Tensor
 
 from medres.config import Training
 from medres.errors import TrainingError
-from medres.model.forward import in_parts
+from medres.model.device import choose_device, float32_as, full_precision, in_parts
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -44,16 +46,20 @@ class Compute:
     """Where training runs, and in which precision."""
 
     device: torch.device
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Literal["fp32", "tf32", "bf16", "fp16"]
 
     def autocast(self) -> torch.autocast:
         """The context of a forward pass."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision != "fp32")
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.precision in ("bf16", "fp16"))
 
     def scaler(self) -> torch.amp.GradScaler:
         """What keeps fp16's small gradients from becoming 0; does nothing in another precision."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def float32(self) -> AbstractContextManager[None]:
+        """The context of a fit: what is not computed in bf16 or fp16 is in IEEE's float32 unless TF32 was chosen."""
+        return float32_as("tf32" if self.precision == "tf32" else "ieee")
 
     def generators(self) -> dict[str, Tensor]:
         """The states of this process's generators, which dropout and noise draw from."""
@@ -77,24 +83,40 @@ class Compute:
         return f"{name}, {self.precision}"
 
 
+@contextmanager
+def seeded(seed: int, *, deterministic: bool) -> Iterator[None]:
+    """Inside, what is random follows a seed; afterwards the process's switches are what they were.
+
+    Args:
+        seed: of torch, NumPy and Python.
+        deterministic: cuDNN uses its deterministic algorithms; else it tries which are fastest. A CPU's always are.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    set_determinism(seed=seed)
+    cudnn.deterministic, cudnn.benchmark = deterministic, not deterministic
+    try:
+        yield
+    finally:
+        set_determinism(seed=None)
+        cudnn.deterministic, cudnn.benchmark = before
+
+
 def choose_compute(training: Training) -> Compute:
     """The device and precision that `training` asks for, or the best there is; a linear probe computes in fp32.
 
     Raises:
-        TrainingError: a GPU was asked for and there is none; fp16 was asked for on a CPU.
+        UsageError: a GPU was asked for that is not there.
+        TrainingError: fp16 or tf32 was asked for on a CPU.
     """
-    if training.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(
-            "training.device is cuda, but no GPU was found: choose auto or cpu, or look with `medres doctor` and "
-            "`nvidia-smi` for the driver and the build of torch"
-        )
-    device = torch.device("cuda" if training.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = choose_device(training.device)
     if training.method == "linear-probe":
         return Compute(device, "fp32")
     if training.precision != "auto":
-        if training.precision == "fp16" and device.type == "cpu":
+        if training.precision in ("fp16", "tf32") and device.type == "cpu":
+            why = {"fp16": "which is many times slower than fp32 on a CPU", "tf32": "which only GPUs compute"}
             raise TrainingError(
-                "training.precision is fp16, which is many times slower than fp32 on a CPU: choose auto, fp32 or bf16"
+                f"training.precision is {training.precision}, {why[training.precision]}: choose auto, fp32 or bf16"
             )
         return Compute(device, training.precision)
     if device.type == "cuda":
@@ -109,11 +131,12 @@ def _cpu_has_bf16() -> bool:
 
 
 class EvaluationInferer(SimpleInferer):
-    """A forward pass of a network that does not learn: in float32, and in parts where a batch does not fit."""
+    """A forward pass of a network that does not learn: in IEEE's float32, and in parts where a batch does not fit."""
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """The logits of a batch."""
-        return torch.cat(in_parts(lambda images: network(images, *args, **kwargs), inputs))
+        with full_precision():
+            return torch.cat(in_parts(lambda images: network(images, *args, **kwargs), inputs))
 
 
 class AutocastInferer(SimpleInferer):

@@ -8,16 +8,19 @@ and noise alone are others, because each process draws its own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from medres.errors import TrainingError
 
@@ -60,20 +63,9 @@ class Processes:
         distributed.all_reduce(total)
         return total
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by its sum over all processes, in one exchange."""
-        if self.count == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        distributed.all_reduce(flat)
-        sizes = [gradient.numel() for gradient in gradients]
-        for gradient, whole in zip(gradients, torch.split(flat, sizes), strict=True):
-            gradient.copy_(whole.view_as(gradient))
-
-    def any(self, said: bool, device: torch.device) -> bool:
-        """Whether any process says so; all of them then know. `device` is where they exchange tensors."""
-        return said if self.count == 1 else bool(self.sum(torch.tensor(float(said), device=device)) > 0)
+    def any(self, said: bool) -> bool:
+        """Whether any process says so; all of them then know. They ask each other on the CPU."""
+        return said if self.count == 1 else bool(self.sum(torch.tensor(float(said))) > 0)
 
     def decide(self, value: Item) -> Item:
         """The first process's value, for all of them."""
@@ -99,6 +91,7 @@ class Processes:
 
 
 ALONE = Processes()
+_LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 _PATIENCE = timedelta(hours=12)  # for the first process: it decodes the whole cohort while the others wait
 
 
@@ -106,26 +99,85 @@ _PATIENCE = timedelta(hours=12)  # for the first process: it decodes the whole c
 def joined(device: str) -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone where it did not.
 
-    A process that fails leaves at once, without the others, which may wait for it: torchrun then ends them.
+    Values and decisions go through the CPU, so that no GPU spins while the first process decodes; gradients go from GPU
+    to GPU. A process that fails leaves at once, without the others, which may wait for it: torchrun then ends them.
 
     Args:
         device: `cpu`, or anything else for a GPU where there is one; each process takes one of its own.
 
     Raises:
-        TrainingError: more processes than GPUs on this machine.
+        TrainingError: more processes than GPUs on this machine, two on one GPU, or nobody says which is whose.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    if ":" in device:
+        raise TrainingError(f"training.device is {device}, but every process takes a GPU of its own: give cuda")
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     if gpus:
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        if local >= gpus:
-            raise TrainingError(f"{int(os.environ['LOCAL_WORLD_SIZE'])} processes, but {gpus} GPUs: start one for each")
-        torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if gpus else "gloo", timeout=_PATIENCE)
-    yield Processes(distributed.get_rank(), distributed.get_world_size())
+        torch.cuda.set_device(own_gpu(os.environ, gpus))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=_PATIENCE)
+    processes = Processes(distributed.get_rank(), distributed.get_world_size())
+    if gpus:
+        taken = processes.gather(
+            (platform.node(), str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid))
+        )
+        if len(set(taken)) < len(taken):
+            raise TrainingError("two processes have the same GPU: start one process for each GPU")
+    yield processes
     distributed.destroy_process_group()
+
+
+def own_gpu(environment: Mapping[str, str], count: int) -> int:
+    """The number of this process's GPU among those that it sees.
+
+    Args:
+        environment: where torchrun, SLURM or MPI say which process of this machine this is.
+        count: how many GPUs it sees; where it sees one of its own (CUDA_VISIBLE_DEVICES), that is it.
+
+    Raises:
+        TrainingError: more processes than GPUs, or nobody says which process this is.
+
+    >>> own_gpu({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "8"}, 8), own_gpu({"SLURM_LOCALID": "1"}, 2)
+    (3, 1)
+    >>> own_gpu({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "8", "CUDA_VISIBLE_DEVICES": "3"}, 1)
+    0
+    """
+    visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    if len(visible) == 1 and count == 1:
+        return 0
+    said = next((environment[name] for name in _LOCAL_RANKS if name in environment), None)
+    if said is None:
+        raise TrainingError(
+            "which process of this machine this is, nobody says (LOCAL_RANK is not set): start with torchrun, or give "
+            "each process one GPU by CUDA_VISIBLE_DEVICES"
+        )
+    if int(said) >= count:
+        here = environment.get("LOCAL_WORLD_SIZE", f"at least {int(said) + 1}")
+        raise TrainingError(f"{here} processes, but {count} GPU{'s' if count > 1 else ''}: start one for each")
+    return int(said)
+
+
+def adding_up(network: nn.Module, processes: Processes) -> nn.Module:
+    """The network whose gradients are those of all processes' images, added up while they are computed.
+
+    Itself for one process. Only weights that learn when this is called are included.
+    """
+    if processes.count == 1:
+        return network
+    own: dict[str, Any] = {"forward_sync_buffers": False}  # batch norms see to it that buffers are equal
+    if next(iter(own)) not in signature(DistributedDataParallel.__init__).parameters:
+        own = {"broadcast_buffers": False}  # what torch called it before
+    found = DistributedDataParallel(network, **own)
+    found.register_comm_hook(None, lambda _, bucket: _sum_of_all(bucket))
+    return found
+
+
+def _sum_of_all(bucket: Any) -> torch.futures.Future[Tensor]:
+    """The sum of some gradients; DistributedDataParallel's own hook divides it by the number of processes."""
+    work = distributed.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda done: done.value()[0])
 
 
 def synchronised(network: nn.Module, processes: Processes, device: torch.device) -> nn.Module:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from monai.utils import set_determinism
-from torch import nn
 
 from medres.config import Config
 from medres.errors import TrainingError
-from medres.model.network import build_network
+from medres.model.cost import Design, kept_values
+from medres.model.device import said_plainly
+from medres.model.network import RadiographNetwork, build_network, parameter_count
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints
-from medres.training.device import choose_compute, gives_memory_back
+from medres.training.device import Compute, choose_compute, gives_memory_back, seeded
 from medres.training.distributed import ALONE, Processes, synchronised
 from medres.training.epochs import run_stage
-from medres.training.handlers import BestWeights, LearningRate
+from medres.training.handlers import LearningRate
 from medres.training.losses import MaskedLoss, balancing_weights
-from medres.training.optimiser import adamw, average_of, warmup_cosine
+from medres.training.optimiser import RunningAverage, adamw, warmup_cosine
 from medres.training.state import FitPlan, FittedNetwork, TrainingState
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Tracker
+from medres.training.validation import BestWeights
+
+_CONTEXT = 1_500_000_000  # bytes that libraries and fragments take
 
 
 @gives_memory_back
@@ -53,6 +54,8 @@ def fit_network(
 
     Raises:
         TrainingError: the loss is not finite, or there are fewer images than one batch of two.
+        UsageError: a GPU is asked for that is not there.
+        DeviceError: the GPU is busy or too full.
     """
     settings, training = config.training, plan.training
     if len(training) < 2:
@@ -61,7 +64,34 @@ def fit_network(
             "training.validation_fraction or crossval.folds"
         )
     compute = choose_compute(settings)
-    set_determinism(seed=plan.seed)
+    with said_plainly(compute.device), compute.float32(), seeded(plan.seed, deterministic=settings.deterministic):
+        state = _begun(data, plan, config, compute, weights, processes)
+        state.checkpoints, state.tracker = checkpoints, tracker
+        stages = settings.stages
+        batches = max(1, len(training) // settings.batch_size)
+        factor = warmup_cosine(batches * sum(stage.epochs for stage in stages), settings.warmup)
+        for number in range(state.resume(), len(stages)):
+            planned = sum(stage.epochs for stage in stages[:number])
+            schedule = LearningRate(state.optimizer, factor, first_step=planned * batches)
+            run_stage(state, number, schedule=schedule)
+            state.best.next_stage()
+        if state.best.state is None:
+            raise TrainingError(f"{plan.title}: no epoch was completed")
+        network = state.network.cpu()
+        network.load_state_dict(state.best.state)
+        return FittedNetwork(network.eval(), tuple(state.history), state.best.epoch, state.device)
+
+
+def _begun(
+    data: TrainingData,
+    plan: FitPlan,
+    config: Config,
+    compute: Compute,
+    weights: BackboneWeights | None,
+    processes: Processes,
+) -> TrainingState:
+    """A fit before its first step."""
+    settings, training = config.training, plan.training
     network = build_network(
         config.network.architecture,
         labels=data.labels,
@@ -82,15 +112,14 @@ def fit_network(
         settings.negative_margin,
         balancing_weights(data.learned[list(training)]) if settings.balance == "positives" else (),
     )
-    state = TrainingState(
+    return TrainingState(
         data,
-        Pixels(data.pixels, compute.device),
+        Pixels(data.pixels, compute.device, reserve=_needed(network, config, compute, processes)),
         plan,
         config,
         compute,
         network,
-        cast(nn.Module, torch.compile(network)) if settings.compile else network,
-        average=average_of(network, settings.ema_decay),
+        average=RunningAverage(network, settings.ema_decay) if settings.ema_decay else None,
         loss=loss,
         optimizer=adamw(network, settings),
         best=BestWeights(
@@ -98,27 +127,30 @@ def fit_network(
             saturation=settings.saturation,
             last=settings.keep == "last",
         ),
-        checkpoints=checkpoints,
-        tracker=tracker,
         step=AccumulatedStep(
             loss,
             settings.micro_batch_size,
             processes,
             batch=min(settings.batch_size, len(training)),
             scaler=compute.scaler(),
+            graphs=settings.compile == "reduce-overhead" and compute.device.type == "cuda",
         ),
         processes=processes,
     )
-    stages = settings.stages
-    batches = max(1, len(training) // settings.batch_size)
-    factor = warmup_cosine(batches * sum(stage.epochs for stage in stages), settings.warmup)
-    for number in range(state.resume(), len(stages)):
-        planned = sum(stage.epochs for stage in stages[:number])
-        schedule = LearningRate(state.optimizer, factor, first_step=planned * batches)
-        run_stage(state, number, schedule=schedule)
-        state.best.next_stage()
-    set_determinism(seed=None)
-    if state.best.state is None:
-        raise TrainingError(f"{plan.title}: no epoch was completed")
-    network.cpu().load_state_dict(state.best.state)
-    return FittedNetwork(network.eval(), tuple(state.history), state.best.epoch, state.device)
+
+
+def _needed(network: RadiographNetwork, config: Config, compute: Compute, processes: Processes) -> int:
+    """Bytes of a GPU's memory that a step is expected to need besides the cohort's pixels; 0 on a CPU.
+
+    Gradients, AdamW's two averages, the running average and the weights in half precision come beside the weights; a
+    batch counts half as much again, for what convolutions work in.
+    """
+    if compute.device.type == "cpu":
+        return 0
+    training, side = config.training, config.preprocessing.size
+    largest = max((stage.size or side for stage in training.stages), default=side)
+    images = processes.largest_part(training.batch_size)
+    images = min(images, training.micro_batch_size or images)
+    kept = kept_values(Design(config.network.architecture, largest, 1, network.folded))
+    width = 4 if compute.precision in ("fp32", "tf32") else 2
+    return int(1.5 * images * kept * width) + 24 * parameter_count(network) + _CONTEXT

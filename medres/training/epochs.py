@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from monai.handlers import ValidationHandler
 from torch import Tensor
 
 from medres.training.augmentation import BatchAugmentation
-from medres.training.batches import InOrder, Shuffled, as_batch, loader, sampling_weights
+from medres.training.batches import BatchLoader, InOrder, Shuffled, sampling_weights
 from medres.training.device import AutocastInferer, EvaluationInferer
 from medres.training.handlers import (
     ClipGradients,
@@ -22,15 +23,16 @@ from medres.training.handlers import (
     FollowAverage,
     FrozenStart,
     LearningRate,
-    ValidationRecord,
 )
 from medres.training.interruption import Interruption
 from medres.training.state import TrainingState
 from medres.training.tracking import Epoch, time_left
+from medres.training.validation import ValidationRecord
 
 log = logging.getLogger(__name__)
 
 _EVALUATION_BATCH = 64
+_ASKED = 10  # steps after which several processes tell each other of a signal: one process looks at every step
 
 
 def run_stage(state: TrainingState, number: int, *, schedule: LearningRate) -> None:
@@ -46,17 +48,15 @@ def run_stage(state: TrainingState, number: int, *, schedule: LearningRate) -> N
     stage = stages[number]
     size = stage.size or state.config.preprocessing.size
     record, loss = ValidationRecord(state.loss.classes, state.processes), FiniteLoss(state.diverged)
+    in_order = InOrder(state.plan.validation, _EVALUATION_BATCH, state.processes)
+    validation = BatchLoader(state.pixels, state.data.targets, in_order, size=size)
     evaluator = SupervisedEvaluator(
         device=state.compute.device,
-        val_data_loader=loader(
-            state.pixels,
-            state.data.targets,
-            InOrder(state.plan.validation, _EVALUATION_BATCH, state.processes),
-            size=size,
-        ),
+        val_data_loader=validation,
+        epoch_length=len(validation),
         network=state.validated,
         inferer=EvaluationInferer(),
-        prepare_batch=as_batch,
+        prepare_batch=validation.as_batch,
         val_handlers=[record],
         decollate=False,
     )
@@ -64,15 +64,19 @@ def run_stage(state: TrainingState, number: int, *, schedule: LearningRate) -> N
     order = _order(state, seed)
     augment = BatchAugmentation(state.config.augmentation, seed=seed, batch=order.batch_size, processes=state.processes)
 
+    batches = BatchLoader(state.pixels, state.data.learned, order, size=size)
+
     def prepare_training_batch(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        images, targets = as_batch(*arguments, **options)
-        return augment(images), targets
+        images, targets = batches.as_batch(*arguments, **options)
+        with augment.repeatable():
+            return augment(images), targets
 
     trainer = SupervisedTrainer(
         device=state.compute.device,
         max_epochs=stage.epochs,
-        train_data_loader=loader(state.pixels, state.data.learned, order, size=size),
-        network=state.run_network,
+        train_data_loader=batches,
+        epoch_length=len(order),
+        network=state.run_network(),
         optimizer=state.optimizer,
         loss_function=state.loss,
         inferer=AutocastInferer(state.compute),
@@ -119,7 +123,7 @@ def run_stage(state: TrainingState, number: int, *, schedule: LearningRate) -> N
         )
         done = int(engine.state.epoch)
         over = stop or done == stage.epochs
-        asked = state.processes.any(interruption.asked, state.compute.device)
+        asked = state.processes.any(interruption.asked)
         state.save(number, epoch=done, over=over, augmentation=augment.generator, loss=loss, last=asked or over)
         if asked:
             raise KeyboardInterrupt
@@ -130,7 +134,9 @@ def run_stage(state: TrainingState, number: int, *, schedule: LearningRate) -> N
         done, step = divmod(int(engine.state.iteration), len(order))
         if not step:  # after the last step of an epoch, the epoch is finished first
             return
-        if state.processes.any(interruption.asked, state.compute.device):
+        if state.processes.count > 1 and step % _ASKED:
+            return
+        if state.processes.any(interruption.asked):
             if not all(bool(torch.isfinite(weight).all()) for weight in state.network.parameters()):
                 raise state.diverged("the weights are no longer finite numbers")
             state.save(number, epoch=done, over=False, augmentation=augment.generator, step=step, loss=loss, last=True)
@@ -156,11 +162,18 @@ def _step_handlers(state: TrainingState) -> list[Any]:
     handlers: list[Any] = []
     if state.config.training.frozen_epochs:
         done = len(state.history) - (state.resumed["stage_epoch"] if state.resumed else 0)
-        handlers.append(FrozenStart(state.network, epochs=state.config.training.frozen_epochs, done=done))
+        handlers.append(
+            FrozenStart(
+                state.network,
+                epochs=state.config.training.frozen_epochs,
+                done=done,
+                runs=partial(state.run_network, anew=True) if state.processes.count > 1 else None,
+            )
+        )
     if state.config.training.clip_norm:
         handlers.append(ClipGradients(state.network, state.config.training.clip_norm))
     if state.average is not None:
-        handlers.append(FollowAverage(state.average, state.network))
+        handlers.append(FollowAverage(state.average))
     return handlers
 
 

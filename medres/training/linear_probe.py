@@ -12,14 +12,15 @@ from torch import Tensor
 
 from medres.config import Config
 from medres.errors import TrainingError
-from medres.model.forward import forward, in_parts
+from medres.model.device import said_plainly
+from medres.model.forward import forward_batches
 from medres.model.network import RadiographNetwork, build_network
 from medres.model.weights import BackboneWeights, fill_backbone
-from medres.training.batches import Pixels, TrainingData
+from medres.training.batches import TrainingData
 from medres.training.device import choose_compute
-from medres.training.handlers import ValidationRecord
 from medres.training.state import FitPlan, FittedNetwork
 from medres.training.tracking import Epoch, Tracker
+from medres.training.validation import ValidationRecord
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +59,11 @@ class LinearProbe:
         """The pooled features of every image, (images, channels)."""
         if self._features is None:
             started = time.monotonic()
-            network = self._network().eval()
-            network.to(self.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-            pixels, found = Pixels(self.data.pixels, self.compute.device), []
-            for start in range(0, len(self.data.pixels), _BATCH):
-                images = pixels[range(start, min(start + _BATCH, len(self.data.pixels)))].to(self.compute.device)
-                found += in_parts(
-                    lambda part: forward(network, part).features.double().cpu(),
-                    images.contiguous(memory_format=torch.channels_last),
-                )
-            self._features = torch.cat(found).numpy()
+            network, device, every = self._network().eval(), self.compute.device, range(len(self.data.pixels))
+            with said_plainly(device):
+                network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+                batches = forward_batches(network, self.data.pixels, every, device=device, batch=_BATCH)
+                self._features = torch.cat([batch.features.double().cpu() for batch in batches]).numpy()
             rate = len(self.data.pixels) / (time.monotonic() - started)
             log.info("features of %d images computed once, %.0f images/s", len(self.data.pixels), rate)
         return self._features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -73,26 +74,28 @@ class MaskedLoss:
         """How many known targets a batch has: what its loss is a mean over."""
         known = ~torch.isnan(targets)
         shared = [known[:, columns].all(dim=1).sum() for columns in self.classes]
-        return known[:, self._alone(targets)].sum() + sum(shared, known.new_zeros((), dtype=torch.int64))
+        return self._alone(known).sum() + sum(shared, known.new_zeros((), dtype=torch.int64))
 
-    def _alone(self, targets: Tensor) -> Tensor:
-        """Which columns share no softmax, (labels,)."""
-        alone = torch.ones(targets.shape[1], dtype=torch.bool, device=targets.device)
-        for columns in self.classes:
-            alone[columns] = False
-        return alone
+    def _alone(self, values: Tensor) -> Tensor:
+        """The columns that share no softmax, of (N, labels): chosen by number, for which nobody waits."""
+        if not self.classes:
+            return values
+        labels = range(values.shape[1])
+        together = {place for columns in self.classes for place in labels[columns]}
+        alone = tuple(float(place) for place in labels if place not in together)
+        return values.index_select(1, _constant(alone, values.device, torch.int64))
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The loss of logits (N, labels) float32 against targets (N, labels) in [0, 1] or NaN; 0 if none is known."""
         known = ~torch.isnan(targets)
         asked = torch.nan_to_num(targets)
         smooth = asked + self.smoothing * (0.5 - asked)
-        weights = logits.new_tensor(self.positive_weights) if self.positive_weights else None
+        weights = _constant(self.positive_weights, logits.device, logits.dtype) if self.positive_weights else None
         if self.focusing or self.negative_focusing or self.negative_margin:
             losses = self._focused(logits, smooth, weights)
         else:
             losses = functional.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights, reduction="none")
-        total = (losses * known)[:, self._alone(targets)].sum()
+        total = self._alone(losses * known).sum()
         for columns in self.classes:
             sure = known[:, columns].all(dim=1)
             total = total + (self._class_losses(logits[:, columns], asked[:, columns], weights, columns) * sure).sum()
@@ -122,6 +125,13 @@ class MaskedLoss:
             unsure = 1 - (truth * log_probabilities.exp()).sum(dim=1)
             losses = losses * unsure.clamp(min=_LEAST) ** self.focusing
         return losses
+
+
+@lru_cache(maxsize=32)
+def _constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Numbers on a device, sent there once."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def chance_loss(targets: Tensor, classes: tuple[slice, ...] = ()) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
 from medres.config import Training
 from medres.model.network import RadiographNetwork
@@ -65,18 +65,76 @@ def _blocks(network: RadiographNetwork) -> list[list[nn.Parameter]]:
     return blocks
 
 
-def average_of(network: nn.Module, decay: float) -> AveragedModel | None:
-    """A running average of a network's weights, `decay` of it kept at each step; None for decay 0.
+class Copies:
+    """Tensors and their copies, which are brought up to date, or put back, in one call for each type of number.
+
+    Args:
+        values: the tensors.
+        copies: as many, of the same shapes and types.
+    """
+
+    def __init__(self, values: Sequence[Tensor], copies: Sequence[Tensor]) -> None:
+        groups: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for value, copy in zip(values, copies, strict=True):
+            of_type = groups.setdefault(value.dtype, ([], []))
+            of_type[0].append(value.detach())
+            of_type[1].append(copy.detach())
+        self._groups = list(groups.values())
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Copy the values."""
+        for values, copies in self._groups:
+            torch._foreach_copy_(copies, values)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Let the values be what they were."""
+        for values, copies in self._groups:
+            torch._foreach_copy_(values, copies)
+
+
+class RunningAverage:
+    """A running average of a network's weights, `decay` of it kept at each step.
 
     Early on less is kept, (1 + n) ÷ (10 + n) after n steps, so that the random start is soon forgotten. The statistics
     of batch norms are not averaged but taken from the network: an average over many steps lags behind the weights.
+
+    All weights move in one call, and the steps are counted here: nobody waits for a GPU. (torch's AveragedModel copies
+    buffers one by one, and asks the device how many steps it has seen.)
+
+    Args:
+        network: whose weights are averaged.
+        decay: of the average, at most.
     """
-    if not decay:
-        return None
 
-    def average(kept: Sequence[torch.Tensor], new: Sequence[torch.Tensor], steps: torch.Tensor | int) -> None:
-        n = int(steps)
-        part = 1 - min(decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(list(kept), list(new), part)
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.module = deepcopy(network)
+        self.decay = decay
+        self.steps = 0
+        mine, theirs = ([*one.parameters()] for one in (self.module, network))
+        self._weights: tuple[list[Tensor], list[Tensor]] = ([*mine], [*theirs])
+        self._buffers = Copies(list(network.buffers()), list(self.module.buffers()))
 
-    return AveragedModel(network, multi_avg_fn=average)
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the network's weights of this step."""
+        mine, theirs = self._weights
+        if self.steps:
+            part = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
+            torch._foreach_lerp_(mine, theirs, part)
+        else:
+            torch._foreach_copy_(mine, theirs)
+        self._buffers.keep()
+        self.steps += 1
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, by the names that AveragedModel gave."""
+        held = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        return {"n_averaged": torch.tensor(self.steps), **held}
+
+    def load_state_dict(self, values: Mapping[str, Tensor]) -> None:
+        """Go on from a checkpoint."""
+        self.steps = int(values["n_averaged"])
+        held = {name: value for name, value in values.items() if name.startswith("module.")}
+        self.module.load_state_dict({name.removeprefix("module."): value for name, value in held.items()})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from medres.config import Config
 from medres.errors import TrainingError
@@ -16,11 +16,13 @@ from medres.model.network import RadiographNetwork
 from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints, TrainingCheckpoint
 from medres.training.device import Compute
-from medres.training.distributed import Processes
-from medres.training.handlers import BestWeights, FiniteLoss
+from medres.training.distributed import Processes, adding_up
+from medres.training.handlers import FiniteLoss
 from medres.training.losses import MaskedLoss
+from medres.training.optimiser import RunningAverage
 from medres.training.steps import AccumulatedStep
 from medres.training.tracking import Epoch, Tracker
+from medres.training.validation import BestWeights
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +57,18 @@ class TrainingState:
     config: Config
     compute: Compute
     network: RadiographNetwork
-    run_network: nn.Module  # the same network, compiled where that was asked for
-    average: AveragedModel | None
+    average: RunningAverage | None
     loss: MaskedLoss
     optimizer: torch.optim.Optimizer
     best: BestWeights
-    checkpoints: Checkpoints | None
-    tracker: Tracker | None
     step: AccumulatedStep
     processes: Processes
+    checkpoints: Checkpoints | None = None
+    tracker: Tracker | None = None
     history: list[Epoch] = field(default_factory=list)
     resumed: TrainingCheckpoint | None = None  # the checkpoint of the stage in which training goes on
     kept: int = 0  # epochs of the newest checkpoint
+    _running: nn.Module | None = None
     devices: list[str] = field(default_factory=list)  # what it ran on before the last interruption, in words
 
     @property
@@ -78,6 +80,18 @@ class TrainingState:
     def validated(self) -> nn.Module:
         """The network that validation sees and that is kept: the running average where there is one."""
         return self.network if self.average is None else self.average.module
+
+    def run_network(self, *, anew: bool = False) -> nn.Module:
+        """The network as a trainer runs it: over several processes, and compiled, where that was asked for.
+
+        Args:
+            anew: make it again, because other weights learn now.
+        """
+        if self._running is None or anew:
+            asked, joint = self.config.training.compile, adding_up(self.network, self.processes)
+            mode = asked if isinstance(asked, str) else None
+            self._running = cast(nn.Module, torch.compile(joint, mode=mode)) if asked else joint
+        return self._running
 
     @property
     def device(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,9 @@ from medres.config import Gate, Limits, Preprocessing
 from medres.imaging.preprocessing import as_float, preprocess
 from medres.imaging.reading import read_radiograph
 from medres.model.calibration import probabilities
-from medres.training.batches import DataItem
+
+DataItem = dict[Hashable, Any]
+"""What MONAI's dictionary transforms pass on: anything, by key."""
 
 
 class LoadRadiographd(MapTransform):
