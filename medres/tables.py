@@ -80,6 +80,8 @@ def read_json_lines(path: Path) -> list[Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path} is not valid JSON lines: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not valid JSON lines: one is nested too deeply") from None
 
 
 def read_json(path: Path) -> Any:
@@ -94,6 +96,8 @@ def read_json(path: Path) -> Any:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path} is not valid JSON: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not valid JSON: it is nested too deeply") from None
 
 
 def inert(cell: object) -> object:
