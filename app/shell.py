@@ -30,7 +30,7 @@ def main() -> None:
         show(filled('<div class="brand">medres review</div><div class="banner" role="note">{}</div>', NOT_DIAGNOSTIC))
     try:
         start = started.current()
-        worklist, store = _worklist(Path(start.scores), Path(start.model)), _store(start.store)
+        worklist, store = _worklist(Path(start.scores), Path(start.model), start.device), _store(start.store)
         with masthead:
             if st.button("About the model", type="tertiary", icon=":material/info:"):
                 _about(worklist)
@@ -45,8 +45,8 @@ def main() -> None:
 
 
 @st.cache_resource(show_spinner="Loading and verifying the model …")
-def _worklist(scores: Path, model: Path) -> Worklist:
-    return Worklist.open(scores, model)
+def _worklist(scores: Path, model: Path, device: str) -> Worklist:
+    return Worklist.open(scores, model, device=device)
 
 
 @st.cache_resource(show_spinner=False)

@@ -57,9 +57,23 @@ def findings() -> Iterator[str]:
         source = named_source(Network(architecture=architecture))
         place = "found" if (hub / source.filename).is_file() else f"not here: put {source.filename} into {hub}"
         yield f"{'weights ' + architecture:24} {source.name.split()[-1]}, {place}"
+    yield f"{'decoding processes':24} {_confinement()}"
     folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     yield f"{'pixel cache':24} {folder}, {size / 2**20:.0f} MiB (MEDRES_CACHE moves it; it may be deleted)"
+
+
+def _confinement() -> str:
+    """What the processes that decode files may not do on this machine, found by trying it in one of them."""
+    from medres.imaging.isolation import Workers
+    from medres.imaging.sandbox.confinement import what_holds
+    from medres.records import Refusal
+
+    with Workers(1) as workers:
+        ((_, held),) = workers.map(what_holds, [""])
+    if isinstance(held, Refusal):
+        return f"{held.code}: {held.detail}"
+    return f"each {', '.join(held)}" if held else "can be ended; nothing else is taken from them on this system"
 
 
 def on_the_gpu() -> Iterator[tuple[str, bool]]:

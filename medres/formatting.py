@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from markupsafe import Markup
 
 from medres.records import Interval
+from medres.safe_text import without_sequences
 
 ABSENT = "not recorded"
 NO_INTERVAL = "no interval"
@@ -37,7 +38,8 @@ class Bounded(Protocol):
 def printable(value: Any) -> Any:
     """Text from files without control characters."""
     if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable():
-        return "".join(character if character.isprintable() or character == _THIN else "�" for character in value)
+        shown = without_sequences(value)
+        return "".join(character if character.isprintable() or character == _THIN else "�" for character in shown)
     return value
 
 

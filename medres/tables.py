@@ -15,6 +15,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from medres.errors import ManifestError, OutputExists, UsageError
 from medres.files import new_folder, write_bytes
+from medres.safe_text import UNSAFE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +25,6 @@ MARKER = "run.json"
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets execute at the start of a cell
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")  # with its sign it is no formula
-
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
-"""Control characters, direction overrides, and what Python makes of bytes of a file name that are no UTF-8."""
 
 _ESCAPED = ".//"  # no path that was put together of names begins so
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
@@ -86,6 +84,8 @@ def read_json_lines(path: Path) -> list[Any]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path} is not valid JSON lines: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not valid JSON lines: one is nested too deeply") from None
 
 
 def read_json(path: Path) -> Any:
@@ -100,6 +100,8 @@ def read_json(path: Path) -> Any:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path} is not valid JSON: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path} is not valid JSON: it is nested too deeply") from None
 
 
 def inert(cell: object) -> object:

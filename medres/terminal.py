@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from medres.safe_text import unfiltered, visible, without_sequences
+
 _QUIET = ("ignite", "monai", "matplotlib", "alembic", "PIL", "py.warnings", "pydicom", "torch", "fontTools")
 _SILENT_STEP = 10.0  # seconds between progress lines where there is no terminal
 
@@ -21,14 +23,15 @@ class _JsonLines(logging.Formatter):
             "time": stamp,
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": visible(record.getMessage()),
         }
         return json.dumps(event, ensure_ascii=True)
 
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return "".join(character if character.isprintable() else "�" for character in super().format(record))
+        text = without_sequences(super().format(record))
+        return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def configure_logging(*, verbose: bool = False, as_json: bool = False) -> None:
@@ -41,7 +44,9 @@ def configure_logging(*, verbose: bool = False, as_json: bool = False) -> None:
         from rich.console import Console
         from rich.logging import RichHandler
 
-        handler = RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S", markup=False)
+        handler = RichHandler(
+            console=Console(file=unfiltered(sys.stderr)), show_path=False, log_time_format="%H:%M:%S", markup=False
+        )
         handler.setFormatter(_OneLine("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
@@ -60,7 +65,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with Progress(*columns, console=Console(file=unfiltered(sys.stderr)), transient=True) as bar:
             task = bar.add_task(title, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
     else:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 
 import click
 
 from medres.cli import cohort, machine, models, results, scoring, training
 from medres.cli.group import medres
 from medres.errors import MedresError
+from medres.safe_text import visible_streams
 
 __all__ = ["cohort", "machine", "main", "medres", "models", "results", "scoring", "training"]
 
@@ -23,7 +25,15 @@ def _interrupt(*_: object) -> None:
 
 
 def main() -> None:
-    """Run the command line; a refusal is one clear line and an exit code, never a traceback."""
+    """Run the command line; a refusal is one clear line and an exit code, never a traceback.
+
+    What files, tables and folders say of themselves is shown, and steers no terminal: see `medres.safe_text`.
+    """
+    with visible_streams():
+        _run()
+
+
+def _run() -> None:
     debug = "--debug" in sys.argv
     # Threads that wait by spinning make two trainings on one machine many times slower than one after the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -44,18 +54,21 @@ def main() -> None:
         sys.exit(error.exit_code)
     except MedresError as error:
         if debug:
-            raise
-        click.echo(f"medres: {error}", err=True)
+            traceback.print_exc()
+        else:
+            click.echo(f"medres: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
-    except OSError as error:
+    except OSError as error:  # the system's word on a file: a name too long, a disk that is full
         if debug:
-            raise
-        place = f": {error.filename}" if error.filename else ""
-        click.echo(f"medres: {error.strerror or error}{place} (--debug shows where)", err=True)
+            traceback.print_exc()
+        else:
+            named = f"{str(error.filename)[:300]}: " if error.filename else ""
+            click.echo(f"medres: {named}{error.strerror or error} (--debug shows where)", err=True)
         sys.exit(1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the last boundary: whatever it is, it is one sentence
         if debug:
-            raise
+            traceback.print_exc()
+            sys.exit(1)
         text = " ".join(str(error).split()) or type(error).__name__
         click.echo(f"medres: unexpected {type(error).__name__}: {text} (--debug shows where)", err=True)
         sys.exit(1)

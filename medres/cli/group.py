@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from medres import __version__
+from medres.safe_text import unfiltered
 from medres.terminal import configure_logging
 
 
@@ -27,8 +28,9 @@ def medres(debug: bool, log_format: str) -> None:
 
     Not a medical device: not for diagnostic use.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    output = unfiltered(sys.stdout)
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     configure_logging(verbose=debug, as_json=log_format == "json")
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun) the first speaks for all
         logging.disable(logging.WARNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from medres.cli.group import medres
 from medres.cli.options import (
     FILE,
     need_model,
+    with_device,
     with_force,
     with_group_readable,
 )
@@ -81,20 +83,45 @@ def doctor(gpu: bool) -> None:
 @medres.command()
 @click.option("--model", type=FILE, required=True, help="The model (or run) that scored the folder.")
 @click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
-@click.option("--store", metavar="URL", help="Database of verdicts; by default reviews.db in the folder of scores.")
+@click.option(
+    "--store",
+    metavar="URL",
+    help="Database of verdicts; by default what MEDRES_STORE says, else reviews.db in the folder of scores.",
+)
+@click.option(
+    "--store-file",
+    type=FILE,
+    help="A file whose first line is that URL: as with MEDRES_STORE, no list of processes shows its password.",
+)
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1; 8501, or the next free one, by default."
 )
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
+@with_device
 @with_group_readable
-def app(model: Path, scores: Path, store: str | None, port: int | None, headless: bool) -> None:
+def app(
+    model: Path,
+    scores: Path,
+    store: str | None,
+    store_file: Path | None,
+    port: int | None,
+    headless: bool,
+    device: str,
+) -> None:
     """Open the review app: worklist, image, prediction, heatmap, verdict.
 
     Whoever has the address that it prints can open the app on this machine, and nobody else: keep it to yourself.
     """
+    from medres.review import address
     from medres.review.server import serve
 
     need_model(model)
     if not (scores / "predictions.csv").is_file():
         raise UsageError(f"{scores} holds no predictions.csv; run `medres score` first")
-    sys.exit(serve(model=model, scores=scores, store=store, port=port, headless=headless, say=click.echo))
+    store = address.chosen(store, store_file, os.environ)
+    from medres.model.device import choose_device
+
+    choose_device(device)  # one that is not there is said now, not on the first page
+    sys.exit(
+        serve(model=model, scores=scores, store=store, port=port, headless=headless, device=device, say=click.echo)
+    )

@@ -66,8 +66,8 @@ def evaluate(
 
     with progress_bar("decoding") as progress:
         found = evaluate_model(
-            model, manifest, out=out, root=root, allow_overlap=allow_overlap, limits=limits, device=device,
-            options=RunOptions(force=force, progress=progress),
+            model, manifest, out=out, root=root, allow_overlap=allow_overlap, limits=limits,
+            options=RunOptions(force=force, device=device, progress=progress),
         )  # fmt: skip
     show_metrics(found.metrics)
     for line in found.lines():

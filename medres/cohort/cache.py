@@ -35,7 +35,7 @@ from medres.unfinished import lock, rename_held, unlock
 log = logging.getLogger(__name__)
 
 _KEPT_TOGETHER = 64  # rows after which a build is brought to disk
-_ATTRIBUTES = 4  # raised whenever a cache keeps other header attributes than before, or tells other things of a file
+_ATTRIBUTES = 5  # raised whenever a cache keeps other header attributes than before, or tells other things of a file
 
 
 @dataclass(frozen=True, slots=True)

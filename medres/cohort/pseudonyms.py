@@ -20,18 +20,23 @@ def pseudonym_key() -> bytes:
     """The key: from the environment's MEDRES_PSEUDONYM_KEY, else from a file of this user, made when first needed.
 
     Raises:
-        UsageError: the key is shorter than 16 bytes.
+        UsageError: the key is shorter than 16 bytes, or its file can be neither read nor made.
     """
     given = os.environ.get("MEDRES_PSEUDONYM_KEY")
     if given is not None:
         key, where = given.encode(), "in MEDRES_PSEUDONYM_KEY "
     else:
         path = user_config_path("medres") / "pseudonym.key"
-        if not path.is_file():
-            make_folder(path.parent)
-            with suppress(FileExistsError):  # another first run was faster; its key is everybody's
-                write_new(path, secrets.token_hex(32).encode())
-        key, where = path.read_bytes().strip(), f"in {path} "
+        try:
+            if not path.is_file():
+                make_folder(path.parent)
+                with suppress(FileExistsError):  # another first run was faster; its key is everybody's
+                    write_new(path, secrets.token_hex(32).encode())
+            key, where = path.read_bytes().strip(), f"in {path} "
+        except OSError as error:
+            raise UsageError(
+                f"the pseudonym key cannot be kept in {path} ({error.strerror}): let MEDRES_PSEUDONYM_KEY hold one"
+            ) from None
     if len(key) < _LEAST_BYTES:
         raise UsageError(
             f"the pseudonym key {where}has {len(key)} bytes; at least {_LEAST_BYTES} are needed"

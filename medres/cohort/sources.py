@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from medres.config.reading import read_yaml, validated
 from medres.errors import ConfigError, ManifestError
 from medres.tables import read_csv
 
@@ -68,9 +68,10 @@ def read_source(name: str) -> DatasetSource:
     if not path.is_file():
         raise ConfigError(f"no dataset or file named {name!r}; known datasets: {', '.join(known) or 'none'}")
     try:
-        return DatasetSource.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    return validated(DatasetSource, read_yaml(text, str(path)), str(path))
 
 
 def source_labels(source: DatasetSource, folder: Path) -> pd.DataFrame:

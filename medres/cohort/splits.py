@@ -223,6 +223,7 @@ def splits_document(
 
 def write_splits(path: Path, document: SplitFile) -> None:
     """Write `splits.json`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_document(path, document)
 
 

@@ -27,8 +27,10 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
     """
     try:
         values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, a number without end
+        raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    except RecursionError:
+        raise ConfigError(f"{name} is not valid YAML: it is nested too deeply") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{name} must hold keys and values, not a {type(values).__name__}")
     return values
@@ -51,7 +53,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {parent} has no keys below it")
     try:
         branch[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {override!r}: the value is not valid YAML") from None
 
 

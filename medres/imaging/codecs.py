@@ -107,8 +107,8 @@ def decode(dataset: Dataset, *, limits: Limits) -> Decoded:
     data = bytes(element.value or b"")
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax not in SUPPORTED:
-        name = _NAMES.get(syntax, "unknown")
-        raise Refused("UNSUPPORTED_TRANSFER_SYNTAX", f"no decoder for transfer syntax {syntax} ({name})")
+        said = f"{syntax} ({_NAMES.get(syntax, 'unknown')})" if header.is_uid(syntax) else "that is not a UID"
+        raise Refused("UNSUPPORTED_TRANSFER_SYNTAX", f"no decoder for transfer syntax {said}")
     frame = _read_frame(dataset, limits)
     if syntax in _NATIVE:
         if element.is_undefined_length or (len(data) < frame.bytes and starts_codestream(data)):
@@ -135,7 +135,8 @@ def _read_frame(dataset: Dataset, limits: Limits) -> _Frame:
     warnings = ("NUMBER_OF_FRAMES",) if given and frames != 1 else ()
     photometric = header.code(dataset, "PhotometricInterpretation")
     if photometric not in {"MONOCHROME1", "MONOCHROME2"} or header.integer(dataset, "SamplesPerPixel") not in {1, None}:
-        raise Refused("PHOTOMETRIC", f"{photometric or 'nothing'}; medres reads MONOCHROME1 and MONOCHROME2")
+        said = header.told(photometric) if photometric else "nothing"
+        raise Refused("PHOTOMETRIC", f"{said}; medres reads MONOCHROME1 and MONOCHROME2")
     rows, columns = header.integer(dataset, "Rows") or 0, header.integer(dataset, "Columns") or 0
     allocated, stored = header.integer(dataset, "BitsAllocated") or 0, header.integer(dataset, "BitsStored") or 0
     high, sign = header.integer(dataset, "HighBit"), header.integer(dataset, "PixelRepresentation")

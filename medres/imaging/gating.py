@@ -65,11 +65,13 @@ def _admit_modality(dataset: Dataset, gate: Gate) -> tuple[str, ...]:
     admits = f"the gate {gate.name} admits {', '.join(gate.modality)}"
     doubted = _upper(gate.review_modality)
     if gate.modality and modality not in _upper(gate.modality) and (modality or ABSENT) not in doubted:
-        raise Refused("MODALITY", f"Modality is {modality or 'absent'}; {admits}")
+        raise Refused("MODALITY", f"Modality is {header.told(modality)}; {admits}")
     captured = kind in SECONDARY_CAPTURE_CLASSES
     if gate.projection and kind.startswith(_STANDARD) and kind not in PROJECTION_CLASSES and not captured:
+        said = f"Modality {header.told(modality)}"
         raise Refused(
-            "MODALITY", f"the SOP class is {UID(kind).name}, no projection radiograph (Modality {modality or 'absent'})"
+            "MODALITY",
+            f"the SOP class is {UID(kind).name}, no projection radiograph ({said})",
         )
     if not gate.modality or modality in _upper(gate.modality):
         return ()
@@ -86,7 +88,8 @@ def _admit_body_part(dataset: Dataset, gate: Gate) -> tuple[str, ...]:
     words = _words(part).union(*(_words(header.text(dataset, keyword)[0]) for keyword in _DESCRIPTIONS))
     if not part or words & admitted:
         return ("BODY_PART",)
-    raise Refused("BODY_PART", f"BodyPartExamined is {part}; the gate {gate.name} admits {', '.join(gate.body_part)}")
+    admits = f"the gate {gate.name} admits {', '.join(gate.body_part)}"
+    raise Refused("BODY_PART", f"BodyPartExamined is {header.told(part)}; {admits}")
 
 
 def _admit_view(dataset: Dataset, gate: Gate) -> tuple[str, ...]:
@@ -95,7 +98,7 @@ def _admit_view(dataset: Dataset, gate: Gate) -> tuple[str, ...]:
         return ()
     if not view:
         return ("VIEW",)
-    raise Refused("VIEW", f"ViewPosition is {view}; the gate {gate.name} admits {', '.join(gate.view)}")
+    raise Refused("VIEW", f"ViewPosition is {header.told(view)}; the gate {gate.name} admits {', '.join(gate.view)}")
 
 
 def header_warnings(dataset: Dataset) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from medres.tables import UNSAFE
+from medres.safe_text import one_line
 
 _BROKEN = (
     ValueError,
@@ -28,6 +28,9 @@ _BROKEN = (
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MOST_CHARACTERS = 256  # four times what LO allows
+_LONG_STRING = 64  # characters of LO
+_CODE = re.compile(r"[A-Z0-9 _]{1,16}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _AGE = re.compile(r"[0-9]{3}[DWMY]")
 _DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
 
@@ -58,20 +61,70 @@ def text(dataset: Dataset, keyword: str) -> tuple[str, bool]:
 
 
 def clean(raw: str) -> tuple[str, bool]:
-    r"""Text without control characters and direction overrides, and whether it had any.
+    r"""Text without control sequences, control characters, direction overrides and what has no width; had it any?
 
-    >>> clean(" A\r\nB "), clean("Müller")
-    (('A B', True), ('Müller', False))
+    >>> clean(" A\r\nB "), clean("Müller"), clean("\x1b[31mA")
+    (('A B', True), ('Müller', False), ('A', True))
     """
     padded = raw.strip(" \0")
-    safe = UNSAFE.sub(" ", padded)[:_MOST_CHARACTERS].strip()
+    safe = one_line(padded)[:_MOST_CHARACTERS].strip()
     return safe, safe != padded or "\ufffd" in safe
 
 
 def code(dataset: Dataset, keyword: str) -> str:
-    """An attribute of defined terms: its first value in upper case, "" where absent."""
+    """An attribute of defined terms, to be compared with them: its first value in upper case, "" where absent.
+
+    It may hold anything: what is kept, shown or told to somebody is `term`.
+    """
     found = values(dataset, keyword)
     return clean(str(found[0]))[0].upper() if found else ""
+
+
+def term(dataset: Dataset, keyword: str) -> tuple[str, bool]:
+    """A Code String (PS3.5 6.2) in upper case, "" where it is absent or none; and whether it had to be left out."""
+    found = values(dataset, keyword)
+    if not found:
+        return "", found is None
+    value = str(found[0]).strip(" \0").upper()
+    return (value, False) if not value or is_code(value) else ("", True)
+
+
+def is_code(value: str) -> bool:
+    """Is it a Code String (PS3.5 6.2)?
+
+    >>> is_code("AP_SUPINE"), is_code("<B>"), is_code("A NAME AND AN ADDRESS")
+    (True, False, False)
+    """
+    return _CODE.fullmatch(value) is not None
+
+
+def told(value: str) -> str:
+    """What a message says of the value of a coded attribute: nothing of one that is no code.
+
+    >>> told("LL"), told(""), told("DOE^JANE")
+    ('LL', 'absent', 'not a valid code')
+    """
+    return (value if is_code(value) else "not a valid code") if value else "absent"
+
+
+def long_text(dataset: Dataset, keyword: str) -> tuple[str, bool]:
+    """A Long String of one value (PS3.5 6.2) as safe text, and whether something had to be changed or left out."""
+    found = values(dataset, keyword)
+    if not found:
+        return "", found is None
+    safe, changed = clean(str(found[0]))
+    shown = safe[:_LONG_STRING].rstrip()
+    return shown, changed or shown != safe or len(found) > 1 or "\\" in shown
+
+
+def decimals(dataset: Dataset, keyword: str) -> tuple[str, bool]:
+    r"""Decimal Strings (PS3.5 6.2) with a backslash between them, "" where one is none; and whether one was."""
+    found = values(dataset, keyword)
+    if not found:
+        return "", found is None
+    texts = [str(value).strip(" \0") for value in found]
+    sound = all(_DECIMAL.fullmatch(text) for text in texts)
+    return ("\\".join(texts) if sound else ""), not sound
 
 
 def uid(dataset: Dataset, keyword: str) -> str | None:
@@ -80,7 +133,12 @@ def uid(dataset: Dataset, keyword: str) -> str | None:
     if not found:
         return "" if found == () else None
     value = str(found[0]).strip(" \0")
-    return value if len(found) == 1 and len(value) <= 64 and _UID.fullmatch(value) else None if value else ""
+    return value if len(found) == 1 and is_uid(value) else None if value else ""
+
+
+def is_uid(value: str) -> bool:
+    """Is it a Unique Identifier (PS3.5 9.1)?"""
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
 def numbers(dataset: Dataset, keyword: Name) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def set_pixels(dataset: Dataset, stored: NDArray[np.uint16]) -> None:
         dataset["PixelData"].VR = "OW"
 
 
-def write_dataset(dataset: Dataset, path: Path) -> None:
+def write_dataset(dataset: Dataset, path: Path | BytesIO) -> None:
     """Write a DICOM file (PS3.10): preamble, file meta information, data set."""
     dataset.save_as(path, enforce_file_format=True)
 

@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 import warnings as python_warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -30,11 +30,15 @@ Path = str | os.PathLike[str]
 ANY = GATES["grayscale"]
 DEFAULT_LIMITS = Limits()
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_TEXTS = (
-    *("BodyPartExamined", "Manufacturer", "ManufacturerModelName", "InstitutionName"),
-    *("PixelSpacing", "ImagerPixelSpacing"),
-)
-_CODES = ("Modality", "PatientSex", "PatientAge", "BurnedInAnnotation", "PhotometricInterpretation")
+_TEXTS = ("Manufacturer", "ManufacturerModelName", "InstitutionName")
+_CODES = ("BodyPartExamined", "Modality", "PatientSex", "BurnedInAnnotation", "PhotometricInterpretation")
+_DECIMALS = ("PixelSpacing", "ImagerPixelSpacing")
+_KEPT: Mapping[str, Callable[[Dataset, str], tuple[str, bool]]] = {
+    **dict.fromkeys(_TEXTS, header.long_text),
+    **dict.fromkeys(_CODES, header.term),
+    **dict.fromkeys(_DECIMALS, header.decimals),
+}
+"""Attributes that travel with a radiograph, each by what its value representation allows."""
 _UNPARSABLE = (
     *(ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError, EOFError, OSError),
     *(InvalidDicomError, BytesLengthException, AssertionError, struct.error),
@@ -95,6 +99,15 @@ def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMIT
         data = file.read(limits.file_bytes + 1) if size <= limits.file_bytes else b""
     if max(size, len(data)) > limits.file_bytes:
         raise Refused("LIMIT", f"the file is larger than {limits.file_bytes} bytes", path=path)
+    return parse(data, path=path, gate=gate, limits=limits)
+
+
+def parse(data: bytes, *, path: Path = "", gate: Gate = ANY, limits: Limits = DEFAULT_LIMITS) -> HeaderReading:
+    """The same of the bytes of a file.
+
+    Raises:
+        Refused: as `read_dataset`, but UNREADABLE.
+    """
     sha256 = hashlib.sha256(data).hexdigest()
     with _refusing(sha256), _silence():
         if not data:
@@ -116,10 +129,9 @@ def read_dataset(path: Path, *, gate: Gate = ANY, limits: Limits = DEFAULT_LIMIT
         if None in (header.uid(dataset, "StudyInstanceUID"), header.uid(dataset, "SeriesInstanceUID")):
             review.append("BAD_UID")
         found = [*encoding.warnings, *gating.header_warnings(dataset)]
-        if any(
-            header.text(dataset, name)[1]
-            for name in (*_TEXTS, *_CODES, "PatientID", "IssuerOfPatientID", "ViewPosition")
-        ):
+        changed = [read(dataset, name)[1] for name, read in _KEPT.items()]
+        changed += [header.text(dataset, name)[1] for name in ("PatientID", "IssuerOfPatientID", "PatientAge")]
+        if any(changed) or header.term(dataset, "ViewPosition")[1]:
             found.append("TEXT")
     return HeaderReading(dataset, tuple(found), tuple(review), os.fspath(path), sha256)
 
@@ -184,7 +196,7 @@ def decode_radiograph(
             sop_instance_uid=header.uid(dataset, "SOPInstanceUID") or "",
             study_instance_uid=header.uid(dataset, "StudyInstanceUID") or "",
             patient_id=_patient_id(dataset),
-            view_position=header.code(dataset, "ViewPosition"),
+            view_position=header.term(dataset, "ViewPosition")[0],
             laterality=gating.laterality(dataset),
             warnings=tuple(dict.fromkeys(warnings)),
             review=tuple(dict.fromkeys((*reading.review, *shown.review))),
@@ -248,11 +260,9 @@ def _patient_id(dataset: Dataset) -> str:
 
 
 def _attributes(dataset: Dataset) -> dict[str, str]:
-    found = {name: header.text(dataset, name)[0] for name in _TEXTS} | {
-        name: header.code(dataset, name) for name in _CODES
-    }
-    if not header.is_valid_age(found["PatientAge"]):
-        found["PatientAge"] = ""
+    found = {name: read(dataset, name)[0] for name, read in _KEPT.items()}
+    age = header.code(dataset, "PatientAge")
+    found["PatientAge"] = age if header.is_valid_age(age) else ""
     found["SeriesInstanceUID"] = header.uid(dataset, "SeriesInstanceUID") or ""
     for name in ("Rows", "Columns", "BitsStored"):
         found[name] = str(header.integer(dataset, name) or "")

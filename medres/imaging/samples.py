@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from io import BytesIO
 from typing import Any
 
 import imagecodecs
@@ -20,7 +19,7 @@ from medres.errors import Refused
 from medres.imaging import codecs
 from medres.imaging.isolation import Workers
 from medres.imaging.phantom_dicom import write_dataset
-from medres.imaging.reading import read_dataset
+from medres.imaging.reading import parse
 from medres.records import Refusal
 
 _SIDE = 32
@@ -108,13 +107,12 @@ def decode_sample(sample: EncodedSample) -> str:
         Refused: as `medres.imaging.codecs.decode`; DECODE_FAILED too where it cannot be encoded, or comes back wrong.
     """
     stored = _picture(sample.bits)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "sample.dcm"
-        try:
-            write_dataset(_dataset(stored, sample), path)
-        except Exception as error:  # noqa: BLE001  whatever the missing or broken encoder raises
-            raise Refused("DECODE_FAILED", f"no sample could be made ({type(error).__name__})") from None
-        decoded = codecs.decode(read_dataset(path).dataset, limits=Limits())
+    file = BytesIO()  # a decoding process writes no files
+    try:
+        write_dataset(_dataset(stored, sample), file)
+    except Exception as error:  # noqa: BLE001  whatever the missing or broken encoder raises
+        raise Refused("DECODE_FAILED", f"no sample could be made ({type(error).__name__})") from None
+    decoded = codecs.decode(parse(file.getvalue()).dataset, limits=Limits())
     allowed = _ENCODERS[sample.transfer_syntax][2] if sample.transfer_syntax in _ENCODERS else 0
     wrong = int(np.abs(decoded.pixels - stored.astype(np.int32)).max())
     if wrong > allowed << (sample.bits - 8):

@@ -20,8 +20,9 @@ _EDGES = (
 def read_shutter(dataset: Dataset) -> Shutter | None:
     """The display shutter (PS3.3 C.7.6.11), of enhanced objects that of the frame (C.7.6.16.2); None without one."""
     where = header.functional_group(dataset, "FrameDisplayShutterSequence", "ShutterShape")
-    shapes = tuple(header.clean(str(value))[0].upper() for value in header.values(where, "ShutterShape") or ())
-    if not any(shapes):
+    said = tuple(header.clean(str(value))[0].upper() for value in header.values(where, "ShutterShape") or ())
+    shapes = tuple(shape for shape in said if header.is_code(shape))
+    if not shapes:
         return None
     edges = tuple(header.integer(where, keyword) for keyword in _EDGES)
     centre, radius = _whole(where, "CenterOfCircularShutter"), header.integer(where, "RadiusOfCircularShutter")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -19,6 +20,9 @@ import psutil
 
 from medres.config import Limits
 from medres.errors import Refused
+from medres.imaging.sandbox import replies
+from medres.imaging.sandbox.confinement import confine
+from medres.records import Refusal
 
 _CONTEXT = multiprocessing.get_context(
     "spawn"
@@ -26,6 +30,7 @@ _CONTEXT = multiprocessing.get_context(
 _ORPHAN_SECONDS = 20.0  # after its limits a process that nobody is left to end ends itself
 _OVER_PROCESSOR_TIME = getattr(signal, "SIGPROF", None)  # the signals that do it; Windows has none
 _OVER_WALL_TIME = getattr(signal, "SIGALRM", None)
+_STUCK_SECONDS = 20.0  # so long an answer may take from its first byte to its last
 _UNMEASURED_SECONDS = 0.25  # so long a job's processor time is not asked for
 
 
@@ -40,7 +45,8 @@ def serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> None
     from medres.imaging.header import clean
 
     cv2.setNumThreads(1)
-    pipe.send(None)
+    confine()
+    replies.send_ready(pipe)
     while True:
         try:
             number, job, item = pipe.recv()
@@ -50,17 +56,17 @@ def serve(pipe: Connection, first: Callable[[Any], Any], limits: Limits) -> None
         try:
             result: Any = job(item)
         except Refused as refusal:
-            result = (Refused, refusal.code, clean(refusal.detail)[0], refusal.sha256)  # it may quote the header
+            result = Refusal("", refusal.code, clean(refusal.detail)[0], refusal.sha256)  # it may quote the header
         except MemoryError:
-            result = (Refused, "OUT_OF_MEMORY", f"it needs more than {memory / 2**30:.1f} GiB, or none was left")
+            result = Refusal("", "OUT_OF_MEMORY", f"it needs more than {memory / 2**30:.1f} GiB, or none was left")
         except RecursionError:
-            result = (Refused, "LIMIT", "RecursionError while the file was read")
+            result = Refusal("", "LIMIT", "RecursionError while the file was read")
         except (KeyboardInterrupt, SystemExit):
             return
         except BaseException as error:  # noqa: BLE001  decoders written in Rust raise what is no Exception
-            result = (Refused, "CORRUPT", f"{type(error).__name__} while the file was read")
+            result = Refusal("", "CORRUPT", f"{type(error).__name__} while the file was read")
         _end_by_itself(0, 0)
-        pipe.send((number, result))
+        replies.send(pipe, number, result)
 
 
 def _end_with_parent() -> None:
@@ -96,6 +102,7 @@ class Task:
     number: int  # its place among the items
     item: Any
     alone: bool = False  # no other job ran since it began
+    handed_back: bool = False  # the process that was given it first had an answer ready before
     again: bool = False  # it took too long by the clock before, beside others
 
 
@@ -116,6 +123,8 @@ class DecodingProcess:
         self.task: Task | None = None  # what it works on
         self._since = time.monotonic()
         self._processor_before = 0.0
+        self._taking_since: float | None = None
+        self._asked = -1
         self.pipe, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=serve, args=(theirs, job, limits), daemon=True)
         try:
@@ -139,8 +148,33 @@ class DecodingProcess:
             OSError: it died while it waited.
         """
         before = self._processor_seconds()
-        self.pipe.send((task.number, job, task.item))
+        self._asked = secrets.randbits(62)  # no answer that was ready before can name it
+        self.pipe.send((self._asked, job, task.item))
         self.task, self._since, self._processor_before = task, time.monotonic(), before
+
+    def take(self) -> replies.Reply:
+        """Take the answer that has begun to come.
+
+        Raises:
+            EOFError, OSError: it has ended, perhaps within its answer.
+            BadReply: it answers what no decoding process does.
+        """
+        self._taking_since = time.monotonic()
+        try:
+            reply = replies.receive(self.pipe, pixels=self.limits.pixels)
+        finally:
+            self._taking_since = None
+        if (reply.number is None) == self.ready:
+            raise replies.BadReply("it starts twice, or answers before it has started")
+        if reply.number is not None and (self.task is None or reply.number != self._asked):
+            raise replies.UnaskedReply("an answer to nothing that was asked")
+        return reply
+
+    def end_if_stuck(self) -> None:
+        """End it where it keeps whoever takes its answer waiting: called by another thread than that."""
+        since = self._taking_since
+        if since is not None and time.monotonic() - since > _STUCK_SECONDS:
+            self.process.kill()
 
     @property
     def wall_seconds(self) -> float:

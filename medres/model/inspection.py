@@ -12,7 +12,8 @@ from typing import Literal
 
 from medres.errors import ModelError
 from medres.model.card import CARD_FILE, COVERS_ALL, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard
-from medres.tables import UNSAFE, sha256_file
+from medres.safe_text import UNSAFE
+from medres.tables import sha256_file
 
 ATTACHMENTS = "attachments"
 """The folder of what is learnt later; what lies there is judged by `attachments` and `signing`."""

@@ -61,7 +61,7 @@ class Unscored:
     """One file of the folder without a score of its own."""
 
     row: int  # of predictions.csv, whose column names are row 1; file names are not shown, they may name a patient
-    status: Literal["refused", "duplicate"]
+    status: Literal["refused", "duplicate", "gone"]
     reason: str  # in words
 
 
@@ -107,16 +107,17 @@ class Worklist:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, scores: Path, model: Path) -> Worklist:
-        """Load a model and the folder that it scored.
+    def open(cls, scores: Path, model: Path, *, device: str = "auto") -> Worklist:
+        """Load a model, on a device, and the folder that it scored.
 
         Raises:
             UsageError: a folder is missing something, or another model scored it.
             ModelError: the model is not what it was.
+            DeviceError: the GPU is busy or too full.
         """
         from medres.model.classifier import Classifier
 
-        return cls(scores, Classifier.load(model))
+        return cls(scores, Classifier.load(model, device=device))
 
     def sorted_by(self, label: str) -> tuple[Case, ...]:
         """The cases, highest probability of `label` first; equal ones in the order of the table."""
@@ -242,6 +243,8 @@ def _unscored(rows: Sequence[Mapping[str, str]]) -> tuple[Unscored, ...]:
             twin = scored.get(row["sha256"])
             words = f"The same image as row {twin}, which is scored." if twin else " ".join(meaning([row["reason"]]))
             found.append(Unscored(number, "duplicate", words))
+        elif row["status"] == "gone":
+            found.append(Unscored(number, "gone", "The file was scored, and is not in the folder any more."))
         elif row["status"] not in _SCORED:
             found.append(Unscored(number, "refused", " ".join(meaning([row["reason"]]))))
     return tuple(found)

@@ -32,6 +32,7 @@ class Start:
     token: str = field(repr=False)
     folder: str  # of the address
     port: int | None  # 8501, or the next free one, if None
+    device: str = "auto"  # where the network computes
 
     def line(self) -> str:
         """As one line of JSON."""
@@ -68,7 +69,14 @@ def default_store(scores: Path) -> str:
 
 
 def serve(
-    *, model: Path, scores: Path, store: str | None, port: int | None, headless: bool, say: Callable[[str], object]
+    *,
+    model: Path,
+    scores: Path,
+    store: str | None,
+    port: int | None,
+    headless: bool,
+    say: Callable[[str], object],
+    device: str = "auto",
 ) -> int:
     """Serve the review app until it is ended; its exit code.
 
@@ -78,6 +86,7 @@ def serve(
         store: URL of the verdicts' database; `default_store` if None.
         port: 8501, or the next free one, if None.
         headless: do not open a browser.
+        device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
         say: told the address, once the port is ours; with it, whoever hears it can open the app.
 
     Raises:
@@ -91,6 +100,7 @@ def serve(
         token=key.token,
         folder=key.folder,
         port=port,
+        device=device,
     )
     command = [sys.executable, os.fspath(app_file("launch.py"))]
     with (

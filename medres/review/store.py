@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from medres.errors import OutputExists, StoreError
 from medres.files import ensure_file
+from medres.review import address
 from medres.review.names import fault_of_name
 from medres.review.schema import VerdictRow, upgrade
 
@@ -66,8 +67,8 @@ class ReviewStore:
     1
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._reading = engine
+    def __init__(self, engine: Engine, secrets: tuple[str, ...] = ()) -> None:
+        self._reading, self._secrets = engine, secrets
         self._writing_engine = engine.execution_options(**{_WRITES: True})
 
     @classmethod
@@ -76,16 +77,18 @@ class ReviewStore:
 
         Args:
             url: an SQLAlchemy URL, for example `sqlite:////data/reviews.db` or `postgresql+psycopg://host/reviews`.
+                Its password is in no message.
 
         Raises:
             StoreError: the URL is not one, the database cannot be opened, is damaged, or is of a newer schema.
         """
+        secrets = address.secrets(url)
         try:
-            parsed = make_url(url)
-            engine = _engine(parsed)
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise StoreError(f"the review store's URL cannot be used: {_line(error)}") from None
-        store = cls(engine)
+            engine = _engine(make_url(address.checked(url)))
+        except (ArgumentError, NoSuchModuleError, ImportError, ValueError, TypeError) as error:
+            said = address.without(_line(error), secrets)
+            raise StoreError(f"the review store's URL cannot be used: {said}") from None
+        store = cls(engine, secrets)
         try:
             with store._storing("opened"), store._writing_engine.begin() as connection:
                 _refuse_damaged(connection)
@@ -167,7 +170,8 @@ class ReviewStore:
         try:
             yield
         except SQLAlchemyError as error:
-            raise StoreError(f"the review store could not be {done}: {_line(error)}") from None
+            said = address.without(_line(error), self._secrets)
+            raise StoreError(f"the review store could not be {done}: {said}") from None
 
 
 def _of(sop_instance_uid: str, model_id: str, label: str) -> Any:

@@ -69,7 +69,6 @@ def evaluate_model(
     root: Path | None = None,
     allow_overlap: bool = False,
     limits: Limits | None = None,
-    device: str = "auto",
     options: RunOptions = DEFAULT,
 ) -> ExternalResult:
     """Judge a saved model on another labelled cohort; thresholds, temperatures and the outlier cut stay as they are.
@@ -84,15 +83,15 @@ def evaluate_model(
         root: what the manifest's paths are relative to; its own folder by default.
         allow_overlap: go on although patients or images of the training cohort are in it.
         limits: budgets for one file: those that are set in it replace those that the model was trained with.
-        device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
-        options: whether `out` is replaced, and who is told (done, total) while images are decoded.
+        options: whether `out` is replaced, where the network computes, and who is told (done, total) while images are
+            decoded.
 
     Raises:
         UsageError, ManifestError, ModelError: see `medres.errors`.
     """
     started = time.monotonic()
     refuse_inside(out, [model, manifest])
-    classifier = Classifier.load(model, device=device)
+    classifier = Classifier.load(model, device=options.device)
     checked = read_manifest(manifest, classifier.tasks, root=root)
     known = training_identity(
         model, manifests=[member.card.provenance.manifest_sha256 for member in classifier.members]

@@ -14,6 +14,7 @@ class RunOptions:
     force: bool = False  # replace an output that is already there
     resume: bool = False  # go on with what an interrupted run left
     allow_burned_in: bool = False  # keep pictures of mistakes although pixels may hold a name
+    device: str = "auto"  # where a saved model computes: cpu, cuda or cuda:1; a training's is in its recipe
     progress: Progress | None = None  # told (done, total) while images are decoded
 
 

@@ -107,7 +107,7 @@ def _known(
     before = ledger.record()
     run.compare(before)
     known = ledger.latest(model_id=run.classifier.model_id)
-    refuse_other_folder(before, known, run.folder, len(listing.files))
+    refuse_other_folder(before.get("input"), known, run.folder, len(listing.files))
     held = unchanged(known, run.folder, listing.files, verify=verify, workers=workers)
     scored = sum(row["status"] in SCORED for row in known.values())
     refuse_many_gone(scored, len(held.gone), most=most_gone, folder=run.folder, empty=not listing.files)

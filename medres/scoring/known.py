@@ -148,13 +148,12 @@ def refuse_many_gone(known: int, gone: int, *, most: float, folder: Path, empty:
         )
 
 
-def refuse_other_folder(before: Mapping[str, object], rows: Mapping[str, Row], folder: Path, files: int) -> None:
+def refuse_other_folder(was: str | None, rows: Mapping[str, Row], folder: Path, files: int) -> None:
     """Make sure that results which are resumed are of this folder, also where it lies at another place now.
 
     Raises:
         UsageError: it is another: of a sample of its known files most are not here.
     """
-    was = before.get("input")
     if was in (None, str(folder.resolve())) or not rows or not files:
         return
     known = [row for row in rows.values() if row.get(STAMP)] or list(rows.values())

@@ -99,7 +99,10 @@ class Ledger:
     def record(self) -> dict[str, Any]:
         """What `run.json` says of the results to resume; nothing where there are none."""
         place = self.home / MARKER
-        return dict(read_json(place)) if self.resume and place.is_file() else {}
+        found = read_json(place) if self.resume and place.is_file() else {}
+        if not isinstance(found, dict):
+            raise UsageError(f"{place} is not the record of a scoring run; give --force to score everything anew")
+        return found
 
     def announce(self, record: dict[str, Any]) -> None:
         """Write `run.json`: what this run is."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from medres import __version__
 from medres.provenance import now
+from medres.scoring.rows import Row
 from medres.tables import write_json, write_text
 
 STATE = "state.json"
@@ -60,6 +61,28 @@ class Summary:
         return found
 
 
+Word = Literal["running", "finished", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What `state.json` says."""
+
+    state: Word
+    medres: str
+    model_id: str
+    started: str
+    updated: str
+    seconds: float
+    files: int
+    kept: int  # rows of unchanged files
+    done: int  # rows that were made
+    files_per_second: float
+    statuses: dict[str, int]
+    reasons: dict[str, int]
+    error: str
+
+
 class RunState:
     """Keeps `state.json` in a folder of scores up to date, and a textfile for Prometheus where one is asked for.
 
@@ -81,7 +104,7 @@ class RunState:
         self.total, self.reused = total, reused
         self.write("running")
 
-    def add(self, rows: list[dict[str, object]]) -> None:
+    def add(self, rows: Sequence[Row]) -> None:
         """So many rows were made."""
         self.done += len(rows)
         self.statuses.update(str(row["status"]) for row in rows)
@@ -100,47 +123,43 @@ class RunState:
         with suppress(OSError):  # the disk may be full
             self.write("failed", f"{type(error).__name__}: {said[0] if said else ''}")
 
-    def content(self, state: Literal["running", "finished", "failed"], error: str = "") -> dict[str, object]:
-        """What `state.json` says."""
+    def now(self, state: Word, error: str = "") -> State:
+        """How far the run is."""
         seconds = time.monotonic() - self._began
-        return {
-            "state": state,
-            "medres": __version__,
-            "model_id": self.model_id,
-            "started": self.started,
-            "updated": now(),
-            "seconds": round(seconds, 1),
-            "files": self.total,
-            "kept": self.reused,
-            "done": self.done,
-            "files_per_second": round(self.done / seconds, 2) if seconds else 0.0,
-            "statuses": dict(self.statuses),
-            "reasons": dict(self.reasons),
-            "error": error,
-        }
+        return State(
+            state=state,
+            medres=__version__,
+            model_id=self.model_id,
+            started=self.started,
+            updated=now(),
+            seconds=round(seconds, 1),
+            files=self.total,
+            kept=self.reused,
+            done=self.done,
+            files_per_second=round(self.done / seconds, 2) if seconds else 0.0,
+            statuses=dict(self.statuses),
+            reasons=dict(self.reasons),
+            error=error,
+        )
 
-    def write(self, state: Literal["running", "finished", "failed"], error: str = "") -> None:
+    def write(self, state: Word, error: str = "") -> None:
         """Write both files."""
         self._next = time.monotonic() + _EVERY
-        content = self.content(state, error)
-        write_json(self.folder / STATE, content)
+        found = self.now(state, error)
+        write_json(self.folder / STATE, asdict(found))
         if self.metrics is not None:
-            write_text(self.metrics, prometheus(content))
+            write_text(self.metrics, prometheus(found))
 
 
-def prometheus(content: Mapping[str, Any]) -> str:
-    """A state as a textfile of Prometheus's node exporter.
-
-    >>> print(prometheus({"state": "finished", "files": 2, "statuses": {"ok": 2}, "reasons": {}}).splitlines()[1])
-    medres_score_running 0
-    """
-    counts: dict[str, tuple[str, dict[str, object]]] = {
-        "medres_score_running": ("1 while a run goes on", {"": int(content["state"] == "running")}),
-        "medres_score_failed": ("1 where the last run failed", {"": int(content["state"] == "failed")}),
-        "medres_score_files": ("files in the folder", {"": content.get("files", 0)}),
-        "medres_score_seconds": ("length of the run", {"": content.get("seconds", 0)}),
-        "medres_score_rows": ("rows by status", _labelled("status", content["statuses"])),
-        "medres_score_reasons": ("rows by reason code", _labelled("reason", content["reasons"])),
+def prometheus(state: State) -> str:
+    """A state as a textfile of Prometheus's node exporter."""
+    counts: dict[str, tuple[str, dict[str, float]]] = {
+        "medres_score_running": ("1 while a run goes on", {"": int(state.state == "running")}),
+        "medres_score_failed": ("1 where the last run failed", {"": int(state.state == "failed")}),
+        "medres_score_files": ("files in the folder", {"": state.files}),
+        "medres_score_seconds": ("length of the run", {"": state.seconds}),
+        "medres_score_rows": ("rows by status", _labelled("status", state.statuses)),
+        "medres_score_reasons": ("rows by reason code", _labelled("reason", state.reasons)),
     }
     lines = []
     for name, (text, values) in counts.items():
@@ -149,5 +168,5 @@ def prometheus(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _labelled(name: str, values: Any) -> dict[str, object]:
-    return {f"{{{name}={json.dumps(str(key))}}}": value for key, value in values.items()}
+def _labelled(name: str, values: Mapping[str, int]) -> dict[str, float]:
+    return {f"{{{name}={json.dumps(key)}}}": value for key, value in values.items()}

@@ -90,7 +90,7 @@ def _faulty(node: ast.Call, constants: set[str], name: str) -> Iterator[str]:
     if not isinstance(called, ast.Attribute) or name == DOOR:
         return
     root = called.value
-    if ast.unparse(root) in ("log", "sys.stdout"):
+    if ast.unparse(root) in ("log", "sys.stdout", "sys.stderr"):
         return
     if not (isinstance(root, ast.Name) and root.id == "st"):
         if called.attr in ELEMENTS and "session_state" not in ast.unparse(root) and not _of_data(called):

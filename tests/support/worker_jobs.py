@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from medres.errors import Refused
@@ -62,16 +68,30 @@ def wait(name: str) -> str:
 
 
 def hang_once(path: str) -> str:
-    """Hang at the first of the tries that a file named after the item counts; any other name only takes a while."""
+    """Hang at the first of the tries that a file named after the item counts; any other name only takes a while.
+
+    It counts them as seconds of its time, for a decoding process writes no files: see `tries`.
+    """
     began = time.monotonic()
-    tries = Path(path)
-    if tries.name.startswith("hang"):
-        with tries.open("a", encoding="utf-8") as file:
-            file.write(".")
-        if tries.name.startswith("hang always") or tries.stat().st_size == 1:
+    counted = Path(path)
+    if counted.name.startswith("hang"):
+        os.utime(counted, (0, tries(counted) + 1))
+        if counted.name.startswith("hang always") or tries(counted) == 1:
             time.sleep(600)
     time.sleep(0.2)
     return f"{began} {time.monotonic()}"
+
+
+def tries(path: Path) -> int:
+    """How often `hang_once` has been given a file that began with a time of 0."""
+    return round(path.stat().st_mtime)
+
+
+def uncounted(path: Path) -> str:
+    """Make a file for `hang_once`; its name."""
+    path.touch()
+    os.utime(path, (0, 0))
+    return str(path)
 
 
 def memory_limits(name: str) -> tuple[int, int]:
@@ -99,3 +119,89 @@ def work(seconds: str) -> str:
     while time.process_time() < ending:
         pass
     return seconds
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """Answer as a decoder that was taken over may, by the item's name; else as it should."""
+
+    messages: Mapping[str, Sequence[bytes]]
+
+    def __call__(self, name: str) -> str:
+        """Answer in place of the process, and end it."""
+        if name in self.messages:
+            known = sys._getframe(1).f_locals
+            number, pipe = known["number"], known["pipe"]
+            for message in self.messages[name]:
+                said = message.replace(b"[0,", f"[{number},".encode()).replace(b'"path": "item"', _path(name))
+                pipe.send_bytes(said)
+            os._exit(0)
+        return name
+
+
+def _path(name: str) -> bytes:
+    return json.dumps({"path": name}).encode()[1:-1]
+
+
+def lie(name: str) -> str:
+    """Answer twice, and before that to the task after this one."""
+    if name == "liar":
+        known = sys._getframe(1).f_locals
+        number, pipe = known["number"], known["pipe"]
+        for later in range(3):
+            pipe.send_bytes(json.dumps([number + later, "", "liar"]).encode())
+    return name
+
+
+def stop_within_the_answer(name: str) -> str:
+    """Begin to answer, and never end."""
+    if name == "stuck":
+        os.write(sys._getframe(1).f_locals["pipe"].fileno(), b"\0\0\1\0[")
+        time.sleep(600)
+    return name
+
+
+ATTEMPTS = (
+    "connect", "pair", "program", "shell", "write", "append", "truncate", "make", "folder", "delete", "rename", "link",
+    "mode", "signal", "trace",
+)  # fmt: skip
+"""What `attempt` may try."""
+
+
+def attempt(item: str) -> str:
+    """Try what a decoder has no business with: the name of the error that it ends in, or "done".
+
+    Args:
+        item: what is tried, a file, and another process.
+    """
+    what, path, other = item.rsplit(" ", 2)[0], item.rsplit(" ", 2)[1], int(item.rsplit(" ", 2)[2])
+    tries: dict[str, Callable[[], object]] = {
+        "connect": lambda: socket.create_connection(("127.0.0.1", 9), timeout=1),
+        "pair": socket.socketpair,
+        "program": lambda: os.execv("/bin/true", ["true"]),
+        "shell": lambda: subprocess.run(["/bin/true"], check=True),
+        "write": lambda: os.open(path, os.O_WRONLY),
+        "append": lambda: os.open(path, os.O_RDWR | os.O_APPEND),
+        "truncate": lambda: os.truncate(path, 4),
+        "make": lambda: Path(f"{path}.new").touch(),
+        "folder": lambda: Path(f"{path}.folder").mkdir(),
+        "delete": lambda: Path(f"{path}.absent").unlink(),
+        "rename": lambda: Path(path).rename(path),
+        "link": lambda: Path(f"{path}.link").symlink_to(path),
+        "mode": lambda: Path(path).chmod(0o644),
+        "signal": lambda: os.kill(other, 0),
+        "trace": lambda: _trace(other),
+    }
+    try:
+        tries[what]()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+
+
+def _trace(process: int) -> None:
+    """Look into another process's memory, which a tracer may."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.ptrace(0x4206, process, None, None) < 0:  # PTRACE_SEIZE
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
