@@ -1,4 +1,4 @@
-"""Personal data stand where PERSONAL_DATA.md says, and nowhere else: every verb, as it succeeds and as it fails.
+"""Personal data stand where SECURITY.md says, and nowhere else: every verb, as it succeeds and as it fails.
 
 The verbs are those of the command line: a new one without a recipe here fails the first test.
 """
@@ -29,7 +29,7 @@ from tests.support.canaries import mark, marks_in, write_marked_cohort
 from tests.support.recipes import TINY, TOKEN
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "PERSONAL_DATA.md"
+TABLE = ROOT / "SECURITY.md"
 COST = (*TINY, *TOKEN)
 LABEL = ("--label", "disc")
 
@@ -74,7 +74,7 @@ def steps(images: Path, out: Path) -> list[Step]:
         Step("report", (images,), 2),
         Step("inspect", (model,)),
         Step("inspect", (images,), 2),
-        Step("score", (model, images, "--heatmaps", "--out", out / "score" / "scores"), 3),
+        Step("score", (model, images, "--heatmaps", "--deidentify", "--out", out / "score" / "scores"), 3),
         Step("score", (model, images, "--out", images / "no"), 2),
         Step("render", (sound, "--out", out / "render" / "image.png")),
         Step("render", (cut, "--out", out / "render" / "no.png"), 3),
@@ -97,7 +97,7 @@ def test_every_verb_of_the_command_line_has_a_recipe() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table in PERSONAL_DATA.md."""
+    """One line of the table of personal data in SECURITY.md."""
 
     names: frozenset[str]
     places: tuple[str, ...]
@@ -107,7 +107,8 @@ class Row:
 
 
 def table() -> list[Row]:
-    lines = re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)[2:]
+    section = TABLE.read_text(encoding="utf-8").partition("## Where personal data stand\n")[2]
+    lines = re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", section, re.MULTILINE)[2:]
     return [
         Row(frozenset(re.findall(r"`([^`]+)`", names)), tuple(re.findall(r"`([^`]+)`", places)))
         for names, places in lines
@@ -180,7 +181,7 @@ def test_the_table_promises_nothing_that_does_not_happen(found: dict[str, set[st
 
 
 def test_the_readme_leads_to_the_table() -> None:
-    assert "(PERSONAL_DATA.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "(SECURITY.md#where-personal-data-stand)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 SECRET = mark("PatientName", 5)
