@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -29,6 +30,8 @@ from medres.scoring.known import STAMP, stamp
 from medres.scoring.resuming import Results, same_image
 from medres.scoring.state import Summary
 from medres.tables import inert_path
+
+log = logging.getLogger(__name__)
 
 _TRIED_AGAIN = MAY_PASS | {"UNSUPPORTED_TRANSFER_SYNTAX", "NOT_FINITE"}  # another decoder or device may do it now
 
@@ -166,6 +169,7 @@ class ScoringRun:
 
     def refused_row(self, refusal: Refusal) -> dict[str, Any]:
         """The row of a file that is refused."""
+        log.info("%s is refused: %s (%s)", inert_path(refusal.path), refusal.code, refusal.detail)
         final = refusal.code == "DECODER_TIMEOUT"  # of these bytes, which its process did not live to name
         return {
             "path": inert_path(refusal.path),
