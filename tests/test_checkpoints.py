@@ -369,8 +369,8 @@ def test_a_state_is_on_the_disk_before_it_takes_the_place_of_another(
 
 def test_a_gpu_s_generator_is_kept_and_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[torch.Tensor] = []
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([1, 2], dtype=torch.uint8))
-    monkeypatch.setattr(torch.cuda, "set_rng_state", asked.append)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.tensor([1, 2], dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: asked.append(state))
     on_gpu = Compute(torch.device("cuda"), "fp32")
     saved = on_gpu.generators()
     before = torch.rand(3)

@@ -37,6 +37,8 @@ def _run() -> None:
     debug = "--debug" in sys.argv
     # Threads that wait by spinning make two trainings on one machine many times slower than one after the other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "WORLD_SIZE" in os.environ:  # torch advises against what `distributed.adding_up` needs, in every process
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     signal.signal(signal.SIGTERM, _interrupt)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it is ignored
         signal.signal(signal.SIGHUP, _interrupt)
