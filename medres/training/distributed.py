@@ -168,8 +168,8 @@ def adding_up(network: nn.Module, processes: Processes) -> nn.Module:
     own: dict[str, Any] = {"forward_sync_buffers": False}  # batch norms see to it that buffers are equal
     if next(iter(own)) not in signature(DistributedDataParallel.__init__).parameters:
         own = {"broadcast_buffers": False}  # what torch called it before
-    # else it would change the order of its exchanges after a first step, also of the first after an interruption, and of
-    # three processes' numbers the sum depends on the order
+    # else it would change the order of its exchanges after a first step, also after the first that follows an
+    # interruption, and of three processes' numbers the sum depends on the order
     own["find_unused_parameters"] = True
     found = DistributedDataParallel(network, **own)
     found.register_comm_hook(None, lambda _, bucket: _sum_of_all(bucket))
