@@ -48,6 +48,8 @@ def checks(device: torch.device, *, small: bool) -> Iterator[tuple[str, float, T
     yield "fp32 losses agree", 30, partial(gpu_fits.losses_agree, device, small=small)
     modern = not there or torch.cuda.get_device_capability(device) >= (8, 0)
     for precision in ("bf16", "fp16", "tf32") if there and modern else ("fp16",) if there else ("bf16",):
+        near = partial(gpu_fits.losses_agree, bound=gpu_fits.ROUGHLY)
+        yield f"{precision} losses are near", 10, partial(near, device, precision, small=small)
         yield f"{precision} learns", 15, partial(gpu_fits.learns, device, precision, small=small)
     yield (
         "a saved model scores alike",

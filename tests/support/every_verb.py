@@ -46,6 +46,8 @@ def commands(demo: Path, out: Path) -> list[list[str]]:
         ("report", out / "run"),
         ("train", manifest, *nodule, "--out", out / "model", *_QUICK),
         ("inspect", out / "model"),
+        ("export", out / "model", "--out", out / "travels"),
+        ("sign", out / "travels", "--new-key", out / "key.pem"),
         ("evaluate", out / "model", manifest, "--allow-overlap", "--out", out / "external"),
         ("compare", out / "run", out / "other", "--no-timing", "--out", out / "compared"),
         ("score", out / "model", images.parent / "images", "--heatmaps", "--out", out / "scored"),
