@@ -71,9 +71,11 @@ def inspect_folder(folder: Path, card: ModelCard) -> tuple[FolderFile, ...]:
         found[name] = FolderFile(name, "missing", "a folder lies in its place" if (folder / name).is_dir() else "")
     if card.format < COVERS_ALL:
         found |= {name: replace(one, state="not covered") for name, one in found.items() if one.state == "unknown"}
-        for name in {CARD_FILE, *hashes}:  # links to them were never refused
+        for name in {CARD_FILE, *hashes}:  # links to them were never refused; what is no file would be waited for
             if (folder / name).is_file():
                 found[name] = _judged(folder, name, "file", hashes)
+            elif found[name].state != "missing":
+                found[name] = FolderFile(name, "missing", "what lies in its place is no file")
     return tuple(found[name] for name in sorted(found))
 
 
