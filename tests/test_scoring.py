@@ -139,7 +139,7 @@ def test_names_that_are_no_text_have_their_rows_and_are_found_again(
     rows = table(out)
     assert sorted(map(named_path, rows.index)) == sorted(path.name for path in folder.iterdir())
     assert (rows["status"].isin(["ok", "review"])).sum() == len(names)
-    assert "1.2.840.1 008.1.2.1" in rows.loc["syntax.dcm", "detail"]
+    assert "not a UID" in rows.loc["syntax.dcm", "detail"]  # what was no UID is not quoted
     assert list(pd.read_parquet(out / "predictions.parquet")["path"]) == list(rows.index)
     before = (out / "predictions.csv").read_bytes()
     resumed = medres("score", small_model, folder, "--out", out, "--resume")
