@@ -76,7 +76,8 @@ def test_it_is_written_again_with_the_first_one_and_both_say_what_they_hold(
     assert read_json(out / "run.json")["holds"] == HOLDS
     (images / "Doe 1.dcm").unlink()
     assert medres(*command, "--resume").returncode == 3
-    assert len(read_csv(out / DEIDENTIFIED)) == len(read_csv(out / "predictions.csv")) == 5
+    assert len(read_csv(out / DEIDENTIFIED)) == len(read_csv(out / "predictions.csv")) == 6
+    assert sum(read_csv(out / DEIDENTIFIED)["status"] == "gone") == 1
     assert medres(*command, "--force").returncode == 3
     assert not list(out.glob("predictions.deidentified.*"))
     assert set(read_json(out / "run.json")["holds"]) == {"predictions.csv"}

@@ -121,7 +121,8 @@ def test_a_cross_validation_keeps_its_gallery_and_its_models_say_what_they_reach
     content = read_json(small_run / "metrics.json")["labels"]["disc"]
     for fold in content["folds"]:
         home = small_run / "models" / f"fold-{fold['fold']}"
-        text = (home / "docs" / "README.md").read_text(encoding="utf-8")
+        texts = [home / "docs" / name for name in ("README.md", "held-out.md")]
+        text = "\n".join(path.read_text(encoding="utf-8") for path in texts)
         card = read_card(home)
         validation = card.metrics["disc"]["auroc"]
         assert f"| disc | auroc | {validation.value:.3f} |" in text

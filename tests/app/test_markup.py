@@ -219,6 +219,7 @@ def _look_at_a_case(page: Page, seen: list[str]) -> None:
     assert LABELS[1] in page.locator(".score p").inner_text() and LABELS[1] in page.locator(".claim").inner_text()
     assert LABELS[1] in page.locator("figcaption .title").inner_text()
     assert page.locator("canvas.plain").get_attribute("aria-label") == f"Radiograph of patient {PAYLOADS[0]}"
+    expect(page.locator(".history li")).to_have_count(len(seen))
     history = page.locator(".history li").evaluate_all(
         "items => items.map(item => [item.querySelector('.who').textContent, item.lastChild.textContent])"
     )
