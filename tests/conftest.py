@@ -221,10 +221,10 @@ LONGEST = (
 
 SLOW_FILES = {
     *LONGEST, "test_augmentation", "test_base_rates", "test_benchmarks", "test_cache", "test_checking",
-    "test_confinement", "test_contributing", "test_dcmtk", "test_display", "test_explain", "test_field",
-    "test_fuzz", "test_hostile", "test_isolation", "test_leakage", "test_notebooks", "test_parity",
-    "test_probing", "test_replies", "test_report_page", "test_splits", "test_tasks", "test_training",
-    "test_weights", "test_worker",
+    "test_confinement", "test_contributing", "test_dcmtk", "test_device", "test_display", "test_doctor",
+    "test_explain", "test_field", "test_files", "test_fuzz", "test_hostile", "test_inspection", "test_isolation",
+    "test_leakage", "test_markup", "test_notebooks", "test_parity", "test_probing", "test_replies",
+    "test_report_page", "test_splits", "test_tasks", "test_training", "test_weights", "test_worker",
 }  # fmt: skip
 """Files that train, decode whole cohorts, start processes or browsers, or fill large networks."""
 
