@@ -227,9 +227,10 @@ def _engine(url: URL) -> Engine:
         return create_engine(url, pool_pre_ping=True)
     if url.database and url.database != ":memory:" and not Path(url.database).parent.is_dir():
         raise StoreError(f"the review store's folder {Path(url.database).parent} does not exist")
-    if url.database and url.database != ":memory:" and not url.query and not Path(url.database).exists():
+    whole = url.database and url.database != ":memory:" and not (url.query or url.host or url.username)
+    if whole and not Path(str(url.database)).exists():
         try:
-            ensure_file(Path(url.database))  # for its owner alone, and so are the files that SQLite puts beside it
+            ensure_file(Path(str(url.database)))  # for its owner alone, and so are the files that SQLite puts beside it
         except OutputExists as error:
             raise StoreError(f"the review store cannot be opened: {error}") from None
         except OSError as error:
