@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medres.errors import GoneError, UsageError
+from medres.errors import GoneError, OutputExists, UsageError
 from medres.scoring import known
 from medres.scoring.folder import score_folder
 from medres.scoring.known import STAMP, stamp, unchanged
@@ -154,6 +154,22 @@ def test_force_leaves_the_old_table_and_the_verdicts_until_the_new_one_is_whole(
     assert not (out / ANEW).exists()
     assert (out / "reviews.db").read_bytes() == b"verdicts"
     assert json.loads((out / "state.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_where_force_would_write_is_refused_and_nothing_stays_locked(
+    night: tuple[Path, Path], small_model: Path, tmp_path: Path
+) -> None:
+    folder, out = night
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "whole.json").write_text('{"files": [], "heatmaps": true}')
+    (out / ANEW).symlink_to(tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(OutputExists, match="is a link"):
+            score_folder(small_model, folder, out=out, force=True, workers=1)
+    assert (tmp_path / "elsewhere" / "whole.json").is_file()
+    (out / ANEW).unlink()
+    assert score_folder(small_model, folder, out=out, resume=True, workers=1).reused == COUNT
 
 
 def _killed(*_: object, **__: object) -> None:

@@ -69,14 +69,18 @@ class Ledger:
         lock(self.folder)
         try:
             self._refuse()  # another process may have finished it meanwhile
-            for name in (PARTS, PICTURES):
+            for name in (PARTS, PICTURES, ANEW):
                 refuse_link(self.folder / name)
-        except UsageError:
+            self._swap()  # what a killed run had made whole
+            self._choose_home()
+        except BaseException:
             unlock(self.folder)
             raise
-        self._swap()  # what a killed run had made whole
+        return self
+
+    def _choose_home(self) -> None:
+        """Where this run writes, made ready."""
         anew = self.folder / ANEW
-        refuse_link(anew)
         if self.force and not self.resume:
             shutil.rmtree(anew, ignore_errors=True)
             if (self.folder / MARKER).is_file():
@@ -88,7 +92,6 @@ class Ledger:
         remove_leftovers(self.home)
         make_folder(self.home / PARTS)
         self._number = 1 + max((int(part.stem) for part in (self.home / PARTS).glob("*.csv")), default=-1)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
