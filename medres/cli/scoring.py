@@ -19,6 +19,7 @@ from medres.cli.options import (
     refuse_early,
     with_burned_in,
     with_device,
+    with_files,
     with_force,
     with_group_readable,
     with_limits,
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
 @out_option("Folder for predictions.csv and predictions.parquet.")
 @click.option("--heatmaps", is_flag=True, help="Also write a picture for every label at or above its operating point.")
 @with_burned_in
-@click.option("--resume", is_flag=True, help="Continue: keep the rows of unchanged files.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue: keep the rows of unchanged files, and of all that a list (--files) does not name.",
+)
+@with_files
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
 @click.option(
     "--deidentify",
@@ -64,7 +70,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="The share of refused files that is still exit code 0; by default any is 3.",
 )
-@click.option("--fail-if-empty", is_flag=True, help="Exit 4 where the folder holds no file.")
+@click.option("--fail-if-empty", is_flag=True, help="Exit 4 where the folder holds no file, or the list no name.")
 @click.option("--json", "as_json", is_flag=True, help="Print what state.json says, instead of lines for people.")
 @click.option("--metrics", type=FILE, help="Also write a textfile for Prometheus, kept up to date.")
 @with_trust
@@ -79,6 +85,7 @@ def score(
     heatmaps: bool,
     allow_burned_in: bool,
     resume: bool,
+    names: list[str] | None,
     workers: int | None,
     deidentify: bool,
     verify: bool,
@@ -106,9 +113,10 @@ def score(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
             trust=trust, deidentify=deidentify, verify=verify, most_gone=max_gone, metrics=metrics,
+            names=names,
         )  # fmt: skip
     ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
-    if fail_if_empty and not summary.files:
+    if fail_if_empty and (not summary.files if names is None else not names):
         ending = EXIT_NOTHING
     if as_json:
         click.echo((out / STATE).read_text(encoding="utf-8"))

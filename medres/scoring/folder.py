@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from medres.cohort.indexing import Listing, Progress, list_files
+from medres.cohort.indexing import Progress
+from medres.cohort.listing import Listing, list_files, list_named
 from medres.config import Limits
+from medres.errors import UsageError
 from medres.model.classifier import Classifier
 from medres.provenance import now
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
 from medres.scoring.heatmaps import HeatmapPolicy
-from medres.scoring.known import MOST_GONE, SCORED, Unchanged, refuse_many_gone, refuse_other_folder, unchanged
+from medres.scoring.known import MOST_GONE, SCORED, refuse_many_gone, refuse_other_folder, unchanged
 from medres.scoring.ledger import Ledger
-from medres.scoring.resuming import kept_rows, with_what_they_share
+from medres.scoring.listed import Listed, with_unlisted
+from medres.scoring.resuming import Results, kept_rows, with_what_they_share
 from medres.scoring.run import PART_ROWS, ScoringRun, parts
 from medres.scoring.state import RunState, Summary
 from medres.tables import inert_path, refuse_inside
@@ -43,8 +46,9 @@ def score_folder(
     verify: bool = False,
     most_gone: float = MOST_GONE,
     metrics: Path | None = None,
+    names: Sequence[str] | None = None,
 ) -> Summary:
-    """Score every file below a folder with a saved model.
+    """Score every file below a folder, or those of a list, with a saved model.
 
     Writes `predictions.csv`, `predictions.parquet`, `run.json`, `state.json`, the parts they come from, and with
     `heatmaps` a picture for every label at or above its operating point. Each file has exactly one row, sorted by path;
@@ -68,25 +72,30 @@ def score_folder(
         verify: with `resume`, hash every file instead of trusting size, modification time and inode.
         most_gone: with `resume`, the share of the known files that may be away.
         metrics: a textfile for Prometheus.
+        names: the files to look at, relative to the folder or absolute in it; with `resume`, the rows of all others
+            stay as they are. Every file without.
 
     Raises:
         UsageError: a missing folder, `out` inside `folder`, a missing model, or results to resume that are of another
-            folder or whose pseudonyms were made with another key.
+            folder or whose pseudonyms were made with another key; `names` of which none is there, or with results of
+            another model.
         GoneError: more files are away than may be; nothing was written.
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
     """
     started = time.monotonic()
-    listing = list_files(folder, may_be_empty=True)
+    listing = list_files(folder, may_be_empty=True) if names is None else list_named(folder, names)
     refuse_inside(out, [folder])
     classifier = Classifier.load(model, device=device, trust=trust)
     with Ledger(out, ScoringRun.columns_of(classifier), resume=resume, force=force) as ledger:
         run = ScoringRun(classifier, folder, ledger.home, heatmaps or HeatmapPolicy(), limits or Limits())
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
-        held = _known(run, ledger, listing, verify=verify, most_gone=most_gone, workers=workers) if resume else None
+        known = Listed(None, listing)
+        if resume:
+            known = _known(run, ledger, listing, verify, most_gone, workers, listed=names is not None)
         state = RunState(out, model_id=classifier.model_id, metrics=metrics)
         try:
-            summary = _scored(run, ledger, listing, held, state, model=model, workers=workers, progress=progress)
+            summary = _scored(run, ledger, known, state, model=model, workers=workers, progress=progress)
         except BaseException as error:
             state.fail(error)
             raise
@@ -96,29 +105,47 @@ def score_folder(
 
 
 def _known(
-    run: ScoringRun, ledger: Ledger, listing: Listing, *, verify: bool, most_gone: float, workers: int | None
-) -> Unchanged:
+    run: ScoringRun,
+    ledger: Ledger,
+    listing: Listing,
+    verify: bool,
+    most_gone: float,
+    workers: int | None,
+    *,
+    listed: bool,
+) -> Listed:
     """Which files did not change since the run that is resumed; nothing is written.
 
     Raises:
-        UsageError: the results are of another folder, or were made with another pseudonym key.
+        UsageError: the results are of another folder, or were made with another pseudonym key, or by another model
+            where a list names only some of the files.
         GoneError: too many files are away.
     """
     before = ledger.record()
     run.compare(before)
-    known = ledger.latest(model_id=run.classifier.model_id)
+    model_id = run.classifier.model_id
+    known = ledger.latest(model_id=model_id)
     refuse_other_folder(before.get("input"), known, run.folder, len(listing.files))
-    held = unchanged(known, run.folder, listing.files, verify=verify, workers=workers)
+    if not listed:
+        found = Listed(unchanged(known, run.folder, listing.files, verify=verify, workers=workers), listing)
+    elif before.get("model_id", model_id) != model_id:
+        raise UsageError(
+            f"the results are of model {before['model_id']}, and this is {model_id}: with a list, one table would hold "
+            "rows of both. Give the model that scored them, --resume without a list, or another --out"
+        )
+    else:
+        table = ledger.home / "predictions.parquet"
+        found = with_unlisted(known, run.folder, listing, table=table, verify=verify, workers=workers)
+    assert found.held is not None
     scored = sum(row["status"] in SCORED for row in known.values())
-    refuse_many_gone(scored, len(held.gone), most=most_gone, folder=run.folder, empty=not listing.files)
-    return held
+    refuse_many_gone(scored, len(found.held.gone), most=most_gone, folder=run.folder, empty=not found.listing.files)
+    return found
 
 
 def _scored(
     run: ScoringRun,
     ledger: Ledger,
-    listing: Listing,
-    held: Unchanged | None,
+    known: Listed,
     state: RunState,
     *,
     model: Path,
@@ -126,17 +153,25 @@ def _scored(
     progress: Progress | None,
 ) -> Summary:
     """Make the rows that are missing, and the tables."""
+    listing, held = known.listing, known.held
     refused = [run.refused_row(refusal) for refusal in listing.refused]
     record = run.record(model, len(listing.files) + len(refused))
     ledger.announce(record)
-    kept = kept_rows(held.rows.values(), listing.files, holds=run.holds) if held else {}
+    kept = {}
+    if held:
+        left = {inert_path(path) for path in known.left}
+        kept = kept_rows(held.rows.values(), listing.files, holds=lambda row: row["path"] in left or run.holds(row))
     if held:  # rows of files that moved, or that have another stamp now
         ledger.append([row for path, row in kept.items() if path in held.renewed])
     ledger.append(refused)
     reused, done, total = len(kept), 0, len(listing.files)
     state.begin(total + len(refused), reused)
     state.add(refused)
-    prepare = partial(run.prepared, workers=workers)
+
+    def prepare(paths: Sequence[str], ordered: bool) -> Results:
+        there = [path for path in paths if path not in known.left or os.path.lexists(run.folder / path)]
+        return run.prepared(there, ordered, workers=workers)
+
     for part in parts(with_what_they_share(listing.files, kept, prepare, forget=run.repeats.forget)):
         rows = run.rows(part)
         ledger.append(rows)
@@ -152,7 +187,7 @@ def _scored(
     summary.statuses.update(row["status"] for row in table)
     summary.reasons.update(row["reason"] for row in table if row["reason"])
     summary.files = len(table) - summary.statuses["gone"]
-    summary.reused = reused
+    summary.reused, summary.unlisted = reused - len(known.left & kept.keys()), len(known.left)
     counted = {"statuses": dict(summary.statuses), "reasons": dict(summary.reasons)}
     ledger.announce(record | {"limits_mixed": False, "ended": now(), "counts": counted})
     ledger.whole()
