@@ -64,6 +64,7 @@ REASONS: dict[str, str] = {
     "NO_PATIENT_ID": "PatientID is empty, so the image cannot be kept apart by patient",
     "DUPLICATE_IDENTICAL": "the same image as another file; scored once",
     "DUPLICATE_CONFLICT": "the same SOPInstanceUID as another file, with other content",
+    "PATIENT_CONFLICT": "images of one StudyInstanceUID name several patients",
     "CHANGED": "the file is not, or no longer, the one that was scored, or another took its place while it was read",
     # the label
     "UNLABELLED": "no label that the model knows is given for the image, so nothing can be judged",

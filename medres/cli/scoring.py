@@ -51,6 +51,13 @@ if TYPE_CHECKING:
     help="Also write predictions.deidentified.csv and .parquet: keyed UIDs and paths, nothing that joins a manifest.",
 )
 @click.option(
+    "--studies",
+    type=click.Choice(["max", "mean", "frontal-first"]),
+    help="Also write studies.csv and .parquet: one row for each StudyInstanceUID. max: the highest probability of its "
+    "images; mean; frontal-first: the mean of its frontal images (ViewPosition AP or PA), or of all where it has none. "
+    "Calibration and operating points are of single images: a study's probability is not calibrated at its own level.",
+)
+@click.option(
     "--verify",
     is_flag=True,
     help="With --resume: hash every file, instead of trusting size, modification time and inode.",
@@ -88,6 +95,7 @@ def score(
     names: list[str] | None,
     workers: int | None,
     deidentify: bool,
+    studies: Literal["max", "mean", "frontal-first"] | None,
     verify: bool,
     max_gone: float,
     max_refused: float,
@@ -103,17 +111,17 @@ def score(
     if resume and force:
         raise UsageError("--resume keeps results and --force replaces them: give one of the two")
     need_model(model)
-    from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
     from medres.scoring.state import STATE
+    from medres.tables import MARKER, read_json
 
     with progress_bar("scoring") as progress:
         summary = score_folder(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
             trust=trust, deidentify=deidentify, verify=verify, most_gone=max_gone, metrics=metrics,
-            names=names,
+            names=names, studies=studies,
         )  # fmt: skip
     ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
     if fail_if_empty and (not summary.files if names is None else not names):
@@ -123,9 +131,8 @@ def score(
         sys.exit(ending)
     for line in summary.lines():
         click.echo(line)
-    click.echo(f"table: {out / 'predictions.csv'}: {HOLDS['predictions.csv']}")
-    if (out / DEIDENTIFIED).is_file():
-        click.echo(f"table: {out / DEIDENTIFIED}: {HOLDS[DEIDENTIFIED]}")
+    for name, holds in read_json(out / MARKER)["holds"].items():
+        click.echo(f"table: {out / name}: {holds}")
     sys.exit(ending)
 
 

@@ -22,6 +22,7 @@ from medres.scoring.listed import Listed, with_unlisted
 from medres.scoring.resuming import Results, kept_rows, with_what_they_share
 from medres.scoring.run import PART_ROWS, ScoringRun, parts
 from medres.scoring.state import RunState, Summary
+from medres.scoring.studies import Rule, StudyTable, chosen_rule, write_studies
 from medres.tables import inert_path, refuse_inside
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def score_folder(
     most_gone: float = MOST_GONE,
     metrics: Path | None = None,
     names: Sequence[str] | None = None,
+    studies: Rule | None = None,
 ) -> Summary:
     """Score every file below a folder, or those of a list, with a saved model.
 
@@ -74,6 +76,8 @@ def score_folder(
         metrics: a textfile for Prometheus.
         names: the files to look at, relative to the folder or absolute in it; with `resume`, the rows of all others
             stay as they are. Every file without.
+        studies: also write `studies.csv` and `.parquet`, by this rule: see `scoring.studies`. Where an earlier run
+            wrote them they are written again.
 
     Raises:
         UsageError: a missing folder, `out` inside `folder`, a missing model, or results to resume that are of another
@@ -90,12 +94,16 @@ def score_folder(
     with Ledger(out, ScoringRun.columns_of(classifier), resume=resume, force=force) as ledger:
         run = ScoringRun(classifier, folder, ledger.home, heatmaps or HeatmapPolicy(), limits or Limits())
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
-        known = Listed(None, listing)
+        known, rule = Listed(None, listing), studies
         if resume:
+            rule = chosen_rule(studies, ledger.record().get("studies"))
             known = _known(run, ledger, listing, verify, most_gone, workers, listed=names is not None)
+        wanted = run.studies(rule) if rule else None
         state = RunState(out, model_id=classifier.model_id, metrics=metrics)
         try:
-            summary = _scored(run, ledger, known, state, model=model, workers=workers, progress=progress)
+            summary = _scored(
+                run, ledger, known, state, model=model, studies=wanted, workers=workers, progress=progress
+            )
         except BaseException as error:
             state.fail(error)
             raise
@@ -149,6 +157,7 @@ def _scored(
     state: RunState,
     *,
     model: Path,
+    studies: StudyTable | None,
     workers: int | None,
     progress: Progress | None,
 ) -> Summary:
@@ -156,6 +165,8 @@ def _scored(
     listing, held = known.listing, known.held
     refused = [run.refused_row(refusal) for refusal in listing.refused]
     record = run.record(model, len(listing.files) + len(refused))
+    if studies:
+        record |= {"studies": studies.rule, "holds": record["holds"] | studies.holds}
     ledger.announce(record)
     kept = {}
     if held:
@@ -183,6 +194,8 @@ def _scored(
     table = ledger.finish(named, model_id=run.classifier.model_id)
     if run.deidentify:
         write_deidentified(ledger.home, run.columns, table, run.key)
+    if studies:
+        write_studies(ledger.home, studies)
     summary = run.summary
     summary.statuses.update(row["status"] for row in table)
     summary.reasons.update(row["reason"] for row in table if row["reason"])

@@ -203,7 +203,7 @@ class Ledger:
 
 
 def _is_result(path: Path) -> bool:
-    return path.name == MARKER or path.name.startswith("predictions.")
+    return path.name == MARKER or path.name.startswith(("predictions.", "studies."))
 
 
 def _is_free(folder: Path) -> bool:

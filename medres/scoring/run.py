@@ -29,6 +29,7 @@ from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.known import STAMP, stamp
 from medres.scoring.resuming import Results, same_image
 from medres.scoring.state import Summary
+from medres.scoring.studies import Rule, StudyTable
 from medres.tables import inert_path
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,12 @@ class ScoringRun:
             "limits_mixed": self.limits_mixed,  # until the run has finished
             "holds": {name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
         }
+
+    def studies(self, rule: Rule) -> StudyTable:
+        """How the studies of the folder are judged."""
+        points = self.classifier.card.operating_points
+        thresholds = {label: points[label].threshold for label in self.classifier.labels}
+        return StudyTable(rule, thresholds, self.key if self.deidentify else None)
 
     def compare(self, before: Mapping[str, Any]) -> None:
         """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
