@@ -1,14 +1,18 @@
-"""What people see while medres works: log lines and progress, on stderr, rich only on a terminal."""
+"""What people see while medres works: log lines and progress, on stderr, rich only on a terminal; and a log file."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from medres.errors import OutputExists, UsageError
+from medres.files import open_to_append
 from medres.safe_text import unfiltered, visible, without_sequences
 
 _QUIET = ("ignite", "monai", "matplotlib", "alembic", "PIL", "py.warnings", "pydicom", "torch", "fontTools")
@@ -18,9 +22,8 @@ _SILENT_STEP = 10.0  # seconds between progress lines where there is no terminal
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One event, one line: line breaks in a message cannot forge another event."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
         event = {
-            "time": stamp,
+            "time": _utc(record),
             "level": record.levelname,
             "logger": record.name,
             "message": visible(record.getMessage()),
@@ -34,8 +37,88 @@ class _OneLine(logging.Formatter):
         return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def configure_logging(*, verbose: bool = False, as_json: bool = False) -> None:
-    """Send log lines to stderr: text or JSON lines."""
+class _Dated(_OneLine):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """A file is read on another day, and beside files of other machines."""
+        return _utc(record)
+
+
+def _utc(record: logging.LogRecord) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
+
+
+class LogFile(logging.Handler):
+    """Appends lines to a private file, and to a new one of its name once somebody (logrotate) moved it away.
+
+    A line that cannot be written is lost, which is said once on stderr: the work that is logged goes on.
+
+    Args:
+        path: the file.
+        first: its first line, by which it is tried.
+        as_json: JSON lines instead of text.
+
+    Raises:
+        UsageError: it cannot be written, or the disk is full.
+        OutputExists: a link lies there, or something that is no file.
+    """
+
+    def __init__(self, path: Path, first: str, *, as_json: bool = False) -> None:
+        super().__init__()
+        self.setFormatter(_JsonLines() if as_json else _Dated("%(asctime)s %(levelname)s %(message)s"))
+        self.path, self._lost, self._cut = path.absolute(), False, False
+        try:
+            self._file = open_to_append(self.path)
+            self._write(_event(logging.INFO, first))
+        except OSError as error:
+            raise UsageError(f"the log file {path} cannot be written: {error.strerror}") from None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            self._follow()
+            self._write(record)
+        except (OSError, OutputExists) as error:
+            if not self._lost:
+                said = getattr(error, "strerror", None) or error
+                sys.stderr.write(f"medres: the log file {self.path} cannot be written ({said}): lines are lost\n")
+            self._lost = True
+
+    def _write(self, record: logging.LogRecord) -> None:
+        start = "\n" if self._cut else ""
+        line = f"{start}{self.format(record)}\n".encode(errors="backslashreplace")
+        self._cut = self._file.write(line) < len(line)  # a disk that fills takes a part
+
+    def _follow(self) -> None:
+        """Open what has the file's name now."""
+        held = os.fstat(self._file.fileno())
+        with suppress(FileNotFoundError):
+            there = self.path.stat()
+            if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
+                return
+        new = open_to_append(self.path)
+        self._file.close()
+        self._file = new
+
+    def close(self) -> None:
+        """Let the file go."""
+        if hasattr(self, "_file"):
+            self._file.close()
+        super().close()
+
+
+def _event(level: int, text: str) -> logging.LogRecord:
+    return logging.LogRecord("medres", level, __file__, 0, text, None, None)
+
+
+def note(level: int, text: str) -> None:
+    """Say something in the log file alone, where there is one: people see it elsewhere."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LogFile):
+            handler.handle(_event(level, text))
+
+
+def configure_logging(*, verbose: bool = False, as_json: bool = False, file: LogFile | None = None) -> None:
+    """Send log lines to stderr, text or JSON lines; and to a file."""
     handler: logging.Handler
     if as_json:
         handler = logging.StreamHandler(sys.stderr)
@@ -51,7 +134,9 @@ def configure_logging(*, verbose: bool = False, as_json: bool = False) -> None:
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, handlers=[handler, *([file] if file else [])], force=True
+    )
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # what ended an engine is said by who caught it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +27,7 @@ from medres.cli.options import (
     with_trust,
 )
 from medres.errors import UsageError
-from medres.terminal import progress_bar
+from medres.terminal import note, progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
@@ -126,6 +127,8 @@ def score(
     ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
     if fail_if_empty and (not summary.files if names is None else not names):
         ending = EXIT_NOTHING
+    for line in summary.lines():
+        note(logging.INFO, line)
     if as_json:
         click.echo((out / STATE).read_text(encoding="utf-8"))
         sys.exit(ending)
