@@ -69,6 +69,10 @@ REASONS: dict[str, str] = {
     # the label
     "UNLABELLED": "no label that the model knows is given for the image, so nothing can be judged",
     "EXCLUDED": "the manifest itself says, by its status, that the image is not used",
+    # the training cohort
+    "VIEW_UNSEEN": "no image of the training cohort has this ViewPosition",
+    "LATERALITY_UNSEEN": "no image of the training cohort has this ImageLaterality",
+    "POLARITY_UNLIKELY": "the image is more like a negative of the training images than like them",
     # the score
     "OUTLIER": "the image is unlike the images the model was trained on",
     "NOT_FINITE": "the network's output is not a finite number",

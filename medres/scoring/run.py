@@ -209,9 +209,11 @@ class ScoringRun:
         }
 
     def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int, *, conflict: bool) -> dict[str, Any]:
-        review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review)
+        doubts = self.classifier.expected.doubts(item, item.pixels)
+        review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review, *doubts)
         prediction = self.classifier.prediction(item.sop_instance_uid, scores, place, review=review)
         row = self._row(path, item) | {"status": prediction.status, "reason": prediction.reason}
+        row["warnings"] = " ".join((*item.review, *doubts, *item.warnings))
         for label, score in prediction.scores.items():
             row[f"prob_{label}"] = score.probability
             row[f"positive_{label}"] = int(score.positive)
