@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from medres.errors import OutputExists, UsageError
 from medres.files import open_to_append
@@ -142,17 +143,43 @@ def configure_logging(*, verbose: bool = False, as_json: bool = False, file: Log
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # what ended an engine is said by who caught it
 
 
+class Told(Protocol):
+    """What is told how far something is: things done, of so many, and how many of them were refused."""
+
+    def __call__(self, done: int, total: int, refused: int = 0) -> None:
+        """Take it in."""
+
+
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total): a bar on a terminal, now and then a line elsewhere."""
+def progress_bar(title: str) -> Iterator[Told]:
+    """A function to call with (done, total) or (done, total, refused): a bar on a terminal, now and then a line
+    elsewhere. What is done at the first call does not count for the rate.
+    """
     if sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+        from rich.text import Text
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeLeft(),
+            TextColumn("{task.fields[refused]}"),
+        )  # fmt: skip
         with Progress(*columns, console=Console(file=unfiltered(sys.stderr)), transient=True) as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            task = bar.add_task(title, total=None, refused="")
+
+            def told(done: int, total: int, refused: int = 0) -> None:
+                said = _refusals(refused)
+                if bar.tasks[0].total is None:
+                    bar.reset(task, completed=done, total=total, refused=said)
+                else:
+                    bar.update(task, completed=done, total=total, refused=said)
+
+            yield told
     else:
         yield _Lines(title)
 
@@ -160,9 +187,18 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 class _Lines:
     def __init__(self, title: str) -> None:
         self.title = title
-        self.said = time.monotonic()
+        self.said = self.began = time.monotonic()
+        self.before: int | None = None
 
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self.said >= _SILENT_STEP:
-            self.said = time.monotonic()
-            logging.getLogger("medres").info("%s: %d of %d", self.title, done, total)
+    def __call__(self, done: int, total: int, refused: int = 0) -> None:
+        if self.before is None:
+            self.before = done
+        now = time.monotonic()
+        if now - self.said >= _SILENT_STEP:
+            self.said = now
+            parts = [f"{(done - self.before) / (now - self.began):.1f}/s", *filter(None, [_refusals(refused)])]
+            logging.getLogger("medres").info("%s: %d of %d (%s)", self.title, done, total, ", ".join(parts))
+
+
+def _refusals(count: int) -> str:
+    return f"{count} refused" if count else ""

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from medres.cohort.indexing import Progress
 from medres.cohort.listing import Listing, list_files, list_named
 from medres.config import Limits
 from medres.errors import UsageError
@@ -24,6 +23,7 @@ from medres.scoring.run import PART_ROWS, ScoringRun, parts
 from medres.scoring.state import RunState, Summary
 from medres.scoring.studies import Rule, StudyTable, chosen_rule, write_studies
 from medres.tables import inert_path, refuse_inside
+from medres.terminal import Told
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def score_folder(
     limits: Limits | None = None,
     workers: int | None = None,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Told | None = None,
     trust: Sequence[Path] = (),
     deidentify: bool = False,
     verify: bool = False,
@@ -67,7 +67,7 @@ def score_folder(
         limits: budgets for one file; the defaults of `config.Limits` without.
         workers: decoding processes; as many as there are processors by default.
         device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
-        progress: told (done, total).
+        progress: told (done, total, refused).
         trust: public keys, one of which must have signed the model.
         deidentify: also write `predictions.deidentified.csv` and `.parquet`: see `scoring.deidentified`. Where an
             earlier run wrote them they are written again.
@@ -159,7 +159,7 @@ def _scored(
     model: Path,
     studies: StudyTable | None,
     workers: int | None,
-    progress: Progress | None,
+    progress: Told | None,
 ) -> Summary:
     """Make the rows that are missing, and the tables."""
     listing, held = known.listing, known.held
@@ -178,6 +178,8 @@ def _scored(
     reused, done, total = len(kept), 0, len(listing.files)
     state.begin(total + len(refused), reused)
     state.add(refused)
+    if progress:
+        progress(reused, total, len(refused))
 
     def prepare(paths: Sequence[str], ordered: bool) -> Results:
         there = [path for path in paths if path not in known.left or os.path.lexists(run.folder / path)]
@@ -189,7 +191,7 @@ def _scored(
         state.add(rows)
         done += len(part)
         if progress:
-            progress(min(len(kept) + done, total), total)
+            progress(min(len(kept) + done, total), total, state.statuses["refused"])
     named = [inert_path(path) for path in (*listing.files, *(refusal.path for refusal in listing.refused))]
     table = ledger.finish(named, model_id=run.classifier.model_id)
     if run.deidentify:
