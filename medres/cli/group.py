@@ -29,8 +29,8 @@ def medres(context: click.Context, debug: bool, log_format: str, log_file: Path 
     """Turn ImageNet-pretrained ResNets into DICOM radiograph classifiers that can be audited.
 
     Exit codes: 0 all done, 1 failure, 2 usage or configuration, 3 finished, but some inputs were refused or
-    `check` found problems, 130 interrupted. `train` and `crossval` end with 0 and list what they could not use in
-    refused.csv.
+    `check` found problems, 4 nothing to do where that was asked to fail, 130 interrupted. `train` and `crossval` end
+    with 0 and list what they could not use in refused.csv.
 
     Not a medical device: not for diagnostic use.
     """

@@ -26,6 +26,7 @@ from medres.cli.options import (
     with_limits,
     with_trust,
 )
+from medres.cli.sections import SectionedCommand
 from medres.errors import UsageError
 from medres.terminal import note, progress_bar
 
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
     from medres.config import Limits
 
 
-@medres.command()
+_SECTIONS = {
+    "What is written": ("--out", "--studies", "--deidentify", "--heatmaps", "--allow-burned-in", "--group-readable"),
+    "Night after night": ("--resume", "--files", "--files0", "--verify", "--max-gone", "--force"),
+    "For schedulers": ("--max-refused", "--fail-if-empty", "--json", "--metrics"),
+    "How it computes": ("--workers", "--device", "--limit", "--trust"),
+}
+
+
+@medres.command(cls=SectionedCommand, sections=_SECTIONS)
 @click.argument("model", type=FILE)
 @click.argument("folder", type=FILE)
 @out_option("Folder for predictions.csv and predictions.parquet.")
