@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medres.scoring.columns import number_column, picked, text_column, texts
+from medres.scoring.arrays import number_column, picked, text_column, texts
 from medres.scoring.deidentified import keyed_path, keyed_uid
 from medres.scoring.folder import score_folder
 from medres.scoring.studies import RULES, STUDIES, STUDIES_DEIDENTIFIED, UNCALIBRATED, Rule, StudyTable, by_study

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.files import replaced
-from medres.scoring.columns import Coded, number_column, numbers, picked, text_column, texts, values
+from medres.scoring.arrays import Coded, number_column, numbers, picked, text_column, texts, values
 from medres.scoring.deidentified import keyed_path, keyed_uid
 from medres.scoring.known import GONE, SCORED
 from medres.tables import inert, named_path

@@ -1,4 +1,4 @@
-"""Columns of a table in Arrow's memory, from and to NumPy, without importing pandas as `pyarrow.array` does."""
+"""Columns of a table as Arrow's arrays, from and to NumPy, without importing pandas as `pyarrow.array` does."""
 
 from __future__ import annotations
 
