@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,9 @@ from medres.cohort.listing import list_files, list_named, read_names
 from medres.errors import GoneError, UsageError
 from medres.scoring import known
 from medres.scoring.folder import score_folder
+from medres.scoring.known import STAMP
+from medres.scoring.ledger import Ledger
+from medres.scoring.listed import Listed, with_unlisted
 from medres.tables import inert_path
 from tests.conftest import Medres
 from tests.support.phantoms import blob, write_radiograph
@@ -203,6 +207,62 @@ def test_many_named_files_that_are_gone_stop_the_run_and_so_does_another_model(
     with pytest.raises(UsageError, match="rows of both"):
         score_folder(format3_run, folder, out=out, resume=True, workers=1, names=["0.dcm"])
     assert (out / "predictions.csv").read_bytes() == before
+
+
+def test_a_list_never_makes_half_of_a_forced_run_the_table(
+    night: tuple[Path, Path], format3_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = night
+    before = (out / "predictions.csv").read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Ledger, "finish", _interrupted)
+        score_folder(format3_model, folder, out=out, force=True, workers=1)
+    with pytest.raises(UsageError, match="was ended before it was whole"):
+        score_folder(format3_model, folder, out=out, resume=True, workers=1, names=["0.dcm"])
+    assert (out / "predictions.csv").read_bytes() == before
+    assert score_folder(format3_model, folder, out=out, resume=True, workers=1).reused == COUNT
+    assert score_folder(format3_model, folder, out=out, resume=True, workers=1, names=["0.dcm"]).reused == 1
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@given(data=st.data())
+def test_every_known_row_stays_or_moves_and_a_list_of_all_is_no_list(data: st.DataObject) -> None:
+    folder = Path(tempfile.mkdtemp())
+    rows: dict[str, dict[str, str]] = {}
+    for name in (f"{number}.dcm" for number in range(4)):
+        (folder / name).write_bytes(data.draw(st.binary(min_size=1, max_size=2), label=name))
+        facts = {"path": name, "sha256": known.file_sha256(folder / name), STAMP: known.stamp(folder / name)}
+        rows[name] = facts | {"status": data.draw(st.sampled_from(["ok", "duplicate"]), label=f"status of {name}")}
+    for name in rows:
+        match data.draw(st.sampled_from(["stay", "gone", "move"]), label=name):
+            case "gone":
+                (folder / name).unlink()
+            case "move":
+                (folder / name).rename(folder / f"new-{name}")
+    (folder / "kept.dcm").write_bytes(b"there is always one")
+    table = folder.with_name("none.parquet")
+
+    def taken(names: list[str]) -> Listed:
+        return with_unlisted(rows, folder, list_named(folder, names), table=table, verify=False, workers=1)
+
+    there = sorted(path.name for path in folder.iterdir())
+    whole, expected = taken([*there, *rows]), known.unchanged(rows, folder, there, verify=False, workers=1)
+    assert whole.held == expected
+    assert whole.left == frozenset()
+    named = ["kept.dcm", *data.draw(st.lists(st.sampled_from([*there, *rows])), label="list")]
+    found = taken(named)
+    assert found.held is not None
+    assert found.held.gone <= set(named)
+    assert found.left.isdisjoint(named)
+    scored = {name for name, row in rows.items() if row["status"] == "ok"} - set(named)
+    hashes = {row["sha256"] for row in found.held.rows.values()}
+    assert {name for name in scored if (folder / name).exists()} <= found.left
+    for name in found.left:
+        assert found.held.rows[name] == rows[name]
+    assert all(rows[name]["sha256"] in hashes for name in scored & found.left)
 
 
 def test_an_index_of_a_list_holds_its_files_alone(folder: Path, tmp_path: Path) -> None:

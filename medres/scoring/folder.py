@@ -125,8 +125,8 @@ def _known(
     """Which files did not change since the run that is resumed; nothing is written.
 
     Raises:
-        UsageError: the results are of another folder, or were made with another pseudonym key, or by another model
-            where a list names only some of the files.
+        UsageError: the results are of another folder, or were made with another pseudonym key; or a list names only
+            some of the files, and they are another model's, or a run with `force` is not whole yet.
         GoneError: too many files are away.
     """
     before = ledger.record()
@@ -140,6 +140,11 @@ def _known(
         raise UsageError(
             f"the results are of model {before['model_id']}, and this is {model_id}: with a list, one table would hold "
             "rows of both. Give the model that scored them, --resume without a list, or another --out"
+        )
+    elif ledger.home != ledger.folder:
+        raise UsageError(
+            f"a run with --force in {ledger.folder} was ended before it was whole; with a list, what it did not reach "
+            "would be lost from the old table. Give --resume without a list first"
         )
     else:
         table = ledger.home / "predictions.parquet"
