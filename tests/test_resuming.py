@@ -17,6 +17,7 @@ from medres.config import GATES, Limits, Preprocessing
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, prepare
 from medres.records import Refusal
+from medres.scoring.columns import text_array
 from medres.scoring.folder import score_folder
 from medres.scoring.resuming import Kept, same_image, with_what_they_share
 from medres.tables import read_csv, read_json
@@ -54,7 +55,7 @@ def judged(
     said = {path: row["detail"] for path, row in kept.items()}
     files = sorted(folder)
     places = [place for place, path in enumerate(files) if path in kept]
-    held = Kept(files, np.array(places, np.int64), [kept[files[place]]["SOPInstanceUID"] for place in places])
+    held = Kept(files, np.array(places, np.int64), text_array(kept[files[place]]["SOPInstanceUID"] for place in places))
     for path, result in with_what_they_share(held, read, forget=repeats.forget):
         assert isinstance(result, Prepared)
         found = repeats.compare(
