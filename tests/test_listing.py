@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from medres.scoring.folder import score_folder
 from medres.scoring.known import STAMP
 from medres.scoring.ledger import Ledger
 from medres.scoring.listed import Listed, with_unlisted
+from medres.scoring.table import RowTable, Selected
 from medres.tables import inert_path
 from tests.conftest import Medres
 from tests.support.phantoms import blob, write_radiograph
@@ -243,14 +245,18 @@ def test_every_known_row_stays_or_moves_and_a_list_of_all_is_no_list(data: st.Da
             case "move":
                 (folder / name).rename(folder / f"new-{name}")
     (folder / "kept.dcm").write_bytes(b"there is always one")
-    table = folder.with_name("none.parquet")
+    held = RowTable.of(list(rows.values()), [*rows["0.dcm"], "reason", "detail"])
+    selected, table = Selected(held, np.arange(len(held))), folder.with_name("none.parquet")
 
     def taken(names: list[str]) -> Listed:
-        return with_unlisted(rows, folder, list_named(folder, names), table=table, verify=False, workers=1)
+        return with_unlisted(selected, folder, list_named(folder, names), table=table, verify=False, workers=1)
 
     there = sorted(path.name for path in folder.iterdir())
-    whole, expected = taken([*there, *rows]), known.unchanged(rows, folder, there, verify=False, workers=1)
-    assert whole.held == expected
+    whole, expected = taken([*there, *rows]), known.unchanged(selected, folder, there, verify=False, workers=1)
+    assert whole.held is not None
+    assert (whole.held.files, whole.held.gone) == (tuple(expected.files), expected.gone)
+    assert whole.held.numbers.tolist() == expected.numbers.tolist()
+    assert whole.held.stamps.to_pylist() == expected.stamps.to_pylist()
     assert whole.left == frozenset()
     named = ["kept.dcm", *data.draw(st.lists(st.sampled_from([*there, *rows])), label="list")]
     found = taken(named)
@@ -258,11 +264,11 @@ def test_every_known_row_stays_or_moves_and_a_list_of_all_is_no_list(data: st.Da
     assert found.held.gone <= set(named)
     assert found.left.isdisjoint(named)
     scored = {name for name, row in rows.items() if row["status"] == "ok"} - set(named)
-    hashes = {row["sha256"] for row in found.held.rows.values()}
+    now = {row["path"]: dict(row) for row in found.held.found()}
     assert {name for name in scored if (folder / name).exists()} <= found.left
     for name in found.left:
-        assert found.held.rows[name] == rows[name]
-    assert all(rows[name]["sha256"] in hashes for name in scored & found.left)
+        assert now[name] == {**rows[name], "reason": "", "detail": ""}
+    assert found.left <= set(found.listing.files) == set(found.held.files)
 
 
 def test_an_index_of_a_list_holds_its_files_alone(folder: Path, tmp_path: Path) -> None:

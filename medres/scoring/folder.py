@@ -12,13 +12,12 @@ from medres.cohort.listing import Listing, list_files, list_named
 from medres.config import Limits
 from medres.errors import UsageError
 from medres.model.classifier import Classifier
-from medres.provenance import now
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
 from medres.scoring.heatmaps import HeatmapPolicy
 from medres.scoring.known import MOST_GONE, SCORED, refuse_many_gone, refuse_other_folder, unchanged
-from medres.scoring.ledger import Ledger
+from medres.scoring.ledger import Ledger, shown_columns
 from medres.scoring.listed import Listed, with_unlisted
-from medres.scoring.resuming import Results, kept_rows, with_what_they_share
+from medres.scoring.resuming import Kept, Results, kept_rows, with_what_they_share
 from medres.scoring.run import PART_ROWS, ScoringRun, parts
 from medres.scoring.state import RunState, Summary
 from medres.scoring.studies import Rule, StudyTable, chosen_rule, write_studies
@@ -87,7 +86,7 @@ def score_folder(
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
     """
-    started = time.monotonic()
+    began = time.monotonic()
     listing = list_files(folder, may_be_empty=True) if names is None else list_named(folder, names)
     refuse_inside(out, [folder])
     classifier = Classifier.load(model, device=device, trust=trust)
@@ -96,10 +95,11 @@ def score_folder(
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
         known, rule = Listed(None, listing), studies
         if resume:
-            rule = chosen_rule(studies, ledger.record().get("studies"))
+            before = ledger.record()
+            rule = chosen_rule(studies, before.studies if before else None)
             known = _known(run, ledger, listing, verify, most_gone, workers, listed=names is not None)
         wanted = run.studies(rule) if rule else None
-        state = RunState(out, model_id=classifier.model_id, metrics=metrics)
+        state = RunState(out, model_id=classifier.model_id, metrics=metrics, began=began)
         try:
             summary = _scored(
                 run, ledger, known, state, model=model, studies=wanted, workers=workers, progress=progress
@@ -107,7 +107,6 @@ def score_folder(
         except BaseException as error:
             state.fail(error)
             raise
-        summary.seconds = time.monotonic() - started
         state.end(summary)
         return summary
 
@@ -133,12 +132,12 @@ def _known(
     run.compare(before)
     model_id = run.classifier.model_id
     known = ledger.latest(model_id=model_id)
-    refuse_other_folder(before.get("input"), known, run.folder, len(listing.files))
+    refuse_other_folder(before.input if before else None, known, run.folder, len(listing.files))
     if not listed:
         found = Listed(unchanged(known, run.folder, listing.files, verify=verify, workers=workers), listing)
-    elif before.get("model_id", model_id) != model_id:
+    elif before and before.model_id != model_id:
         raise UsageError(
-            f"the results are of model {before['model_id']}, and this is {model_id}: with a list, one table would hold "
+            f"the results are of model {before.model_id}, and this is {model_id}: with a list, one table would hold "
             "rows of both. Give the model that scored them, --resume without a list, or another --out"
         )
     elif ledger.home != ledger.folder:
@@ -150,7 +149,7 @@ def _known(
         table = ledger.home / "predictions.parquet"
         found = with_unlisted(known, run.folder, listing, table=table, verify=verify, workers=workers)
     assert found.held is not None
-    scored = sum(row["status"] in SCORED for row in known.values())
+    scored = int(known.where("status", SCORED.__contains__).sum())
     refuse_many_gone(scored, len(found.held.gone), most=most_gone, folder=run.folder, empty=not found.listing.files)
     return found
 
@@ -171,26 +170,26 @@ def _scored(
     refused = [run.refused_row(refusal) for refusal in listing.refused]
     record = run.record(model, len(listing.files) + len(refused))
     if studies:
-        record |= {"studies": studies.rule, "holds": record["holds"] | studies.holds}
+        holds = {**record.holds, **studies.holds}
+        record = record.model_copy(update={"studies": studies.rule, "holds": holds})
     ledger.announce(record)
-    kept = {}
+    kept = Kept.none(listing.files)
     if held:
-        left = {inert_path(path) for path in known.left}
-        kept = kept_rows(held.rows.values(), listing.files, holds=lambda row: row["path"] in left or run.holds(row))
-    if held:  # rows of files that moved, or that have another stamp now
-        ledger.append([row for path, row in kept.items() if path in held.renewed])
+        kept = kept_rows(held, holds=lambda row: known.leaves(row["path"]) or run.holds(row))
+        ledger.renew(held, kept.places())
     ledger.append(refused)
-    reused, done, total = len(kept), 0, len(listing.files)
-    state.begin(total + len(refused), reused)
+    left, done, total = len(known.left.intersection(kept)), 0, len(listing.files)
+    reused = len(kept) - left
+    state.begin(total + len(refused), len(kept))
     state.add(refused)
     if progress:
-        progress(reused, total, len(refused))
+        progress(len(kept), total, len(refused))
 
     def prepare(paths: Sequence[str], ordered: bool) -> Results:
         there = [path for path in paths if path not in known.left or os.path.lexists(run.folder / path)]
         return run.prepared(there, ordered, workers=workers)
 
-    for part in parts(with_what_they_share(listing.files, kept, prepare, forget=run.repeats.forget)):
+    for part in parts(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
         rows = run.rows(part)
         ledger.append(rows)
         state.add(rows)
@@ -200,15 +199,15 @@ def _scored(
     named = [inert_path(path) for path in (*listing.files, *(refusal.path for refusal in listing.refused))]
     table = ledger.finish(named, model_id=run.classifier.model_id)
     if run.deidentify:
-        write_deidentified(ledger.home, run.columns, table, run.key)
+        write_deidentified(ledger.home, table, shown_columns(run.columns), run.key)
     if studies:
         write_studies(ledger.home, studies)
     summary = run.summary
-    summary.statuses.update(row["status"] for row in table)
-    summary.reasons.update(row["reason"] for row in table if row["reason"])
+    summary.statuses.update(table.counts("status"))
+    summary.reasons.update(table.counts("reason"))
     summary.files = len(table) - summary.statuses["gone"]
-    summary.reused, summary.unlisted = reused - len(known.left & kept.keys()), len(known.left)
-    counted = {"statuses": dict(summary.statuses), "reasons": dict(summary.reasons)}
-    ledger.announce(record | {"limits_mixed": False, "ended": now(), "counts": counted})
+    summary.reused, summary.unlisted = reused, len(known.left)
+    summary.seconds = state.elapsed
+    ledger.announce(record.finished(summary))
     ledger.whole()
     return summary

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 
 from medres.cohort.listing import Listing
-from medres.scoring.known import GONE, SCORED, STAMP, Row, Unchanged, stamp, unchanged
+from medres.scoring.columns import one_piece, places_in, row_numbers, text_array
+from medres.scoring.known import GONE, SCORED, STAMP, Unchanged, stamp, unchanged
+from medres.scoring.table import Selected
 from medres.tables import inert_path, named_path
 
 
@@ -18,11 +24,15 @@ class Listed:
 
     held: Unchanged | None  # also the rows of files that the list does not name; None where nothing is resumed
     listing: Listing  # also those files; without those that were scored and are gone
-    left: frozenset[str] = frozenset()  # files that the list does not name: neither opened nor looked at
+    left: frozenset[str] = field(default=frozenset())  # files that the list does not name: neither opened nor looked at
+
+    def leaves(self, cell: str) -> bool:
+        """Whether a row, by its path, is one of a file that the list does not name."""
+        return bool(self.left) and _name(cell) in self.left
 
 
 def with_unlisted(
-    rows: Mapping[str, Row], folder: Path, listing: Listing, *, table: Path, verify: bool, workers: int | None
+    known: Selected, folder: Path, listing: Listing, *, table: Path, verify: bool, workers: int | None
 ) -> Listed:
     """What the ledger knows of the files of a list, and of all others.
 
@@ -30,55 +40,62 @@ def with_unlisted(
     only where its bytes may now lie at a new, named place.
 
     Args:
-        rows: what the ledger last said, by path; of the same model.
+        known: what the ledger last said of each path; of the same model.
         folder: that is scored.
         listing: what the list names.
         table: `predictions.parquet` of the run before, which need not be there.
         verify: hash every named file, whatever its stamp says.
         workers: files that are hashed at a time.
     """
-    named = {inert_path(path) for path in (*listing.files, *(refusal.path for refusal in listing.refused))}
-    asked = {name: row for name, row in rows.items() if name in named}
-    shown = set(_paths(table))
-    left = {
-        name: row
-        for name, row in rows.items()
-        if name not in named and row["status"] != GONE and (name in shown or _lies(folder, name))
-    }
-    sizes = {_size(stamp(folder / path)) for path in listing.files if inert_path(path) not in rows} - {""}
-    absent = {
-        name: row
-        for name, row in rows.items()
-        if name not in named and _size(row.get(STAMP, "")) in sizes and not _lies(folder, name)
-    }
-    found = unchanged(asked | absent, folder, listing.files, verify=verify, workers=workers)
-    moved = {name for name, row in absent.items() if row["status"] in SCORED and name not in found.gone}
-    others = {_name(name): row for name, row in left.items() if name not in moved}
-    refused = tuple(
-        refusal for refusal in listing.refused if rows.get(inert_path(refusal.path), {}).get("status") not in _KEPT
+    paths = known.text("path")
+    files = text_array(map(inert_path, listing.files))
+    missing = text_array(inert_path(refusal.path) for refusal in listing.refused)
+    other = (places_in(paths, files) < 0) & (places_in(paths, missing) < 0)
+    left = other & known.where("status", GONE.__ne__)
+    for place in np.flatnonzero(left & (places_in(paths, _paths(table)) < 0)).tolist():
+        left[place] = _lies(folder, paths[place].as_py())
+
+    new = np.flatnonzero(places_in(files, paths) < 0).tolist()
+    sizes = {_size(stamp(folder / listing.files[place])) for place in new} - {""}
+    absent = other & known.where(STAMP, lambda text: _size(text) in sizes)
+    for place in np.flatnonzero(absent).tolist():
+        absent[place] = not _lies(folder, paths[place].as_py())
+    found = unchanged(known.only(~other | absent), folder, listing.files, verify=verify, workers=workers)
+
+    names = known.only(absent).text("path").to_pylist()
+    scored = absent & known.where("status", SCORED.__contains__)
+    for place in np.flatnonzero(scored).tolist():
+        left[place] &= paths[place].as_py() in found.gone  # else its row went along with the file
+    others = known.only(left)
+    keeps = known.only(known.where("status", {*SCORED, GONE}.__contains__)).text("path")
+    refused = [refusal for refusal, at in zip(listing.refused, places_in(missing, keeps), strict=True) if at < 0]
+    held = _with(found, others, gone=found.gone - set(names))
+    left_files = frozenset(map(_name, others.text("path").to_pylist()))
+    return Listed(held, Listing(tuple(held.files), tuple(refused)), left_files)
+
+
+def _with(found: Unchanged, others: Selected, *, gone: frozenset[str]) -> Unchanged:
+    """What is known of the files of a list and of others, whose rows hold as they are, in one order."""
+    files = [*found.files, *map(_name, others.text("path").to_pylist())]
+    order = np.array(sorted(range(len(files)), key=files.__getitem__), dtype=np.int64)
+    stamps = pa.concat_arrays([found.stamps, others.text(STAMP)])
+    return Unchanged(
+        table=found.table,
+        files=tuple(files[place] for place in order.tolist()),
+        numbers=np.concatenate([found.numbers, others.numbers])[order],
+        stamps=stamps.take(row_numbers(order)),
+        renewed=np.concatenate([found.renewed, np.zeros(len(others), np.bool_)])[order],
+        gone=gone,
     )
-    return Listed(
-        Unchanged({**found.rows, **others}, found.renewed, found.gone - absent.keys()),
-        Listing(tuple(sorted({*listing.files, *others})), refused),
-        frozenset(others),
-    )
 
 
-_KEPT = frozenset({*SCORED, GONE})  # a file that is away keeps such a row
-
-
-def _paths(table: Path) -> Iterator[str]:
+def _paths(table: Path) -> Any:
     """The paths of a table, as its cells have them; none where it is not there, or no table."""
-    if not table.is_file():
-        return
-    import pyarrow as pa
-    from pyarrow import parquet
-
     try:
-        for batch in parquet.ParquetFile(table).iter_batches(columns=["path"]):
-            yield from batch.column(0).to_pylist()
+        with parquet.ParquetFile(table) as file:
+            return one_piece(file.read(columns=["path"], use_threads=False)["path"].cast(pa.large_string()))
     except (OSError, pa.ArrowException):  # it is made again; what lies in the folder still has its row
-        return
+        return text_array([])
 
 
 def _name(cell: str) -> str:

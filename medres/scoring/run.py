@@ -27,6 +27,7 @@ from medres.records import Refusal
 from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.known import STAMP, stamp
+from medres.scoring.record import ScoresRecord
 from medres.scoring.resuming import Results, same_image
 from medres.scoring.state import Summary
 from medres.scoring.studies import Rule, StudyTable
@@ -84,24 +85,25 @@ class ScoringRun:
             *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256", STAMP,
         ]  # fmt: skip
 
-    def record(self, model: Path, files: int) -> dict[str, Any]:
+    def record(self, model: Path, files: int) -> ScoresRecord:
         """What `run.json` says of this run."""
-        return {
-            "medres": __version__,
-            "created": now(),
-            "kind": "scores",
-            "input": str(self.folder.resolve()),
-            "model": str(model.resolve()),
-            "model_id": self.classifier.model_id,
-            "labels": list(self.classifier.labels),
-            "files": files,
-            "environment": environment(),
-            "git_commit": git_commit(),
-            "pseudonym_key": fingerprint(self.key),
-            "limits": self.limits.model_dump(mode="json"),
-            "limits_mixed": self.limits_mixed,  # until the run has finished
-            "holds": {name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
-        }
+        return ScoresRecord(
+            medres=__version__,
+            created=now(),
+            kind="scores",
+            input=str(self.folder.resolve()),
+            model=str(model.resolve()),
+            model_id=self.classifier.model_id,
+            labels=self.classifier.labels,
+            files=files,
+            environment=environment(),
+            git_commit=git_commit(),
+            pseudonym_key=fingerprint(self.key),
+            limits=self.limits.model_dump(mode="json"),
+            limits_mixed=self.limits_mixed,  # until the run has finished
+            holds={name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
+            state="running",
+        )
 
     def studies(self, rule: Rule) -> StudyTable:
         """How the studies of the folder are judged."""
@@ -109,15 +111,17 @@ class ScoringRun:
         thresholds = {label: points[label].threshold for label in self.classifier.labels}
         return StudyTable(rule, thresholds, self.key if self.deidentify else None)
 
-    def compare(self, before: Mapping[str, Any]) -> None:
+    def compare(self, before: ScoresRecord | None) -> None:
         """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
 
         Args:
-            before: the record of the results to resume.
+            before: the record of the results to resume, if there is one.
         """
-        same = before.get("limits") == self.limits.model_dump(mode="json") and before.get("limits_mixed") is False
-        self.limits_mixed = bool(before) and not same
-        if before.get("pseudonym_key", fingerprint(self.key)) != fingerprint(self.key):
+        if before is None:
+            return
+        same = before.limits == self.limits.model_dump(mode="json") and before.limits_mixed is False
+        self.limits_mixed = not same
+        if before.pseudonym_key not in (None, fingerprint(self.key)):
             raise UsageError(
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
