@@ -175,16 +175,17 @@ def _scored(
     ledger.announce(record)
     kept = {}
     if held:
-        left = {inert_path(path) for path in known.left}
-        kept = kept_rows(held.rows.values(), listing.files, holds=lambda row: row["path"] in left or run.holds(row))
+        cells = {inert_path(path) for path in known.left}
+        kept = kept_rows(held.rows.values(), listing.files, holds=lambda row: row["path"] in cells or run.holds(row))
     if held:  # rows of files that moved, or that have another stamp now
         ledger.append([row for path, row in kept.items() if path in held.renewed])
     ledger.append(refused)
-    reused, done, total = len(kept), 0, len(listing.files)
-    state.begin(total + len(refused), reused)
+    left, done, total = len(known.left.intersection(kept)), 0, len(listing.files)
+    reused = len(kept) - left
+    state.begin(total + len(refused), len(kept))
     state.add(refused)
     if progress:
-        progress(reused, total, len(refused))
+        progress(len(kept), total, len(refused))
 
     def prepare(paths: Sequence[str], ordered: bool) -> Results:
         there = [path for path in paths if path not in known.left or os.path.lexists(run.folder / path)]
@@ -207,7 +208,7 @@ def _scored(
     summary.statuses.update(row["status"] for row in table)
     summary.reasons.update(row["reason"] for row in table if row["reason"])
     summary.files = len(table) - summary.statuses["gone"]
-    summary.reused, summary.unlisted = reused - len(known.left & kept.keys()), len(known.left)
+    summary.reused, summary.unlisted = reused, len(known.left)
     counted = {"statuses": dict(summary.statuses), "reasons": dict(summary.reasons)}
     ledger.announce(record | {"limits_mixed": False, "ended": now(), "counts": counted})
     ledger.whole()
