@@ -51,10 +51,10 @@ def score_folder(
 ) -> Summary:
     """Score every file below a folder, or those of a list, with a saved model.
 
-    Writes `predictions.csv`, `predictions.parquet`, `run.json`, `state.json`, the parts they come from, and with
-    `heatmaps` a picture for every label at or above its operating point. Each file has exactly one row, sorted by path;
-    one that was scored before and is away keeps its scores in a row `gone`. With `force` what lies there stays until
-    the new results are whole.
+    Writes `predictions.csv`, `predictions.parquet`, `run.json`, `state.json`, the parts they come from, where rows keep
+    more than tables show `evidence.parquet`, and with `heatmaps` a picture for every label at or above its operating
+    point. Each file has exactly one row, sorted by path; one that was scored before and is away keeps its scores in a
+    row `gone`. With `force` what lies there stays until the new results are whole.
 
     Args:
         model: a model folder, or a cross-validation run whose folds score as an ensemble.
@@ -208,6 +208,6 @@ def _scored(
     summary.files = len(table) - summary.statuses["gone"]
     summary.reused, summary.unlisted = reused, len(known.left)
     summary.seconds = state.elapsed
-    ledger.announce(record.finished(summary))
+    ledger.announce(record.finished(summary, ledger.holds()))
     ledger.whole()
     return summary

@@ -14,7 +14,7 @@ from medres.errors import MedresError, OutputExists, UsageError
 from medres.files import make_folder, refuse_link, remove_leftovers
 from medres.provenance import now
 from medres.scoring.columns import Row, is_evidence, places_in, slices, text_array
-from medres.scoring.evidence import EVIDENCE, write_evidence
+from medres.scoring.evidence import EVIDENCE, EVIDENCE_HOLDS, write_evidence
 from medres.scoring.known import GONE, RESTATED, SCORED, STAMP, Unchanged, said_when_gone
 from medres.scoring.parts import Parts
 from medres.scoring.record import ScoresRecord, read_scores_record, write_scores_record
@@ -213,6 +213,10 @@ class Ledger:
             rows = self.parts.rows()
             latest = Selected(rows, rows.latest())  # of the same paths
         return latest.only(here | (ours & latest.where("status", GONE.__eq__)))
+
+    def holds(self) -> dict[str, str]:
+        """What the files hold that are not in every folder, as `run.json` says it."""
+        return {EVIDENCE: EVIDENCE_HOLDS} if (self.home / EVIDENCE).is_file() else {}
 
     def whole(self) -> None:
         """All is written: what `--force` made takes the place of what was there."""
