@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Mapping
@@ -12,8 +11,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from medres.config import Architecture
-from medres.model.device import full_precision
+from medres.model.device import device_name, full_precision
 from medres.model.network import RadiographNetwork, build_network, parameter_count
+
+__all__ = ["Cost", "Design", "Speed", "compare_speed", "cost", "device_name", "kept_values"]
 
 BATCH = 4
 ROUNDS = 7
@@ -86,14 +87,6 @@ def kept_values(design: Design) -> int:
     for hook in hooks:
         hook.remove()
     return count
-
-
-def device_name(device: torch.device) -> str:
-    """The machine in words, as a table says it."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, fp32"
-    threads = torch.get_num_threads()
-    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}, fp32"
 
 
 def compare_speed(designs: Mapping[str, Design], *, device: torch.device, rounds: int = ROUNDS) -> dict[str, Speed]:
