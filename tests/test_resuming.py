@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, prepare
 from medres.records import Refusal
 from medres.scoring.folder import score_folder
-from medres.scoring.resuming import same_image, with_what_they_share
+from medres.scoring.resuming import Kept, same_image, with_what_they_share
 from medres.tables import read_csv, read_json
 from tests.support.dicom_files import radiograph, write
 from tests.support.phantoms import blob, write_radiograph
@@ -51,7 +52,10 @@ def judged(
             yield path, replace(sound, sop_instance_uid=uid, sha256=content, pixels_sha256=content[0])
 
     said = {path: row["detail"] for path, row in kept.items()}
-    for path, result in with_what_they_share(sorted(folder), kept, read, forget=repeats.forget):
+    files = sorted(folder)
+    places = [place for place, path in enumerate(files) if path in kept]
+    held = Kept(files, np.array(places, np.int64), [kept[files[place]]["SOPInstanceUID"] for place in places])
+    for path, result in with_what_they_share(held, read, forget=repeats.forget):
         assert isinstance(result, Prepared)
         found = repeats.compare(
             path, sop_instance_uid=result.sop_instance_uid, sha256=result.sha256, pixels_sha256=result.pixels_sha256

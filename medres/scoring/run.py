@@ -9,7 +9,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +25,11 @@ from medres.model.classifier import Classifier, Scores
 from medres.model.device import device_name
 from medres.provenance import environment, git_commit, now
 from medres.records import Refusal
+from medres.scoring.columns import Cell
 from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.known import STAMP, stamp
+from medres.scoring.record import ForwardRecord, ScoresRecord
 from medres.scoring.resuming import same_image
 from medres.scoring.same_bytes import Copies, same_bytes
 from medres.scoring.stages import Planned, Results, batches, nearly_sorted, overlapped
@@ -69,66 +70,73 @@ class ScoringRun:
         """The columns of a row, internal ones included."""
         answered = [f"predicted_{task.name}" for task in classifier.tasks if task.kind != "binary"]
         scored = [name for label in classifier.labels for name in (f"prob_{label}", f"positive_{label}")]
+        evidence = [f"cells_{label}" for label in classifier.labels]
+        if len(classifier.members) > 1:
+            evidence += [f"folds_{label}" for label in classifier.labels]
         return [
             "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
-            *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256", STAMP,
+            *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256", STAMP, *evidence,
         ]  # fmt: skip
 
-    def record(self, model: Path, files: int) -> dict[str, Any]:
+    def record(self, model: Path, files: int) -> ScoresRecord:
         """What `run.json` says of this run."""
-        return {
-            "medres": __version__,
-            "created": now(),
-            "kind": "scores",
-            "input": str(self.folder.resolve()),
-            "model": str(model.resolve()),
-            "model_id": self.classifier.model_id,
-            "labels": list(self.classifier.labels),
-            "files": files,
-            "environment": environment(),
-            "git_commit": git_commit(),
-            "pseudonym_key": fingerprint(self.key),
-            "forward": self.forward(),
-            "limits": self.limits.model_dump(mode="json"),
-            "limits_mixed": self.limits_mixed,  # until the run has finished
-            "holds": {name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
-        }
+        return ScoresRecord(
+            medres=__version__,
+            created=now(),
+            kind="scores",
+            input=str(self.folder.resolve()),
+            model=str(model.resolve()),
+            model_id=self.classifier.model_id,
+            labels=self.classifier.labels,
+            files=files,
+            environment=environment(),
+            git_commit=git_commit(),
+            pseudonym_key=fingerprint(self.key),
+            forward=self.forward(),
+            limits=self.limits.model_dump(mode="json"),
+            limits_mixed=self.limits_mixed,  # until the run has finished
+            holds={name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
+            state="running",
+        )
 
-    def forward(self) -> dict[str, Any]:
+    def forward(self) -> ForwardRecord:
         """What the last digits of a score depend on beside the file and the model."""
         device = self.classifier.device
         name = device_name(device)
         if device.type == "cpu":
             name = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
-        return {"batch": self.classifier.batch, "threads": torch.get_num_threads(), "device": name}
+        return ForwardRecord(
+            batch=self.classifier.batch, threads=torch.get_num_threads(), device=name, precision="float32"
+        )
 
-    def _compute_as(self, before: Mapping[str, Any]) -> None:
+    def _compute_as(self, before: ForwardRecord) -> None:
         """Compute as an earlier run did, so that its rows and new ones are one run's."""
-        if not before:
-            return
-        self.classifier.batch = before["batch"]
-        torch.set_num_threads(before["threads"])
+        self.classifier.batch = before.batch
+        torch.set_num_threads(before.threads)
         now = self.forward()
         if now != before:
             log.warning(
                 "the rows that are kept were computed on %s, new ones are on %s: last digits may differ",
-                before["device"], now["device"],
+                before.device, now.device,
             )  # fmt: skip
 
-    def compare(self, before: Mapping[str, Any]) -> None:
+    def compare(self, before: ScoresRecord | None) -> None:
         """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
 
         Args:
-            before: the record of the results to resume.
+            before: the record of the results to resume, if there is one.
         """
-        same = before.get("limits") == self.limits.model_dump(mode="json") and before.get("limits_mixed") is False
-        self.limits_mixed = bool(before) and not same
-        if before.get("pseudonym_key", fingerprint(self.key)) != fingerprint(self.key):
+        if before is None:
+            return
+        same = before.limits == self.limits.model_dump(mode="json") and before.limits_mixed is False
+        self.limits_mixed = not same
+        if before.pseudonym_key not in (None, fingerprint(self.key)):
             raise UsageError(
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
             )
-        self._compute_as(before.get("forward") or {})
+        if before is not None and before.forward is not None:
+            self._compute_as(before.forward)
 
     def holds(self, row: Mapping[str, str]) -> bool:
         """Whether a row of an earlier run still holds: it is not tried again, and has the heatmaps that are wanted."""
@@ -162,7 +170,7 @@ class ScoringRun:
             else:
                 yield from nearly_sorted(copies.with_copies(paths, read), _WINDOW)
 
-    def rows(self, results: Results) -> Iterator[list[dict[str, Any]]]:
+    def rows(self, results: Results) -> Iterator[list[dict[str, Cell]]]:
         """The rows of results in their order, a batch at a time; the network computes while the next ones come."""
         plans = (Planned(path, result, self._repeat(path, result)) for path, result in results)
         threads = 2 if self.classifier.device.type == "cuda" else 1  # one prepares a batch while another's computes
@@ -174,7 +182,7 @@ class ScoringRun:
         images = [plan.image.pixels for plan in batch if plan.image is not None]
         return self.classifier.score_whole_batch(np.stack(images), maps=self.heatmaps.enabled) if images else None
 
-    def _rows(self, batch: Sequence[Planned], scores: Scores | None) -> list[dict[str, Any]]:
+    def _rows(self, batch: Sequence[Planned], scores: Scores | None) -> list[dict[str, Cell]]:
         rows, place = [], 0
         for plan in batch:
             path, result, repeat = plan.path, plan.result, plan.repeat
@@ -201,7 +209,7 @@ class ScoringRun:
             pixels_sha256=result.pixels_sha256,
         )
 
-    def refused_row(self, refusal: Refusal) -> dict[str, Any]:
+    def refused_row(self, refusal: Refusal) -> dict[str, Cell]:
         """The row of a file that is refused."""
         log.info("%s is refused: %s (%s)", inert_path(refusal.path), refusal.code, refusal.detail)
         final = refusal.code == "DECODER_TIMEOUT"  # of these bytes, which its process did not live to name
@@ -221,7 +229,7 @@ class ScoringRun:
         except Refused:
             return ""
 
-    def _row(self, path: str, item: Prepared) -> dict[str, Any]:
+    def _row(self, path: str, item: Prepared) -> dict[str, Cell]:
         return {
             "path": inert_path(path),
             STAMP: self.stamps.get(path, ""),
@@ -235,15 +243,16 @@ class ScoringRun:
             "pixels_sha256": item.pixels_sha256,
         }
 
-    def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int, *, conflict: bool) -> dict[str, Any]:
+    def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int, *, conflict: bool) -> dict[str, Cell]:
         review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review)
         prediction = self.classifier.prediction(item.sop_instance_uid, scores, place, review=review)
-        row = self._row(path, item) | {"status": prediction.status, "reason": prediction.reason}
+        warnings = (*item.review, *item.warnings, *(("BATCH_SPLIT",) if scores.split[place] else ()))
+        row = self._row(path, item) | {
+            "status": prediction.status, "reason": prediction.reason, "warnings": " ".join(warnings),
+        }  # fmt: skip
         for label, score in prediction.scores.items():
             row[f"prob_{label}"] = score.probability
             row[f"positive_{label}"] = int(score.positive)
-        if scores.split[place]:
-            row["warnings"] = f"{row['warnings']} BATCH_SPLIT".strip()
         if prediction.scores:
             row |= answer_columns(self.classifier.tasks, scores.probabilities[place])
             row |= self._evidence(scores, place)
@@ -253,9 +262,9 @@ class ScoringRun:
             self.summary.heatmaps_withheld += drawn.withheld
         return row
 
-    def _evidence(self, scores: Scores, place: int) -> dict[str, Any]:
+    def _evidence(self, scores: Scores, place: int) -> dict[str, Cell]:
         """What an app shows beside a score: each network's own probability, and the class-activation map's cells."""
-        found: dict[str, Any] = {}
+        found: dict[str, Cell] = {}
         for number, label in enumerate(self.classifier.labels):
             if len(scores.members) > 1:
                 found[f"folds_{label}"] = [float(value) for value in scores.members[:, place, number]]
