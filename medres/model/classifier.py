@@ -16,6 +16,7 @@ from medres.config import Gate, Preprocessing
 from medres.errors import UsageError
 from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
+from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import native_heatmap
 from medres.model.forward import as_images, forward
@@ -51,9 +52,9 @@ class Classifier:
     def __init__(self, members: tuple[Member, ...], *, device: torch.device) -> None:
         self.members = members
         self.device = device
-        self.batch = batch_size(device)
-        """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
         self.card = joint_card(tuple(member.card for member in members))
+        self.batch = _whole_batch(self.card, device)
+        """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
         for member in members:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -231,6 +232,15 @@ class Classifier:
         if label not in self.labels:
             raise UsageError(f"the model has no label {label!r}; it has {', '.join(self.labels)}")
         return self.labels.index(label)
+
+
+def _whole_batch(card: ModelCard, device: torch.device) -> int:
+    if device.type != "cuda":
+        return batch_size(device)
+    from medres.model.cost import Design, filling_batch  # which counts, as scoring on a processor does not need
+
+    design = Design(card.architecture, card.preprocessing.size, len(card.labels), card.folded)
+    return filling_batch(design, memory=torch.cuda.get_device_properties(device).total_memory)
 
 
 def _marked(part: Scores) -> Scores:

@@ -14,7 +14,7 @@ from medres.config import Architecture
 from medres.model.device import device_name, full_precision
 from medres.model.network import RadiographNetwork, build_network, parameter_count
 
-__all__ = ["Cost", "Design", "Speed", "compare_speed", "cost", "device_name", "kept_values"]
+__all__ = ["Cost", "Design", "Speed", "compare_speed", "cost", "device_name", "filling_batch", "kept_values"]
 
 BATCH = 4
 ROUNDS = 7
@@ -87,6 +87,22 @@ def kept_values(design: Design) -> int:
     for hook in hooks:
         hook.remove()
     return count
+
+
+def filling_batch(design: Design, *, memory: int) -> int:
+    """Images in one pass that fill a GPU: a power of two from 16 to 512, which depends on nothing else.
+
+    What all layers of a pass give, though most of it is freed at once, may take half of the memory.
+
+    Args:
+        design: the network.
+        memory: of the whole device, bytes: what is free at the moment must not change a score's last digits.
+
+    >>> filling_batch(Design("resnet50", 224, 1, False), memory=80 * 2**30)
+    256
+    """
+    fitting = memory // 2 // (4 * kept_values(design))
+    return 1 << min(9, max(4, fitting.bit_length() - 1))
 
 
 def compare_speed(designs: Mapping[str, Design], *, device: torch.device, rounds: int = ROUNDS) -> dict[str, Speed]:
