@@ -1,4 +1,4 @@
-"""A scoring run that is killed again and again ends with the table of one that was left alone."""
+"""Scoring runs that last: killed again and again, and over a hundred thousand files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pyarrow.dataset
+import pyarrow.parquet
 import pytest
 
 from tests.conftest import SHARED
@@ -99,3 +104,56 @@ def test_kills_change_no_byte_of_the_tables(night: Path, small_model: Path, tmp_
         repeated = sum(count - 1 for count in Counter(paths).values())
         assert repeated <= 2, f"seed {seed}: {repeated} rows were there and made again"
     print(f"\n{kills.total()} kills in {runs} runs, seed {seed}: {dict(kills)}; a run takes {longest:.1f} s")
+
+
+def archive(folder: Path, count: int) -> None:
+    """So many radiographs with identifiers of their own, in folders of a thousand; one in a hundred is broken."""
+    write_radiograph(folder / "model.dcm", blob(1, bright=True), patient="P000000", uid="2.25.9000000")
+    content = (folder / "model.dcm").read_bytes()
+    (folder / "model.dcm").unlink()
+    for number in range(count):
+        path = folder / f"{number // 1000:03d}" / f"{number:06d}.dcm"
+        path.parent.mkdir(exist_ok=True)
+        own = content.replace(b"2.25.9000000", f"2.25.9{number:06d}".encode())
+        own = own.replace(b"P000000", f"P{number:06d}".encode())
+        path.write_bytes(own[:700] if number % 100 == 99 else own)
+
+
+def watched(arguments: list[str]) -> tuple[float, list[int]]:
+    """Seconds that a command took from its first row on, and the memory of its process, looked at every second."""
+    command = [str(Path(sys.executable).with_name("medres")), *arguments]
+    started = time.monotonic()
+    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
+    resident = []
+    while process.poll() is None:
+        with suppress(psutil.Error):
+            resident.append(process.memory_info().rss)
+        time.sleep(1)
+    assert process.returncode == 3
+    return time.monotonic() - started, resident
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(7200)
+def test_a_hundred_thousand_files_have_as_many_rows_and_memory_stays_flat(small_model: Path, tmp_path: Path) -> None:
+    count = int(os.environ.get("MEDRES_SWEEP_FILES", "100000"))
+    folder, out = tmp_path / "archive", tmp_path / "out"
+    archive(folder, count)
+    seconds, resident = watched(["score", str(small_model), str(folder), "--out", str(out)])
+    table = pyarrow.parquet.read_table(out / "predictions.parquet", columns=["path", "status"])
+    assert len(table) == len(set(table["path"].to_pylist())) == count
+    assert Counter(table["status"].to_pylist()) == {"ok": count - count // 100, "refused": count // 100}
+    scoring = [size for size in resident if size]
+    early = max(scoring[: max(5, len(scoring) * 5000 // count)])
+    merged = max(scoring)
+    before_merge = max(scoring[: -max(3, len(scoring) // 50)])
+    again, _ = watched(["score", str(small_model), str(folder), "--out", str(out), "--resume"])
+    start_up, _ = watched(["score", str(small_model), str(folder / "000"), "--out", str(tmp_path / "one")])
+    alone, _ = watched(["score", str(small_model), str(folder / "000"), "--out", str(tmp_path / "one"), "--resume"])
+    print(
+        f"\n{count} files: {seconds:.0f} s; resident after the first 5,000 {early / 2**20:.0f} MiB, at most "
+        f"{before_merge / 2**20:.0f} MiB while files are scored, {merged / 2**20:.0f} MiB with the tables; "
+        f"resumed in {again:.1f} s, of which {alone:.1f} s are start-up (1,000 files: {start_up:.1f} s)"
+    )
+    assert before_merge < 1.05 * early
+    assert again - alone < 0.01 * seconds
