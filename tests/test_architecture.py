@@ -44,7 +44,7 @@ FOUNDATION = set(ROOMS[: ROOMS.index("imaging")])
 NARROW = {
     "statistics": set(),
     "scoring": {"imaging", "cohort", "model"},
-    "review": {"imaging", "cohort", "model", "statistics"},
+    "review": {"imaging", "cohort", "model", "statistics", "scoring"},  # of scoring only what its folders say
 }
 """Rooms that import less than all that lies below them, beside the foundation and themselves."""
 

@@ -15,7 +15,8 @@ from medres.imaging.preprocessing import file_sha256
 from medres.records import Radiograph
 from medres.review.encode import EncodedPicture, HeatmapGrid, encode_heatmap, encode_picture
 from medres.review.wording import meaning
-from medres.tables import named_path, read_csv, read_json
+from medres.scoring.record import read_scores_record
+from medres.tables import named_path, read_csv
 
 if TYPE_CHECKING:
     from medres.model.classifier import Classifier
@@ -85,17 +86,17 @@ class Worklist:
     def __init__(self, scores: Path, model: Classifier) -> None:
         self.model = model
         self.labels = model.labels
-        record = read_json(scores / "run.json")
-        if not isinstance(record, dict) or not isinstance(record.get("input"), str):
+        record = read_scores_record(scores)
+        if record.input is None:
             raise UsageError(f"{scores / 'run.json'} does not name the folder that was scored")
-        self.root = Path(record["input"])
-        self.created = str(record.get("created", ""))
+        self.root = Path(record.input)
+        self.created = record.created
         table = read_csv(scores / "predictions.csv")
         needed = [*_NEEDED_COLUMNS, *(f"{part}_{label}" for label in self.labels for part in ("prob", "positive"))]
         missing = [name for name in needed if name not in table.columns]
-        if record.get("model_id") != model.model_id:
+        if record.model_id != model.model_id:
             raise UsageError(
-                f"{scores} was scored by model {record.get('model_id')}, and this is {model.model_id}; "
+                f"{scores} was scored by model {record.model_id}, and this is {model.model_id}; "
                 "give the model that scored it"
             )
         if missing:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from medres.errors import GoneError, Refused, UsageError
 from medres.imaging.preprocessing import file_sha256
-from medres.scoring.columns import numbers_in, places_in, row_numbers, text_array
+from medres.scoring.columns import alike, numbers_in, places_in, row_numbers, text_array
 from medres.scoring.table import Numbers, RowTable, Selected
 from medres.tables import inert_path, named_path
 
@@ -43,14 +43,14 @@ _HASHED = 1024  # files whose hashes are asked for at a time
 _SAMPLE = 20  # known files by which a folder at another place is recognised
 
 
-def stamp(path: Path) -> str:
+def stamp(path: Path | str) -> str:
     """Size, modification time in nanoseconds and inode of a file; "" where it cannot be looked at.
 
     >>> stamp(Path("/no/such/file"))
     ''
     """
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  of a million files, for which no Path is made
     except OSError:
         return ""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
@@ -98,12 +98,12 @@ def unchanged(known: Selected, folder: Path, files: Sequence[str], *, verify: bo
         workers: files that are hashed at a time.
     """
     names = text_array(map(inert_path, files))
-    stamps = text_array(stamp(folder / path) for path in files)
+    stamps = text_array(stamp(f"{folder}{os.sep}{path}") for path in files)
     place = places_in(names, known.text("path"))  # of a file's row among the known ones
     old = np.flatnonzero(place >= 0)
     rows = known.only(place[old])
-    was, now = rows.text(STAMP), stamps.take(row_numbers(old))
-    same = rows.where(STAMP, bool) & numbers_in(pc.equal(was, now))
+    stamped = alike(known.table.text(STAMP), rows.numbers, stamps, old)
+    same = stamped & rows.where(STAMP, bool)
     hashed = rows.where("sha256", bool)
     asked = hashed & (True if verify else ~same)
     held = same & ~asked
@@ -113,7 +113,7 @@ def unchanged(known: Selected, folder: Path, files: Sequence[str], *, verify: bo
     numbers = np.full(len(files), -1, np.int64)
     numbers[old[held]] = rows.numbers[held]
     renewed = np.zeros(len(files), np.bool_)
-    renewed[old] = held & ~(numbers_in(pc.equal(was, now)) & rows.where("status", lambda said: said != GONE))
+    renewed[old] = held & ~(stamped & rows.where("status", lambda said: said != GONE))
 
     away = known.only(places_in(known.text("path"), names) < 0)
     away = away.only(away.where("sha256", bool) & away.where("status", {*SCORED, GONE}.__contains__))

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from medres.errors import MedresError, OutputExists, UsageError
 from medres.files import make_folder, refuse_link, remove_leftovers
 from medres.provenance import now
@@ -201,8 +203,10 @@ class Ledger:
                 f"{self.parts.folder} lacks the rows of {lacking} files: a part of it is damaged; give --resume to "
                 "score these files again"
             )
-        moved = places_in(latest.text("sha256"), latest.only(here).text("sha256")) >= 0
-        ours = ~here & ~moved & latest.where("model_id", model_id.__eq__)
+        ours = ~here & latest.where("model_id", model_id.__eq__)
+        if ours.any():
+            moved = places_in(latest.only(ours).text("sha256"), latest.only(here).text("sha256")) >= 0
+            ours[np.flatnonzero(ours)[moved]] = False
         going = latest.only(ours & latest.where("status", SCORED.__contains__))
         if len(going):
             self.parts.restate(going.numbers, said_when_gone(going))

@@ -26,7 +26,7 @@ MOST_ROWS = 4096
 SECONDS = 30.0
 _SHARE = 32  # of the rows that are there, a part holds one in so many: a long run has hundreds of parts, not thousands
 _NAME = re.compile(r"(\d+)\.(csv|parquet)")
-_JOINED = 256  # tables of parts that are made one at a time
+_JOINED = 256  # parts, or as many rows as they hold at least, that are made one table at a time
 _BEFORE = {STAMP: "", "precision": "float32", "decode": "full"}
 """What rows say that were written before these columns were there; the last two of images that were decoded."""
 
@@ -90,7 +90,7 @@ class Parts:
 
     def _joined(self) -> Iterator[Any]:
         tables = [self._table.table]
-        count = len(self._table)
+        count = joined = len(self._table)
         waiting, self._unread = self._unread, []
         for path in waiting:
             table = self._read(path)
@@ -101,9 +101,9 @@ class Parts:
             self._starts.append(count)
             count += table.num_rows
             tables.append(table)
-            if len(tables) == _JOINED:
+            if len(tables) >= _JOINED or count - joined >= _JOINED * PART_ROWS:
                 yield RowTable.joined(tables).table
-                tables = []
+                tables, joined = [], count
         yield from tables
 
     def _read(self, path: Path) -> Any:

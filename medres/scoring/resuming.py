@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from medres.cohort.duplicates import Repeats, short
 from medres.imaging.preprocessing import Prepared
-from medres.scoring.columns import numbers_in, places_in, row_numbers, text_array
+from medres.scoring.columns import hashes_of, pieces_of, row_numbers, text_array
 from medres.scoring.known import Unchanged
 from medres.scoring.stages import Results
 from medres.scoring.table import Numbers
@@ -27,22 +26,21 @@ class Kept:
     Args:
         files: all that are there, sorted, relative to the scored folder.
         places: of those that are kept.
-        uids: their SOPInstanceUIDs.
+        uids: their SOPInstanceUIDs, an Arrow array.
     """
 
-    def __init__(self, files: Sequence[str], places: Numbers, uids: Iterable[str]) -> None:
-        self._files = files
+    def __init__(self, files: Sequence[str], places: Numbers, uids: Any) -> None:
+        self._files, self._places, self._uids = files, places, uids
         self._mask: NDArray[np.bool_] = np.zeros(len(files), np.bool_)
         self._mask[places] = True
-        self._uids = text_array(uids)
-        hashes = np.fromiter(map(hash, self._uids.to_pylist()), np.int64, len(places))
-        order = np.argsort(hashes, kind="stable")
-        self._hashes, self._places, self._uids = hashes[order], places[order], self._uids.take(row_numbers(order))
+        hashes = hashes_of(uids)
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
 
     @classmethod
     def none(cls, files: Sequence[str]) -> Kept:
         """No file."""
-        return cls(files, np.zeros(0, np.int64), [])
+        return cls(files, np.zeros(0, np.int64), text_array([]))
 
     def __len__(self) -> int:
         return int(self._mask.sum())
@@ -56,10 +54,9 @@ class Kept:
 
     def sharing(self, uid: str) -> list[str]:
         """The files with a SOPInstanceUID, as they were kept at first."""
-        first = np.searchsorted(self._hashes, hash(uid))
-        last = np.searchsorted(self._hashes, hash(uid), side="right")
-        same = [place for place in range(first, last) if self._uids[place].as_py() == uid]
-        return [self._files[place] for place in self._places[same].tolist()] if uid and same else []
+        first, last = (np.searchsorted(self._hashes, hash(uid), side=side) for side in ("left", "right"))
+        kept = [int(place) for place in self._order[first:last] if uid and self._uids[int(place)].as_py() == uid]
+        return [self._files[place] for place in self._places[kept].tolist()] if kept else []
 
     def places(self) -> Numbers:
         """Where the files that are kept are among all."""
@@ -83,9 +80,9 @@ def kept_rows(held: Unchanged, *, holds: Callable[[Mapping[str, str]], bool]) ->
     places = np.flatnonzero(held.numbers >= 0)
     places = places[np.fromiter(map(holds, held.found()), np.bool_, len(places))]
     uids = held.table.text("SOPInstanceUID", held.numbers[places])
-    counted = pc.value_counts(uids)
-    several = counted.field("values").take(row_numbers(np.flatnonzero(numbers_in(counted.field("counts")) > 1)))
-    shared = places_in(uids, several) >= 0
+    hashes = hashes_of(uids)
+    found, counts = np.unique(hashes, return_counts=True)
+    shared = np.isin(hashes, found[counts > 1])
     repeats = Repeats()
     doubtful: set[str] = set()
     told = shared | held.renewed[places] | _says_of_repeats(held, places)
@@ -98,8 +95,8 @@ def kept_rows(held: Unchanged, *, holds: Callable[[Mapping[str, str]], bool]) ->
         would_say = same_image(repeat.identical_to) if repeat.identical_to else ""
         if repeat.conflict != (row["reason"] == "DUPLICATE_CONFLICT") or said != would_say:
             doubtful.add(uid)
-    sure = np.fromiter((uid not in doubtful for uid in _texts(uids)), np.bool_, len(places))
-    return Kept(held.files, places[sure], _texts(uids.take(row_numbers(np.flatnonzero(sure)))))
+    sure = np.array([uid not in doubtful for piece in pieces_of(uids) for uid in piece], np.bool_)
+    return Kept(held.files, places[sure], uids if sure.all() else uids.take(row_numbers(np.flatnonzero(sure))))
 
 
 def _says_of_repeats(held: Unchanged, places: Numbers) -> NDArray[np.bool_]:
@@ -108,11 +105,6 @@ def _says_of_repeats(held: Unchanged, places: Numbers) -> NDArray[np.bool_]:
     duplicate: NDArray[np.bool_] = held.table.where("status", "duplicate".__eq__)[numbers]
     conflict: NDArray[np.bool_] = held.table.where("reason", "DUPLICATE_CONFLICT".__eq__)[numbers]
     return duplicate | conflict
-
-
-def _texts(array: Any) -> Iterator[str]:
-    for start in range(0, len(array), 16_384):
-        yield from array.slice(start, 16_384).to_pylist()
 
 
 def same_image(path: str) -> str:

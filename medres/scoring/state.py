@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medres import __version__
 from medres.provenance import now
-from medres.scoring.columns import Row
 from medres.tables import write_json, write_text
+
+if TYPE_CHECKING:
+    from medres.scoring.columns import Row
 
 STATE = "state.json"
 _EVERY = 5.0  # seconds between two writings of a running state

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from medres.scoring.columns import (
     Row,
+    alike,
     dense,
     is_evidence,
     kind,
     numbers_in,
     one_piece,
+    pieces_of,
     row_numbers,
     schema_of,
     slices,
@@ -53,6 +55,7 @@ class RowTable:
         for place, name in enumerate(whole.column_names):
             if whole.column(place).num_chunks != 1:
                 whole = whole.set_column(place, name, pa.chunked_array([one_piece(whole.column(place))]))
+                pa.default_memory_pool().release_unused()
         return cls(whole)
 
     def __len__(self) -> int:
@@ -70,14 +73,12 @@ class RowTable:
 
     def where(self, column: str, wanted: Callable[[str], object]) -> NDArray[np.bool_]:
         """For each row whether a cell of text is wanted; asked once for each text of a column of few."""
-        array = self.table.column(column)
+        array = one_piece(self.table.column(column))
         if not pa.types.is_dictionary(array.type):
-            return np.fromiter((bool(wanted(cell)) for cell in _cells(array)), np.bool_, len(self))
-        if not len(self):
-            return np.zeros(0, np.bool_)
-        piece = one_piece(array)
-        answers = np.array([bool(wanted(cell)) for cell in piece.dictionary.to_pylist()], np.bool_)
-        found: NDArray[np.bool_] = answers[numbers_in(piece.indices)]
+            asked = (bool(wanted(cell)) for piece in pieces_of(array) for cell in piece)
+            return np.fromiter(asked, np.bool_, len(self))
+        answers = np.array([bool(wanted(cell)) for cell in array.dictionary.to_pylist()], np.bool_)
+        found: NDArray[np.bool_] = answers[numbers_in(array.indices)]
         return found
 
     def latest(self, among: NDArray[np.bool_] | None = None) -> Numbers:
@@ -87,12 +88,11 @@ class RowTable:
             among: the rows that count, all by default.
         """
         numbers = np.arange(len(self)) if among is None else np.flatnonzero(among)
-        paths = self.text("path", numbers)
+        if not len(numbers):
+            return numbers
+        paths = self.text("path", None if among is None or among.all() else numbers)
         order = numbers_in(pc.sort_indices(paths)).astype(np.int64)  # stable: bytes of UTF-8, which is Python's order
-        if not len(order):
-            return order
-        ordered = paths.take(row_numbers(order))
-        last = np.append(numbers_in(pc.not_equal(ordered[1:], ordered[:-1])), True)
+        last = np.append(~alike(paths, order[:-1], paths, order[1:]), True)
         found: Numbers = numbers[order[last]]
         return found
 
@@ -143,12 +143,11 @@ class Selected:
         return self.table.rows(self.numbers)
 
     def counts(self, column: str) -> Counter[str]:
-        """How often each text stands in a column; empty cells are not counted."""
-        found: Counter[str] = Counter()
-        for some in slices(self.numbers, _AT_A_TIME):
-            found.update(self.table.text(column, some).to_pylist())
-        found.pop("", None)
-        return found
+        """How often each text stands in a column of few; empty cells are not counted."""
+        array = one_piece(self.table.table.column(column))
+        counts = np.bincount(numbers_in(array.indices)[self.numbers], minlength=len(array.dictionary))
+        pairs = zip(array.dictionary.to_pylist(), counts.tolist(), strict=True)
+        return Counter({text: count for text, count in pairs if text and count})
 
     def pieces(self, columns: Sequence[str]) -> Iterator[Any]:
         """Arrow tables of so many rows at a time, as files hold them; an empty one where there are no rows."""
@@ -201,8 +200,3 @@ def _compact(table: Any) -> Any:
         if kind(name) == "text" and name not in _MANY and not pa.types.is_dictionary(table.column(place).type):
             table = table.set_column(place, name, table.column(place).dictionary_encode())
     return table
-
-
-def _cells(column: Any) -> Iterator[str]:
-    for start in range(0, len(column), _AT_A_TIME):
-        yield from column.slice(start, _AT_A_TIME).to_pylist()
