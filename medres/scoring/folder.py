@@ -17,8 +17,9 @@ from medres.scoring.heatmaps import HeatmapPolicy
 from medres.scoring.known import MOST_GONE, SCORED, refuse_many_gone, refuse_other_folder, unchanged
 from medres.scoring.ledger import Ledger, shown_columns
 from medres.scoring.listed import Listed, with_unlisted
-from medres.scoring.resuming import Kept, Results, kept_rows, with_what_they_share
-from medres.scoring.run import PART_ROWS, ScoringRun, parts
+from medres.scoring.resuming import Kept, kept_rows, with_what_they_share
+from medres.scoring.run import ScoringRun
+from medres.scoring.stages import PART_ROWS, Results
 from medres.scoring.state import RunState, Summary
 from medres.scoring.studies import Rule, StudyTable, chosen_rule, write_studies
 from medres.tables import inert_path, refuse_inside
@@ -189,11 +190,10 @@ def _scored(
         there = [path for path in paths if path not in known.left or os.path.lexists(run.folder / path)]
         return run.prepared(there, ordered, workers=workers)
 
-    for part in parts(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
-        rows = run.rows(part)
+    for rows in run.rows(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
         ledger.append(rows)
         state.add(rows)
-        done += len(part)
+        done += len(rows)
         if progress:
             progress(min(len(kept) + done, total), total, state.statuses["refused"])
     named = [inert_path(path) for path in (*listing.files, *(refusal.path for refusal in listing.refused))]
