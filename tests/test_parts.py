@@ -80,6 +80,14 @@ def test_a_damaged_part_is_set_aside(tmp_path: Path, content: bytes) -> None:
     assert paths(again) == ["0001", "c", "'=1+1"]
 
 
+@pytest.mark.parametrize("cells", ["x,1", "0.5,x", "0.5,999", "0.5,1e99"])
+def test_a_part_of_a_first_version_with_no_number_where_one_belongs_is_set_aside(tmp_path: Path, cells: str) -> None:
+    columns = ["path", "sha256", "status", "prob_a", "positive_a", "pixels_sha256"]
+    (tmp_path / "000000.csv").write_text(f"{','.join(columns)}\na,1,ok,{cells},2\n")
+    assert paths(Parts(tmp_path, columns)) == []
+    assert (tmp_path / "000000.damaged").is_file()
+
+
 @pytest.mark.parametrize("columns", [COLUMNS[:3], ["path", "sha256", "status", "prob_b", "pixels_sha256"]])
 def test_a_part_of_another_model_s_labels_is_set_aside(tmp_path: Path, columns: Sequence[str]) -> None:
     written = Parts(tmp_path, columns)

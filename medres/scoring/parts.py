@@ -17,7 +17,7 @@ from medres.files import make_folder, replaced
 from medres.scoring.columns import Row, arrow_type, dense, is_evidence, row_numbers, schema_of, slices, table_of
 from medres.scoring.known import STAMP
 from medres.scoring.rows import read_rows
-from medres.scoring.table import Numbers, RowTable
+from medres.scoring.table import Numbers, RowTable, small_decisions
 
 PART_ROWS = 128
 """Rows that a part holds at least, unless SECONDS have gone by or the run ends."""
@@ -120,7 +120,8 @@ class Parts:
                 self.evidence_columns += sorted(filter(is_evidence, there - set(self.evidence_columns)))
                 table = file.read([name for name in wanted if name in there], use_threads=False)
                 table = table.cast(schema_of(table.column_names))
-        except (UsageError, pa.ArrowException, OSError, ValueError):  # the last: no number where one belongs
+            table = small_decisions(table)
+        except (UsageError, pa.ArrowException, OSError, ValueError, OverflowError):  # the last two: what is no number
             return None
         if not set(wanted) - set(_BEFORE) <= there:
             return None
