@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +25,9 @@ from medres.cohort.manifest import read_manifest
 from medres.config import GATES, Limits, Preprocessing
 from medres.errors import OutputExists
 from medres.imaging.isolation import Workers
+from medres.imaging.pictures import overlay
 from medres.imaging.preprocessing import Placement, inspect, prepare
+from medres.imaging.reading import read_radiograph
 from medres.records import LabelScore, Prediction, Refusal
 from medres.review.cases import Worklist
 from medres.scoring.columns import text_array
@@ -339,27 +342,25 @@ class _Labelled:
         return 1.0
 
 
-def test_a_heatmap_has_a_name_whatever_its_label_and_none_is_drawn_over_another_image(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_heatmap_has_a_name_whatever_its_label_and_is_drawn_over_the_image_that_was_scored(tmp_path: Path) -> None:
     path = write_radiograph(tmp_path / "a.dcm", blob(1, bright=True), patient="1", uid="2.25.1")
     model: Any = _Labelled()
-    item = prepare(str(path), spec=model.preprocessing, gate=model.gate, limits=Limits())
+    policy = HeatmapPolicy(enabled=True)
+    job = partial(prepare, spec=model.preprocessing, gate=model.gate, limits=Limits())
+    item = job(str(path), pictured=policy.pictured)
     positive = {label: LabelScore(1.0, 0.5, True) for label in model.labels}
     prediction = Prediction("2.25.1", "m", positive, "ok", "")
     scores: Any = SimpleNamespace(maps=np.ones((1, 2, 4, 4), np.float32))
-    writer = HeatmapWriter(model, tmp_path, tmp_path / "out", HeatmapPolicy(enabled=True), Limits())
-    assert not writer.are_there(item.sha256, model.labels, [])
-    assert writer.draw("a.dcm", item, prediction, scores, 0) == Drawn(written=2)
+    write_radiograph(path, blob(2, bright=True), patient="1", uid="2.25.1")  # it changes: the picture is the scored one
+    with HeatmapWriter(model, tmp_path / "out", policy) as writer:
+        assert not writer.are_there(item.sha256, model.labels, [])
+        assert writer.draw(item, prediction, scores, 0) == Drawn(written=2)
+        assert writer.draw(job(str(path)), prediction, scores, 0) == Drawn(withheld=2)
     assert writer.are_there(item.sha256, model.labels, [])
     pictures = sorted((tmp_path / "out").iterdir())
     assert len(pictures) == 2
-    for picture in pictures:
-        picture.unlink()
-    write_radiograph(path, blob(2, bright=True), patient="1", uid="2.25.1")
-    assert writer.draw("a.dcm", item, prediction, scores, 0) == Drawn()
-    assert "CHANGED" in caplog.text
-    assert not list((tmp_path / "out").iterdir())
+    shown = overlay(read_radiograph(path).pixels, np.ones(item.picture.shape, np.float32), scale=1.0)
+    assert not np.array_equal(cv2.imread(str(pictures[0])), shown[:, :, ::-1])
 
 
 def test_a_refusal_by_size_names_no_bytes_and_every_other_one_the_bytes_that_were_read(tmp_path: Path) -> None:

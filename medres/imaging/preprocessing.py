@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
 from medres.config.versions import hashed_content
+from medres.imaging.pictures import as_bytes
 from medres.records import Radiograph
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class Prepared(Inspected):
 
     pixels: NDArray[np.uint16]  # (size, size), 0 black to 65535 white
     placement: Placement
+    picture: NDArray[np.uint8] | None = None  # (rows, columns), native, as displayed: for a heatmap to be drawn over
 
 
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
@@ -210,8 +212,22 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits) -> Prepared:
+def prepare(
+    path: str,
+    *,
+    spec: Preprocessing,
+    gate: Gate,
+    limits: Limits,
+    pictured: Callable[[Mapping[str, str]], bool] | None = None,
+) -> Prepared:
     """One file becomes one network input: the job of worker processes.
+
+    Args:
+        path: the file.
+        spec: how it becomes the input.
+        gate: which radiographs are admitted.
+        limits: budgets.
+        pictured: of which radiographs, judged by their attributes, the displayed picture is wanted as well.
 
     Raises:
         Refused: with a code of errors.REASONS.
@@ -219,7 +235,8 @@ def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits) -> Pr
     found, radiograph = _read(path, spec, gate, limits)
     done = preprocess(radiograph, spec)
     known = {field.name: getattr(found, field.name) for field in fields(found)}
-    return Prepared(**known, pixels=done.pixels, placement=done.placement)
+    picture = as_bytes(radiograph.pixels) if pictured and pictured(found.attributes) else None
+    return Prepared(**known, pixels=done.pixels, placement=done.placement, picture=picture)
 
 
 def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:

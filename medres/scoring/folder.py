@@ -13,17 +13,11 @@ from medres.config import Limits
 from medres.model.classifier import Classifier
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
 from medres.scoring.heatmaps import HeatmapPolicy
-from medres.scoring.known import (
-    MOST_GONE,
-    SCORED,
-    Unchanged,
-    refuse_many_gone,
-    refuse_other_folder,
-    unchanged,
-)
+from medres.scoring.known import MOST_GONE, SCORED, Unchanged, refuse_many_gone, refuse_other_folder, unchanged
 from medres.scoring.ledger import Ledger, shown_columns
 from medres.scoring.resuming import Kept, kept_rows, with_what_they_share
-from medres.scoring.run import PART_ROWS, ScoringRun, parts
+from medres.scoring.run import ScoringRun
+from medres.scoring.stages import PART_ROWS
 from medres.scoring.state import RunState, Summary
 from medres.tables import inert_path, refuse_inside
 
@@ -142,11 +136,10 @@ def _scored(
     state.begin(total + len(refused), reused)
     state.add(refused)
     prepare = partial(run.prepared, workers=workers)
-    for part in parts(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
-        rows = run.rows(part)
+    for rows in run.rows(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
         ledger.append(rows)
         state.add(rows)
-        done += len(part)
+        done += len(rows)
         if progress:
             progress(min(len(kept) + done, total), total)
     named = [inert_path(path) for path in (*listing.files, *(refusal.path for refusal in listing.refused))]

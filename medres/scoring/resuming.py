@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from medres.cohort.duplicates import Repeats, short
 from medres.imaging.preprocessing import Prepared
-from medres.records import Refusal
 from medres.scoring.columns import hashes_of, pieces_of, row_numbers, text_array
 from medres.scoring.known import Unchanged
+from medres.scoring.stages import Results
 from medres.scoring.table import Numbers
 
-Results = Iterator[tuple[str, Prepared | Refusal]]
 Prepare = Callable[[Sequence[str], bool], Results]
 """Reads files; the second argument says whether results come in the order of the paths, or about so."""
 
