@@ -106,6 +106,22 @@ def test_evidence_that_was_damaged_since_its_part_was_read_is_set_aside_and_said
         written.evidence(numbers)
 
 
+def test_a_part_without_evidence_is_not_opened_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Parts(tmp_path, COLUMNS)
+    for row in ROWS:
+        written.append([row])
+        written.flush()
+    numbers = written.rows().latest()
+    assert written.hold_evidence
+    (tmp_path / "000001.parquet").unlink()
+    (tmp_path / "000002.parquet").unlink()
+    found = written.evidence(numbers)
+    assert found.column("cells_a").to_pylist() == [None, b"\x00\xff", None]
+    assert found.column("folds_a").to_pylist() == [None, [0.25, 1 / 3], None]
+    monkeypatch.setattr(parts, "_holds_evidence", lambda _: False)
+    assert not Parts(tmp_path, COLUMNS).hold_evidence
+
+
 def test_a_part_is_written_when_enough_rows_wait_or_they_waited_long_and_each_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
