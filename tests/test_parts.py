@@ -80,6 +80,14 @@ def test_a_damaged_part_is_set_aside(tmp_path: Path, content: bytes) -> None:
     assert paths(again) == ["0001", "c", "'=1+1"]
 
 
+@pytest.mark.parametrize("cells", ["x,1", "0.5,x", "0.5,999", "0.5,1e99"])
+def test_a_part_of_a_first_version_with_no_number_where_one_belongs_is_set_aside(tmp_path: Path, cells: str) -> None:
+    columns = ["path", "sha256", "status", "prob_a", "positive_a", "pixels_sha256"]
+    (tmp_path / "000000.csv").write_text(f"{','.join(columns)}\na,1,ok,{cells},2\n")
+    assert paths(Parts(tmp_path, columns)) == []
+    assert (tmp_path / "000000.damaged").is_file()
+
+
 @pytest.mark.parametrize("columns", [COLUMNS[:3], ["path", "sha256", "status", "prob_b", "pixels_sha256"]])
 def test_a_part_of_another_model_s_labels_is_set_aside(tmp_path: Path, columns: Sequence[str]) -> None:
     written = Parts(tmp_path, columns)
@@ -96,6 +104,22 @@ def test_evidence_that_was_damaged_since_its_part_was_read_is_set_aside_and_said
     (tmp_path / "000000.parquet").write_bytes(b"")
     with pytest.raises(MedresError, match=r"000000\.parquet was damaged .* --resume"):
         written.evidence(numbers)
+
+
+def test_a_part_without_evidence_is_not_opened_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Parts(tmp_path, COLUMNS)
+    for row in ROWS:
+        written.append([row])
+        written.flush()
+    numbers = written.rows().latest()
+    assert written.hold_evidence
+    (tmp_path / "000001.parquet").unlink()
+    (tmp_path / "000002.parquet").unlink()
+    found = written.evidence(numbers)
+    assert found.column("cells_a").to_pylist() == [None, b"\x00\xff", None]
+    assert found.column("folds_a").to_pylist() == [None, [0.25, 1 / 3], None]
+    monkeypatch.setattr(parts, "_holds_evidence", lambda _: False)
+    assert not Parts(tmp_path, COLUMNS).hold_evidence
 
 
 def test_a_part_is_written_when_enough_rows_wait_or_they_waited_long_and_each_is_read_once(

@@ -17,7 +17,7 @@ from medres.files import make_folder, replaced
 from medres.scoring.columns import Row, arrow_type, dense, is_evidence, row_numbers, schema_of, slices, table_of
 from medres.scoring.known import STAMP
 from medres.scoring.rows import read_rows
-from medres.scoring.table import Numbers, RowTable
+from medres.scoring.table import Numbers, RowTable, small_decisions
 
 PART_ROWS = 128
 """Rows that a part holds at least, unless SECONDS have gone by or the run ends."""
@@ -47,6 +47,7 @@ class Parts:
         self._number = 1 + max((number for number, _ in named), default=-1)
         self._sound: list[Path] = []  # what was read, with the number of its first row
         self._starts: list[int] = []
+        self._with_evidence: set[Path] = set()
         self._table = RowTable.of([], self.columns)
         self._waiting: list[Row] = []
         self._since = time.monotonic()
@@ -117,10 +118,13 @@ class Parts:
             else:
                 file = parquet.ParquetFile(path, page_checksum_verification=True)
                 there = set(file.schema_arrow.names)
+                if _holds_evidence(file.metadata):
+                    self._with_evidence.add(path)
                 self.evidence_columns += sorted(filter(is_evidence, there - set(self.evidence_columns)))
                 table = file.read([name for name in wanted if name in there], use_threads=False)
                 table = table.cast(schema_of(table.column_names))
-        except (UsageError, pa.ArrowException, OSError, ValueError):  # the last: no number where one belongs
+            table = small_decisions(table)
+        except (UsageError, pa.ArrowException, OSError, ValueError, OverflowError):  # the last two: what is no number
             return None
         if not set(wanted) - set(_BEFORE) <= there:
             return None
@@ -146,7 +150,7 @@ class Parts:
         return pa.concat_tables(pieces).take(row_numbers(order))
 
     def _evidence_in(self, path: Path, numbers: Numbers) -> Any:
-        if path.suffix == ".csv":
+        if path not in self._with_evidence:
             return self._nothing(len(numbers))
         try:
             file = parquet.ParquetFile(path, page_checksum_verification=True)
@@ -160,6 +164,11 @@ class Parts:
             ) from None
         arrays = [found.get(name, pa.nulls(len(numbers), arrow_type(name))) for name in self.evidence_columns]
         return pa.Table.from_arrays(arrays, schema=schema_of(self.evidence_columns)) if arrays else self._nothing(0)
+
+    @property
+    def hold_evidence(self) -> bool:
+        """Whether any row that was read has evidence."""
+        return bool(self._with_evidence)
 
     def _nothing(self, count: int) -> Any:
         arrays = [pa.nulls(count, arrow_type(name)) for name in self.evidence_columns]
@@ -180,6 +189,22 @@ class Parts:
             for name, column in zip(self.evidence_columns, self.evidence(numbers[places]).columns, strict=True):
                 table = table.append_column(name, column)
             self._write(table.select(columns).cast(schema_of(columns)))
+
+
+def _holds_evidence(facts: Any) -> bool:
+    """Whether a Parquet file has a cell of evidence, as its own figures say."""
+    chunks = [
+        facts.row_group(group).column(column)
+        for group in range(facts.num_row_groups)
+        for column in range(facts.num_columns)
+        if is_evidence(facts.schema.column(column).path)
+    ]
+    return any(
+        chunk.statistics is None
+        or not chunk.statistics.has_null_count
+        or chunk.statistics.null_count < chunk.num_values
+        for chunk in chunks
+    )
 
 
 def _said_before(column: str, table: Any) -> Any:
