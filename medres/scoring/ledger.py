@@ -253,7 +253,7 @@ class Ledger:
 
 
 def _is_result(path: Path) -> bool:
-    return path.name in {MARKER, EVIDENCE} or path.name.startswith(f"{_TABLE}.")
+    return path.name in {MARKER, EVIDENCE} or path.name.startswith((f"{_TABLE}.", "studies."))
 
 
 def _is_free(folder: Path) -> bool:
