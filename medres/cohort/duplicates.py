@@ -42,7 +42,8 @@ class Repeats:
             path: the file, as messages name it.
             sop_instance_uid: its SOPInstanceUID; a file without one repeats nothing.
             sha256: of the file.
-            pixels_sha256: of the decoded pixels.
+            pixels_sha256: of the decoded pixels; "" where they were not all decoded: then nobody can tell that they are
+                the same, and another file of the same SOPInstanceUID is a conflict.
         """
         if not sop_instance_uid:
             return Repeat()
@@ -50,6 +51,6 @@ class Repeats:
         same = next((item.path for item in earlier if item.sha256 == sha256 and item.path != path), None)
         if same is not None:
             return Repeat(identical_to=same)
-        conflict = any(item.pixels_sha256 != pixels_sha256 for item in earlier)
+        conflict = any(not pixels_sha256 or item.pixels_sha256 != pixels_sha256 for item in earlier)
         earlier.append(_Seen(path, sha256, pixels_sha256))
         return Repeat(conflict=conflict)

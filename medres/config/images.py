@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from medres.config.reading import Settings, read_yaml, validated
 from medres.config.versions import Since
 from medres.errors import ConfigError
+from medres.records import Decoding
 
 PAIRED_LIMBS = frozenset(
     ("ANKLE", "ARM", "CALCANEUS", "CLAVICLE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP",
@@ -151,6 +152,11 @@ class Preprocessing(Settings):
     laterality: Literal["as-acquired", "mirror-left-limbs"] = Field(
         default="as-acquired",
         description="`mirror-left-limbs` shows left limbs (ImageLaterality L; never the chest) as right ones.",
+    )
+    decode: Annotated[Decoding, Since(6, then="full")] = Field(
+        default="full",
+        description="`reduced` decodes a smaller copy where a JPEG 2000, HTJ2K or baseline JPEG image holds one: the "
+        "smallest whose shorter side is four times `size`, at most an eighth.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from typing import Any
 
 import imagecodecs
@@ -53,6 +54,64 @@ def decode_compressed(dataset: Dataset, codestream: bytes, found: CodestreamHead
         except Refused:
             continue
     return decode_by_pydicom(dataset, shape)
+
+
+def decode_reduced(codestream: bytes, found: CodestreamHeader, halvings: int) -> tuple[NDArray[Any], str, float] | None:
+    """A smaller copy of an image, halved so often (rounded up), the decoder, and where its first pixel is centred.
+
+    The centre counts in native pixels from the centre of the first: see `records.Sampling`. Fewer coefficients are
+    decoded, so that damage beyond them is not seen.
+
+    Args:
+        codestream: one frame.
+        found: its own header; it offers so many halvings.
+        halvings: 1, 2 or 3.
+
+    Returns:
+        None where no decoder can: then there is only the whole image.
+    """
+    step = 2**halvings
+    shape = (-(-found.rows // step), -(-found.columns // step))
+    run, first = partial(_smaller_j2k, codestream, found, halvings), 0.0
+    if found.kind == "JPEG":
+        run, first = partial(_smaller_jpeg, codestream, found, halvings), (step - 1) / 2
+    try:
+        return _guarded(run, shape), f"pillow {versions()['pillow']}", first
+    except Refused:
+        return None
+
+
+def _smaller_j2k(codestream: bytes, found: CodestreamHeader, halvings: int) -> NDArray[Any]:
+    """Through Pillow and OpenJPEG, scaled up to 8 or 16 bits, which is undone here.
+
+    A low-pass overshoots at edges, also without loss. OpenJPEG clips it; OpenJPH lets it wrap: white turns black.
+    """
+    from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+
+    image = Jpeg2KImageFile(BytesIO(codestream))
+    image.reduce = halvings
+    # Pillow rounds halves where OpenJPEG rounds up, and then fails: multiples of the step have nothing to round.
+    image._size = (-(-image.width >> halvings) << halvings, -(-image.height >> halvings) << halvings)
+    image.load()
+    if image.mode not in {"L", "I;16"}:
+        raise ValueError("no grayscale of up to 16 bits")
+    scaled = np.asarray(image)
+    up = 8 * scaled.dtype.itemsize - found.precision
+    if int(np.bitwise_or.reduce(scaled, axis=None)) & (1 << up) - 1:
+        raise ValueError("values that were not scaled as expected")
+    return scaled >> up
+
+
+def _smaller_jpeg(codestream: bytes, found: CodestreamHeader, halvings: int) -> NDArray[Any]:
+    """Through Pillow and libjpeg-turbo's scaled DCT."""
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    image = JpegImageFile(BytesIO(codestream))
+    if image.mode != "L":
+        raise ValueError("no grayscale")
+    image.draft("L", (found.columns >> halvings, found.rows >> halvings))  # it has as many at least: rounded up
+    image.load()
+    return np.asarray(image)
 
 
 def decode_by_pydicom(dataset: Dataset, shape: Shape) -> tuple[NDArray[Any], str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
 from medres.config.versions import hashed_content
-from medres.records import Radiograph
+from medres.records import Decoding, Radiograph, Sampling
 
 if TYPE_CHECKING:
     from medres.imaging.reading import Path
@@ -23,6 +23,12 @@ ALGORITHM = 1
 """Raised whenever the same file and specification would give other pixels than before."""
 
 WHITE = 65535
+
+FULL = "full"
+DECODED = (FULL, "1/2", "1/4", "1/8")
+"""How a file was decoded: every pixel, or a smaller copy."""
+
+_OVERSAMPLED = 4  # pixels that a smaller copy still has, in rows and in columns, for one of the network's
 _CHUNK = 2**20
 
 
@@ -113,7 +119,7 @@ class Inspected:
 
     path: str
     sha256: str  # of the file's bytes
-    pixels_sha256: str  # of the stored values and the shape, whatever their encoding
+    pixels_sha256: str  # of the stored values and the shape, whatever their encoding; "" where only some were decoded
     sop_instance_uid: str
     study_instance_uid: str
     patient_id: str
@@ -131,6 +137,7 @@ class Prepared(Inspected):
 
     pixels: NDArray[np.uint16]  # (size, size), 0 black to 65535 white
     placement: Placement
+    decode: str = FULL  # one of DECODED
 
 
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
@@ -138,7 +145,8 @@ def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
 
     `spec.voi` and `spec.percentiles` act when the radiograph is rendered, not here.
     """
-    rows, columns = radiograph.pixels.shape
+    sampling = radiograph.sampling
+    rows, columns = (sampling.rows, sampling.columns) if sampling else radiograph.pixels.shape
     placement = place(
         rows,
         columns,
@@ -149,7 +157,7 @@ def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
     height, width = round(rows * placement.scale_row), round(columns * placement.scale_column)
     square = np.zeros((spec.size, spec.size), np.uint16)
     top, left = placement.offset_row, placement.offset_column
-    resized = _resize(radiograph.pixels, height, width)
+    resized = _averages(radiograph, sampling, height, width) if sampling else _resize(radiograph.pixels, height, width)
     square[top : top + height, left : left + width] = np.rint(np.clip(resized, 0.0, 1.0) * WHITE)
     return Preprocessed(np.ascontiguousarray(square[:, ::-1]) if placement.mirrored else square, placement)
 
@@ -210,16 +218,33 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits) -> Prepared:
+def shorter_side(spec: Preprocessing, decode: Decoding) -> int | None:
+    """The pixels that an image must keep in rows and in columns while it is decoded; None: all.
+
+    >>> shorter_side(Preprocessing(size=128), "reduced"), shorter_side(Preprocessing(size=128), "full")
+    (512, None)
+    """
+    return _OVERSAMPLED * spec.size if decode == "reduced" else None
+
+
+def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits, decode: Decoding | None = None) -> Prepared:
     """One file becomes one network input: the job of worker processes.
+
+    Args:
+        path: the file.
+        spec: how.
+        gate: which radiographs are admitted.
+        limits: budgets for the file.
+        decode: all of its pixels, or a smaller copy where it holds one; as the specification says without.
 
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    found, radiograph = _read(path, spec, gate, limits)
+    found, radiograph = _read(path, spec, gate, limits, shorter_side(spec, decode or spec.decode))
     done = preprocess(radiograph, spec)
     known = {field.name: getattr(found, field.name) for field in fields(found)}
-    return Prepared(**known, pixels=done.pixels, placement=done.placement)
+    decoded = f"1/{radiograph.sampling.step}" if radiograph.sampling else FULL
+    return Prepared(**known, pixels=done.pixels, placement=done.placement, decode=decoded)
 
 
 def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
@@ -228,18 +253,22 @@ def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    return _read(path, Preprocessing(), gate, limits)[0]
+    return _read(path, Preprocessing(), gate, limits, None)[0]
 
 
-def _read(path: str, spec: Preprocessing, gate: Gate, limits: Limits) -> tuple[Inspected, Radiograph]:
+def _read(
+    path: str, spec: Preprocessing, gate: Gate, limits: Limits, pixels: int | None
+) -> tuple[Inspected, Radiograph]:
     from medres.imaging.reading import decode_radiograph, read_dataset
 
     reading = read_dataset(path, gate=gate, limits=limits)
-    radiograph, decoded = decode_radiograph(reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
+    radiograph, decoded = decode_radiograph(
+        reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits, shorter_side=pixels
+    )
     found = Inspected(
         path=path,
         sha256=reading.sha256,
-        pixels_sha256=pixels_sha256(decoded.pixels),
+        pixels_sha256="" if decoded.sampling else pixels_sha256(decoded.pixels),
         sop_instance_uid=radiograph.sop_instance_uid,
         study_instance_uid=radiograph.study_instance_uid,
         patient_id=radiograph.patient_id,
@@ -280,6 +309,24 @@ def _resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.
     shrunk = (min(width, columns), min(height, rows))
     smaller = cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(smaller, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _averages(radiograph: Radiograph, sampling: Sampling, height: int, width: int) -> NDArray[np.float32]:
+    """What shrinking the native image to (height, width) averages, taken from a smaller copy, each where it lies.
+
+    A pixel of the copy stands for the native pixels around its centre; the last row and column go on to the edge. What
+    a rectangle holds is a difference of sums from the corner, which between whole pixels are bilinear.
+    """
+    padded = cv2.copyMakeBorder(radiograph.pixels, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
+    sums = np.asarray(cv2.integral(padded, sdepth=cv2.CV_64F))
+    for native, parts in ((sampling.rows, height), (sampling.columns, width)):
+        edges = np.arange(parts + 1) * (native / parts) - 0.5  # native
+        cells = (edges - sampling.first) / sampling.step + 0.5
+        lower = cells.astype(np.intp)
+        share = (cells - lower)[:, None]
+        between = sums[lower] * (1 - share) + sums[np.minimum(lower + 1, len(sums) - 1)] * share
+        sums = np.diff(between, axis=0).T * (sampling.step * parts / native)  # the other axis comes first now
+    return sums.astype(np.float32)
 
 
 def _interpolation(cells: NDArray[np.float64], side: int) -> NDArray[np.float32]:
