@@ -19,6 +19,10 @@ Precision = Literal["float32", "bf16", "fp16"]
 Decoding = Literal["full", "reduced"]
 """`full`: every stored value; `reduced`: a smaller copy that the compressed image holds, where it holds one."""
 
+FULL = "full"
+DECODED = (FULL, "1/2", "1/4", "1/8")
+"""How a file was decoded: every pixel, or a smaller copy."""
+
 DECODED_FOR = "decoded_for"
 """Of a Radiograph's provenance: the pixels that its shorter side had to keep; "" where it was decoded in full."""
 

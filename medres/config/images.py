@@ -19,6 +19,7 @@ PAIRED_LIMBS = frozenset(
 )  # fmt: skip
 """BodyPartExamined values of limbs that have a mirror image; the trunk has none: the heart lies left."""
 
+_OVERSAMPLED = 4  # pixels that a smaller copy still has, in rows and in columns, for one of the network's
 _WEEK = 7 * 24 * 3600.0
 
 
@@ -158,6 +159,17 @@ class Preprocessing(Settings):
         description="`reduced` decodes a smaller copy where a JPEG 2000, HTJ2K or baseline JPEG image holds one: the "
         "smallest whose shorter side is four times `size`, at most an eighth.",
     )
+
+    def shorter_side(self, decode: Decoding | None = None) -> int | None:
+        """The pixels that an image must keep in rows and in columns while it is decoded; None: all.
+
+        Args:
+            decode: how, where that is not as the specification says.
+
+        >>> Preprocessing(size=128).shorter_side("reduced"), Preprocessing(size=128).shorter_side()
+        (512, None)
+        """
+        return _OVERSAMPLED * self.size if (decode or self.decode) == "reduced" else None
 
 
 def load_gate(source: str | Path) -> Gate:

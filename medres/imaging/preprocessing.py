@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
 from medres.config.versions import hashed_content
-from medres.records import Decoding, Radiograph, Sampling
+from medres.records import FULL, Decoding, Radiograph, Sampling
 
 if TYPE_CHECKING:
     from medres.imaging.reading import Path
@@ -24,11 +24,6 @@ ALGORITHM = 1
 
 WHITE = 65535
 
-FULL = "full"
-DECODED = (FULL, "1/2", "1/4", "1/8")
-"""How a file was decoded: every pixel, or a smaller copy."""
-
-_OVERSAMPLED = 4  # pixels that a smaller copy still has, in rows and in columns, for one of the network's
 _CHUNK = 2**20
 
 
@@ -137,7 +132,7 @@ class Prepared(Inspected):
 
     pixels: NDArray[np.uint16]  # (size, size), 0 black to 65535 white
     placement: Placement
-    decode: str = FULL  # one of DECODED
+    decode: str = FULL  # one of records.DECODED
 
 
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
@@ -218,15 +213,6 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def shorter_side(spec: Preprocessing, decode: Decoding) -> int | None:
-    """The pixels that an image must keep in rows and in columns while it is decoded; None: all.
-
-    >>> shorter_side(Preprocessing(size=128), "reduced"), shorter_side(Preprocessing(size=128), "full")
-    (512, None)
-    """
-    return _OVERSAMPLED * spec.size if decode == "reduced" else None
-
-
 def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits, decode: Decoding | None = None) -> Prepared:
     """One file becomes one network input: the job of worker processes.
 
@@ -240,7 +226,7 @@ def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits, decod
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    found, radiograph = _read(path, spec, gate, limits, shorter_side(spec, decode or spec.decode))
+    found, radiograph = _read(path, spec, gate, limits, spec.shorter_side(decode))
     done = preprocess(radiograph, spec)
     known = {field.name: getattr(found, field.name) for field in fields(found)}
     decoded = f"1/{radiograph.sampling.step}" if radiograph.sampling else FULL

@@ -12,7 +12,7 @@ from monai.transforms import MapTransform
 
 from medres.cohort.tasks import read_tasks
 from medres.config import Gate, Limits, Preprocessing
-from medres.imaging.preprocessing import as_float, preprocess, shorter_side
+from medres.imaging.preprocessing import as_float, preprocess
 from medres.imaging.reading import read_radiograph
 from medres.model.calibration import probabilities
 
@@ -48,7 +48,7 @@ class LoadRadiographd(MapTransform):
                 voi=self.specification.voi,
                 percentiles=self.specification.percentiles,
                 limits=Limits(),
-                shorter_side=shorter_side(self.specification, self.specification.decode),
+                shorter_side=self.specification.shorter_side(),
             )
             pixels = preprocess(radiograph, self.specification).pixels
             item[key] = MetaTensor(torch.from_numpy(as_float(pixels)[None]), meta={"filename_or_obj": str(item[key])})

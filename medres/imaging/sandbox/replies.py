@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.errors import REASONS
-from medres.imaging.preprocessing import DECODED, Inspected, Placement, Prepared
-from medres.records import Radiograph, Refusal, Sampling, Shutter
+from medres.imaging.preprocessing import Inspected, Placement, Prepared
+from medres.records import DECODED, Radiograph, Refusal, Sampling, Shutter
 from medres.safe_text import UNSAFE
 
 RECORDS: Mapping[str, type] = {kind.__name__: kind for kind in (Inspected, Prepared, Radiograph, Refusal)}

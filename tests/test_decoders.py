@@ -22,7 +22,7 @@ from medres.config import GATES, Limits, Preprocessing
 from medres.imaging import decoders
 from medres.imaging.codestream import read_codestream_header
 from medres.imaging.isolation import Workers
-from medres.imaging.preprocessing import Prepared, prepare, preprocess, shorter_side
+from medres.imaging.preprocessing import Prepared, prepare, preprocess
 from medres.imaging.reading import read_radiograph
 from medres.records import Radiograph, Sampling
 from tests.support.dicom_files import JPEG, compress, radiograph, write
@@ -292,7 +292,7 @@ def test_a_worker_says_how_it_decoded(tmp_path: Path) -> None:
 def test_a_radiograph_is_read_for_a_model_that_needs_fewer_pixels(tmp_path: Path) -> None:
     path = write(tmp_path / "image.dcm", twelve_bits(WindowCenter=2000, WindowWidth=3000))
     spec = Preprocessing(size=SIZE, decode="reduced")
-    smaller = read_radiograph(path, shorter_side=shorter_side(spec, spec.decode))
+    smaller = read_radiograph(path, shorter_side=spec.shorter_side())
     assert smaller.sampling == Sampling(*LARGE, 2, 0.0)
     assert smaller.pixels.shape == (550, 530)
     expected = prepare(str(path), spec=spec, gate=GATES["any"], limits=Limits())
