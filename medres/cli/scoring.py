@@ -22,6 +22,7 @@ from medres.cli.options import (
     with_force,
     with_group_readable,
     with_limits,
+    with_precision,
     with_trust,
 )
 from medres.errors import UsageError
@@ -29,6 +30,7 @@ from medres.terminal import progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
+    from medres.records import Decoding, Precision
 
 
 @medres.command()
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print what state.json says, instead of lines for people.")
 @click.option("--metrics", type=FILE, help="Also write a textfile for Prometheus, kept up to date.")
 @with_trust
+@with_precision
 @with_device
 @with_limits
 @with_group_readable
@@ -88,6 +91,8 @@ def score(
     as_json: bool,
     metrics: Path | None,
     trust: tuple[Path, ...],
+    precision: Precision,
+    decode: Decoding | None,
     device: str,
     limits: Limits,
     force: bool,
@@ -106,6 +111,7 @@ def score(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
             trust=trust, deidentify=deidentify, verify=verify, most_gone=max_gone, metrics=metrics,
+            precision=precision, decode=decode,
         )  # fmt: skip
     ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
     if fail_if_empty and not summary.files:
@@ -185,8 +191,14 @@ def explain(
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
-    found = classifier.explain(radiograph, label=label)
-    score = classifier.predict(radiograph).scores[label]
+    seen = radiograph
+    if classifier.shorter_side is not None:  # it sees a smaller copy, where there is one; a person sees all pixels
+        seen = read_isolated(
+            file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits,
+            shorter_side=classifier.shorter_side,
+        )  # fmt: skip
+    found = classifier.explain(seen, label=label)
+    score = classifier.predict(seen).scores[label]
     write_picture(out, found.heatmap, overlay(radiograph.pixels, found.heatmap, scale=scale))
     side = "at or above" if score.positive else "below"
     click.echo(f"{label}: probability {score.probability:.3f}, {side} the operating point {score.threshold:.3f}")

@@ -18,7 +18,7 @@ from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import native_heatmap
-from medres.model.forward import as_images, check_precision, forward, lower_precision
+from medres.model.forward import as_images, forward, lower_precision, precision_complaint
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
 from medres.model.signing import verify_trust
@@ -87,7 +87,8 @@ class Classifier:
         if trust:
             verify_trust(Path(path), [Path(key) for key in trust])
         chosen = choose_device(device)
-        check_precision(precision, chosen)
+        if complaint := precision_complaint(precision, chosen):
+            raise UsageError(complaint)
         members = tuple(load_member(folder) for folder in folders)
         with said_plainly(chosen):
             classifier = cls(members, device=chosen)

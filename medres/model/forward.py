@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from medres.errors import UsageError
 from medres.imaging.preprocessing import as_float
 from medres.model.device import batch_size, full_precision, in_parts, said_plainly, unit_range, uploaded
 from medres.model.explain import evidence
@@ -41,19 +40,16 @@ def forward(network: RadiographNetwork, images: Tensor, *, maps: bool = False) -
     return Outputs(network.head(features), features, evidence(network, cells) if maps else None)
 
 
-def check_precision(precision: Precision, device: torch.device) -> None:
-    """Say no to a precision that a device does not compute well in.
-
-    Raises:
-        UsageError: names it, and what can be chosen.
-    """
+def precision_complaint(precision: Precision, device: torch.device) -> str:
+    """Why a device does not compute well in a precision, with what can be chosen; "" where it does."""
     if precision == "fp16" and device.type == "cpu":
-        raise UsageError(
-            "fp16 on a processor is slow on most, and overflows: choose --precision bf16, or a GPU with --device cuda"
+        return (
+            "fp16 on a processor is slow on most, and overflows: choose --precision bf16, or a GPU (--device cuda)"
         )
     if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         name = torch.cuda.get_device_name(device)
-        raise UsageError(f"{name} has no bf16 (compute capability 8.0 has): choose --precision fp16 or float32")
+        return f"{name} has no bf16 (its compute capability is below 8.0): choose --precision fp16 or float32"
+    return ""
 
 
 def lower_precision(network: RadiographNetwork, precision: Precision) -> None:

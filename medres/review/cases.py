@@ -7,12 +7,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from medres.errors import REASONS, Refused, UsageError
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import file_sha256
-from medres.records import Radiograph
+from medres.records import Decoding, Precision, Radiograph
 from medres.review.encode import EncodedPicture, HeatmapGrid, encode_heatmap, encode_picture
 from medres.review.wording import meaning
 from medres.tables import named_path, read_csv, read_json
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from medres.model.classifier import Classifier
 
 _KEPT_CASES = 24  # encoded cases in memory, about 3 MB each
-_SAME = 0.005  # probability; float32 on another processor or a GPU differs by less, another model by more
+_SAME = 0.005
+"""Most that a probability may differ when it is computed again, as it was: in its precision, decoded as it was.
+
+float32 on another processor or a GPU differs by less, another model by more. What was checked in another precision, or
+from smaller copies, is as near to float32: see `model.accuracy`.
+"""
 _SCORED = ("ok", "review")
 _NEEDED_COLUMNS = (
     "path",
@@ -98,6 +103,8 @@ class Worklist:
                 f"{scores} was scored by model {record.get('model_id')}, and this is {model.model_id}; "
                 "give the model that scored it"
             )
+        if record.get("decode", model.preprocessing.decode) != model.decode:
+            raise UsageError(f"{scores} was scored decoding {record['decode']}, and this model decodes {model.decode}")
         if missing:
             raise UsageError(f"{scores / 'predictions.csv'} lacks the columns {', '.join(missing)}")
         rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
@@ -108,7 +115,7 @@ class Worklist:
 
     @classmethod
     def open(cls, scores: Path, model: Path, *, device: str = "auto") -> Worklist:
-        """Load a model, on a device, and the folder that it scored.
+        """Load a model, on a device, and the folder that it scored, to compute as it did: in float32 where it cannot.
 
         Raises:
             UsageError: a folder is missing something, or another model scored it.
@@ -116,8 +123,14 @@ class Worklist:
             DeviceError: the GPU is busy or too full.
         """
         from medres.model.classifier import Classifier
+        from medres.model.device import choose_device
+        from medres.model.forward import precision_complaint
 
-        return cls(scores, Classifier.load(model, device=device))
+        precision, decode = _how_scored(scores)
+        chosen = choose_device(device)
+        if precision_complaint(precision, chosen):
+            precision = "float32"
+        return cls(scores, Classifier.load(model, device=str(chosen), precision=precision, decode=decode))
 
     def sorted_by(self, label: str) -> tuple[Case, ...]:
         """The cases, highest probability of `label` first; equal ones in the order of the table."""
@@ -153,7 +166,13 @@ class Worklist:
         radiograph = read_isolated(path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles)
         if radiograph.sop_instance_uid != case.sop_instance_uid:
             raise Refused("CHANGED", "the file holds another image than the one that was scored")
-        self._verify(case, radiograph)
+        seen = radiograph
+        if self.model.shorter_side is not None:
+            seen = read_isolated(
+                path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
+                shorter_side=self.model.shorter_side,
+            )  # fmt: skip
+        self._verify(case, seen)
         opened = OpenedCase(
             case=case,
             picture=encode_picture(radiograph.pixels, pixel_aspect_ratio=radiograph.pixel_aspect_ratio),
@@ -161,7 +180,7 @@ class Worklist:
                 found.label: encode_heatmap(
                     found.heatmap, scale=self.model.heatmap_scale(found.label), strength=found.strength
                 )
-                for found in (self.model.explain(radiograph, label=label) for label in self.labels)
+                for found in (self.model.explain(seen, label=label) for label in self.labels)
             },
         )
         with self._lock:
@@ -190,6 +209,20 @@ class Worklist:
                     f"the table says {scored:.3f} for {label}, and the model now gives {again:.3f}; "
                     "score the folder again",
                 )
+
+
+def _how_scored(scores: Path) -> tuple[Precision, Decoding | None]:
+    """The precision that the rows of a folder name, and how its record says that files were decoded.
+
+    Folders of earlier versions say neither: float32, and as the model was trained.
+    """
+    table, record = read_csv(scores / "predictions.csv"), read_json(scores / "run.json")
+    said = [str(name) for name in table["precision"] if name] if "precision" in table else []
+    decode = record.get("decode") if isinstance(record, dict) else None
+    known = {*said[:1], decode} - {None}
+    if not known <= {*get_args(Precision), *get_args(Decoding)}:
+        raise UsageError(f"{scores} was scored in a way that this version does not know: {sorted(map(str, known))}")
+    return cast("Precision", said[0] if said else "float32"), cast("Decoding | None", decode)
 
 
 def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Case, ...]:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from medres.cohort.indexing import Listing, Progress, list_files
 from medres.config import Limits
+from medres.model.accuracy import need_check
 from medres.model.classifier import Classifier
 from medres.provenance import now
+from medres.records import Decoding, Precision
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
 from medres.scoring.heatmaps import HeatmapPolicy
 from medres.scoring.known import MOST_GONE, SCORED, Unchanged, refuse_many_gone, refuse_other_folder, unchanged
@@ -43,6 +45,8 @@ def score_folder(
     verify: bool = False,
     most_gone: float = MOST_GONE,
     metrics: Path | None = None,
+    precision: Precision = "float32",
+    decode: Decoding | None = None,
 ) -> Summary:
     """Score every file below a folder with a saved model.
 
@@ -68,10 +72,13 @@ def score_folder(
         verify: with `resume`, hash every file instead of trusting size, modification time and inode.
         most_gone: with `resume`, the share of the known files that may be away.
         metrics: a textfile for Prometheus.
+        precision: of the network; another than float32 needs a recorded check.
+        decode: all pixels or a smaller copy; as the model was trained by default, else it needs a recorded check.
 
     Raises:
         UsageError: a missing folder, `out` inside `folder`, a missing model, or results to resume that are of another
-            folder or whose pseudonyms were made with another key.
+            folder, in another precision, otherwise decoded, or whose pseudonyms were made with another key.
+        UncheckedError: no passed check says that the model scores alike in this precision, so decoded, here.
         GoneError: more files are away than may be; nothing was written.
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
@@ -79,7 +86,8 @@ def score_folder(
     started = time.monotonic()
     listing = list_files(folder, may_be_empty=True)
     refuse_inside(out, [folder])
-    classifier = Classifier.load(model, device=device, trust=trust)
+    classifier = Classifier.load(model, device=device, trust=trust, precision=precision, decode=decode)
+    need_check(model, classifier)
     with Ledger(out, ScoringRun.columns_of(classifier), resume=resume, force=force) as ledger:
         run = ScoringRun(classifier, folder, ledger.home, heatmaps or HeatmapPolicy(), limits or Limits())
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())

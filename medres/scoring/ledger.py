@@ -22,6 +22,8 @@ ANEW = ".anew"
 """Where `--force` writes until all is whole: what lies in the folder stays until then."""
 _WHOLE = "whole.json"  # in ANEW: what is there can take the old results' place
 PICTURES = "heatmaps"
+_SAID_BEFORE = {"precision": "float32", "decode": "full"}
+"""What rows say of images that were decoded before these columns were there."""
 INTERNAL = ("pixels_sha256", STAMP)
 """Columns of parts that `predictions.csv` does not show."""
 
@@ -116,11 +118,13 @@ class Ledger:
         for part in sorted((self.home / PARTS).glob("*.csv")):
             try:
                 rows = read_rows(part)
-                complete = all(set(self.columns) - {STAMP} <= set(row) for row in rows)
+                complete = all(set(self.columns) - {STAMP, *_SAID_BEFORE} <= set(row) for row in rows)
             except UsageError:
                 complete = False
             if complete:
-                yield from ({STAMP: "", **row} for row in rows)  # the first version had no stamps
+                for row in rows:  # the first versions had no stamps, and said less
+                    said = dict.fromkeys(_SAID_BEFORE, "") if row["status"] == "refused" else _SAID_BEFORE
+                    yield {STAMP: "", **said, **row}
             else:
                 part.replace(part.with_suffix(".damaged"))
 

@@ -80,7 +80,7 @@ class ScoringRun:
         scored = [name for label in classifier.labels for name in (f"prob_{label}", f"positive_{label}")]
         return [
             "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
-            *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256", STAMP,
+            *scored, *answered, "model_id", "precision", "decode", "warnings", "detail", "pixels_sha256", STAMP,
         ]  # fmt: skip
 
     def record(self, model: Path, files: int) -> dict[str, Any]:
@@ -92,6 +92,8 @@ class ScoringRun:
             "input": str(self.folder.resolve()),
             "model": str(model.resolve()),
             "model_id": self.classifier.model_id,
+            "precision": self.classifier.precision,
+            "decode": self.classifier.decode,
             "labels": list(self.classifier.labels),
             "files": files,
             "environment": environment(),
@@ -103,17 +105,26 @@ class ScoringRun:
         }
 
     def compare(self, before: Mapping[str, Any]) -> None:
-        """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
+        """Say no to resuming results of another kind, or with other pseudonyms; note whether limits differ.
 
         Args:
             before: the record of the results to resume.
         """
         same = before.get("limits") == self.limits.model_dump(mode="json") and before.get("limits_mixed") is False
         self.limits_mixed = bool(before) and not same
+        self._refuse_other_kind(before.get("precision", "float32"), before.get("decode", "full"))
         if before.get("pseudonym_key", fingerprint(self.key)) != fingerprint(self.key):
             raise UsageError(
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
+            )
+
+    def _refuse_other_kind(self, precision: str, decode: str) -> None:
+        """Say no to a table whose rows would be of two kinds: whoever reads it would have to tell them apart."""
+        if (precision, decode) != (self.classifier.precision, self.classifier.decode):
+            raise UsageError(
+                f"the results in {self.out} were scored with --precision {precision} --decode {decode}: give --resume "
+                "with these again, or another --out, or --force to score everything anew"
             )
 
     def holds(self, row: Mapping[str, str]) -> bool:
@@ -126,7 +137,10 @@ class ScoringRun:
 
     def prepared(self, paths: Sequence[str], ordered: bool, *, workers: int | None) -> Results:
         """Files as the network takes them, or why not: in the order of the paths, or about so."""
-        job = partial(prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits)
+        job = partial(
+            prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits,
+            decode=self.classifier.decode,
+        )  # fmt: skip
         names = {os.fspath(self.folder / path): path for path in paths}
         if not names:
             return
@@ -197,6 +211,8 @@ class ScoringRun:
             "PatientKey": pseudonym(item.patient_id, self.key),
             "ViewPosition": item.view_position,
             "model_id": self.classifier.model_id,
+            "precision": self.classifier.precision,
+            "decode": item.decode,
             "warnings": " ".join((*item.review, *item.warnings)),
             "pixels_sha256": item.pixels_sha256,
         }
