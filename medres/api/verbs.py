@@ -11,6 +11,7 @@ from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.tasks import Task
 from medres.config import Config, load_config
 from medres.errors import UsageError
+from medres.records import Decoding, Precision
 from medres.runs.division import NO_DIVISION, Division
 from medres.runs.options import RunOptions
 from medres.runs.run import OpenRun
@@ -172,6 +173,8 @@ def score_folder(
     deidentify: bool = False,
     trust: Sequence[str | Path] = (),
     device: str = "auto",
+    precision: Precision = "float32",
+    decode: Decoding | None = None,
 ) -> Summary:
     """Score every file below a folder with a saved model, as `medres score` does: one row per file, always.
 
@@ -192,9 +195,12 @@ def score_folder(
         deidentify: also write a table with keyed UIDs and paths.
         trust: public keys (PEM files), one of which must have signed the model.
         device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
+        precision: `float32`, `bf16` or `fp16`: the latter two need a passed `medres accuracy-check`.
+        decode: `full`, or `reduced` where compressed images hold smaller copies; as the model was trained by default,
+            else it needs such a check as well.
 
     Raises:
-        UsageError, OutputExists, ModelError: see `medres.errors`.
+        UsageError, UncheckedError, OutputExists, ModelError: see `medres.errors`.
     """
     from medres.scoring import folder as scoring
     from medres.scoring.heatmaps import HeatmapPolicy
@@ -202,7 +208,7 @@ def score_folder(
     policy = HeatmapPolicy(enabled=heatmaps)
     return scoring.score_folder(
         Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume, device=device,
-        deidentify=deidentify, trust=[Path(key) for key in trust],
+        deidentify=deidentify, trust=[Path(key) for key in trust], precision=precision, decode=decode,
     )  # fmt: skip
 
 

@@ -43,9 +43,7 @@ def forward(network: RadiographNetwork, images: Tensor, *, maps: bool = False) -
 def precision_complaint(precision: Precision, device: torch.device) -> str:
     """Why a device does not compute well in a precision, with what can be chosen; "" where it does."""
     if precision == "fp16" and device.type == "cpu":
-        return (
-            "fp16 on a processor is slow on most, and overflows: choose --precision bf16, or a GPU (--device cuda)"
-        )
+        return "fp16 on a processor is slow on most, and overflows: choose --precision bf16, or a GPU (--device cuda)"
     if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         name = torch.cuda.get_device_name(device)
         return f"{name} has no bf16 (its compute capability is below 8.0): choose --precision fp16 or float32"
