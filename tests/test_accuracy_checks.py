@@ -9,20 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pydicom import dcmread
 
 from medres import Classifier, read_radiograph
 from medres.cli import medres as group
+from medres.cohort.cache import cached_pixels
+from medres.cohort.leakage import find_leaks
+from medres.config import GATES, Limits
 from medres.errors import ManifestError, UncheckedError, UsageError
+from medres.imaging.preprocessing import as_float, prepare
 from medres.model import accuracy
 from medres.model.accuracy import AccuracyCheck, LabelCheck, need_check, read_checks
 from medres.model.attachments import attach, read_attachments
+from medres.model.bundle import card_text
+from medres.records import ManifestRow
 from medres.review import cases
+from medres.review.about import card_facts
 from medres.review.cases import Worklist
 from medres.runs import accuracy_checks
 from medres.runs.accuracy_checks import check_accuracy
 from medres.scoring.folder import score_folder
 from medres.tables import read_csv, read_json
-from tests.conftest import Medres
+from medres.training.transforms import LoadRadiographd
+from tests.conftest import TINY, Medres
 from tests.support.dicom_files import radiograph, write
 from tests.support.phantoms import blob
 from tests.support.smaller_copies import write_j2k_cohort
@@ -241,3 +250,75 @@ def test_a_model_refuses_an_image_that_was_decoded_otherwise(model: Path, incomi
     assert heatmap.shape == (520, 516)
     whole = usual.explain(read_radiograph(path), label="disc").heatmap
     assert np.unravel_index(heatmap.argmax(), heatmap.shape) == np.unravel_index(whole.argmax(), whole.shape)
+
+
+@pytest.fixture(scope="module")
+def trained_reduced(cohort: Path, tmp_path_factory: pytest.TempPathFactory, medres: Medres) -> Path:
+    """A model, its network made, of images that were decoded reduced."""
+    model = tmp_path_factory.mktemp("reduced") / "model"
+    reduced = "--set=preprocessing.decode=reduced"
+    done = medres("train", cohort, "--label", "disc", "--out", model, *TINY, reduced, made="disc")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return model
+
+
+def test_a_model_of_smaller_copies_scores_them_without_a_check(
+    trained_reduced: Path, incoming: Path, tmp_path: Path
+) -> None:
+    scores = tmp_path / "scores"
+    score_folder(trained_reduced, incoming, out=scores, device="cpu", workers=1)
+    table = read_csv(scores / "predictions.csv")
+    assert list(table["decode"]) == ["1/2", "1/2", "", "full"]
+    worklist = Worklist.open(scores, trained_reduced, device="cpu")
+    model = worklist.model
+    seen = read_radiograph(incoming / "000.dcm", shorter_side=model.shorter_side)
+    again = model.predict(seen).scores["disc"].probability
+    assert abs(again - float(table["prob_disc"][0])) < 1e-5
+    for case in worklist.cases:
+        worklist.open_case(case)
+    with pytest.raises(UncheckedError, match="--decode full"):
+        score_folder(trained_reduced, incoming, out=tmp_path / "no", decode="full", device="cpu")
+    assert "decoded reduced" in card_text(model.card)
+    assert "decoded reduced" in dict(card_facts(model.card))["Accepts"]
+
+
+def test_a_bundle_of_smaller_copies_decodes_as_the_one_path_does(trained_reduced: Path, incoming: Path) -> None:
+    spec = Classifier.load(trained_reduced, device="cpu").preprocessing
+    loaded = LoadRadiographd("image", specification=spec.model_dump(mode="json"))({"image": incoming / "000.dcm"})
+    expected = prepare(str(incoming / "000.dcm"), spec=spec, gate=GATES["any"], limits=Limits())
+    assert expected.decode == "1/2"
+    assert np.array_equal(loaded["image"][0].numpy(), as_float(expected.pixels))
+
+
+def test_one_smaller_copy_under_two_patients_is_found(trained_reduced: Path, cohort: Path, tmp_path: Path) -> None:
+    spec = Classifier.load(trained_reduced, device="cpu").preprocessing
+    made = dcmread(cohort.parent / "images/000.dcm")
+    made.PatientID, made.SOPInstanceUID = "OTHER", "2.25.77"
+    made.save_as(tmp_path / "other.dcm")
+    rows = [
+        ManifestRow(path, patient, "", "", {"disc": 1})
+        for path, patient in (
+            (cohort.parent / "images/000.dcm", "SECRET-0"),
+            (cohort.parent / "images/001.dcm", "SECRET-1"),
+            (tmp_path / "other.dcm", "OTHER"),
+        )
+    ]
+    cache = cached_pixels(rows, spec, gate=GATES["any"], limits=Limits(), folder=tmp_path / "cache")
+    leaks = [leak for leak in find_leaks(rows, cache.images) if leak.kind == "same image"]
+    assert [leak.rows for leak in leaks] == [(0, 2)]
+
+
+def test_another_file_of_a_sop_instance_uid_goes_to_review(trained_reduced: Path, cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    made = dcmread(cohort.parent / "images/000.dcm")
+    made.save_as(tmp_path / "in/a.dcm")
+    shutil.copy(tmp_path / "in/a.dcm", tmp_path / "in/b.dcm")
+    made.StudyDescription = "sent again"
+    made.save_as(tmp_path / "in/c.dcm")
+    score_folder(trained_reduced, tmp_path / "in", out=tmp_path / "scores", device="cpu", workers=1)
+    table = read_csv(tmp_path / "scores" / "predictions.csv")
+    assert list(table["status"]) == ["ok", "duplicate", "review"]
+    assert list(table["reason"]) == ["", "DUPLICATE_IDENTICAL", "DUPLICATE_CONFLICT"]
+    assert score_folder(
+        trained_reduced, tmp_path / "in", out=tmp_path / "scores", device="cpu", resume=True
+    ).reused == 3  # fmt: skip

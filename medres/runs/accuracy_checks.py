@@ -60,7 +60,7 @@ class Checked:
         )
         found += [f"FAILED {failure}" for failure in check.failures]
         asked = f"precision {check.precision}, decode {check.decode}"
-        verdict = f"not used with {asked}" if check.failures else f"may score with {asked}"
+        verdict = f"is not used with {asked}" if check.failures else f"may score with {asked}"
         return [*found, f"{self.path}: the model {verdict} on this kind of device"]
 
 
