@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
 from medres.config.versions import hashed_content
-from medres.records import FULL, Decoding, Radiograph, Sampling
+from medres.imaging.resizing import interpolation, resize
+from medres.records import FULL, Decoding, Radiograph
 
 if TYPE_CHECKING:
     from medres.imaging.reading import Path
@@ -75,8 +75,8 @@ class Placement:
             raise ValueError(f"a heatmap is square, not {heatmap.shape}")
         step = self.size / side if step is None else step
         first = (step - 1) / 2 if first_center is None else first_center
-        down = _interpolation((self._lines(self.rows, 0) - first) / step, side)
-        across = _interpolation((self._lines(self.columns, 1) - first) / step, side)
+        down = interpolation((self._lines(self.rows, 0) - first) / step, side)
+        across = interpolation((self._lines(self.columns, 1) - first) / step, side)
         restored: NDArray[np.float32] = down @ heatmap.astype(np.float32) @ across.T
         return restored
 
@@ -152,7 +152,7 @@ def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
     height, width = round(rows * placement.scale_row), round(columns * placement.scale_column)
     square = np.zeros((spec.size, spec.size), np.uint16)
     top, left = placement.offset_row, placement.offset_column
-    resized = _averages(radiograph, sampling, height, width) if sampling else _resize(radiograph.pixels, height, width)
+    resized = resize(radiograph.pixels, height, width, sampling)
     square[top : top + height, left : left + width] = np.rint(np.clip(resized, 0.0, 1.0) * WHITE)
     return Preprocessed(np.ascontiguousarray(square[:, ::-1]) if placement.mirrored else square, placement)
 
@@ -283,45 +283,3 @@ def pixels_sha256(stored: NDArray[np.integer]) -> str:
 
 def _is_left_limb(radiograph: Radiograph) -> bool:
     return radiograph.laterality == "L" and radiograph.attributes.get("BodyPartExamined", "").upper() in PAIRED_LIMBS
-
-
-def _resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Resize in one step, or in one a direction where one shrinks (pixels averaged) and the other grows (bilinear)."""
-    rows, columns = pixels.shape
-    if height <= rows and width <= columns:
-        return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
-    if height >= rows and width >= columns:
-        return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
-    shrunk = (min(width, columns), min(height, rows))
-    smaller = cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(smaller, (width, height), interpolation=cv2.INTER_LINEAR))
-
-
-def _averages(radiograph: Radiograph, sampling: Sampling, height: int, width: int) -> NDArray[np.float32]:
-    """What shrinking the native image to (height, width) averages, taken from a smaller copy, each where it lies.
-
-    A pixel of the copy stands for the native pixels around its centre; the last row and column go on to the edge. What
-    a rectangle holds is a difference of sums from the corner, which between whole pixels are bilinear.
-    """
-    padded = cv2.copyMakeBorder(radiograph.pixels, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
-    sums = np.asarray(cv2.integral(padded, sdepth=cv2.CV_64F))
-    for native, parts in ((sampling.rows, height), (sampling.columns, width)):
-        edges = np.arange(parts + 1) * (native / parts) - 0.5  # native
-        cells = (edges - sampling.first) / sampling.step + 0.5
-        lower = cells.astype(np.intp)
-        share = (cells - lower)[:, None]
-        between = sums[lower] * (1 - share) + sums[np.minimum(lower + 1, len(sums) - 1)] * share
-        sums = np.diff(between, axis=0).T * (sampling.step * parts / native)  # the other axis comes first now
-    return sums.astype(np.float32)
-
-
-def _interpolation(cells: NDArray[np.float64], side: int) -> NDArray[np.float32]:
-    """The matrix (positions × cells) that interpolates a line of `side` cells linearly at these positions."""
-    inside = np.clip(cells, 0.0, side - 1)
-    lower = np.minimum(inside.astype(np.intp), max(side - 2, 0))
-    part = inside - lower
-    matrix = np.zeros((len(cells), side), np.float32)
-    rows = np.arange(len(cells))
-    matrix[rows, lower] = 1.0 - part
-    matrix[rows, np.minimum(lower + 1, side - 1)] += part
-    return matrix

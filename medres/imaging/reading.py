@@ -21,7 +21,7 @@ from pydicom.uid import UID
 
 from medres.config import GATES, Gate, Limits
 from medres.errors import Refused
-from medres.imaging import codecs, display, gating, grayscale, header, shutter, structure
+from medres.imaging import codecs, display, gating, grayscale, header, structure
 from medres.imaging.rendering import Voi
 from medres.records import DECODED_FOR, Radiograph
 
@@ -195,7 +195,7 @@ def decode_radiograph(
         decoded = codecs.decode(dataset, limits=limits, shorter_side=shorter_side)
         chain = grayscale.read_grayscale(dataset, precision=decoded.precision, signed=decoded.signed)
         shown = display.show(decoded.pixels, chain, voi=voi, percentiles=percentiles)
-        hidden = shutter.read_shutter(dataset)
+        hidden = display.read_shutter(dataset)
         warnings = (
             *(*reading.warnings, *decoded.warnings, *chain.warnings, *shown.warnings),
             *(("SHUTTER",) if hidden is not None else ()),
