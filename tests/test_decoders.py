@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -19,7 +20,8 @@ from pydicom.dataset import Dataset
 
 from medres.cohort.duplicates import Repeats
 from medres.config import GATES, Limits, Preprocessing
-from medres.imaging import decoders
+from medres.errors import Refused
+from medres.imaging import codecs, decoders
 from medres.imaging.codestream import read_codestream_header
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, prepare, preprocess
@@ -309,3 +311,51 @@ def test_files_of_which_not_all_pixels_are_known_are_never_the_same_image() -> N
     other = Repeats()
     other.compare("a.dcm", sop_instance_uid="2.25.1", sha256="1" * 64, pixels_sha256="4" * 64)
     assert other.compare("b.dcm", sop_instance_uid="2.25.1", sha256="2" * 64, pixels_sha256="").conflict
+
+
+def flipped(code: bytes, *places: int) -> bytes:
+    """A codestream with some bytes inverted."""
+    made = bytearray(code)
+    for place in places:
+        made[place] ^= 0xFF
+    return bytes(made)
+
+
+def test_htj2k_that_openjph_cannot_read_is_not_what_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = htj2k(scene(256, 272, 16), 16)
+    heard: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", heard.append)
+    for place in range(len(code) // 2, len(code), 211):
+        damaged = flipped(code, place)
+        imagecodecs.htj2k_decode(damaged)
+        if heard:
+            break
+    assert heard, "imagecodecs raises by itself now: the hook is needed no more"
+    heard.clear()
+    header = {"BitsStored": 16, "HighBit": 15}
+    with pytest.raises(Refused, match="DECODE_FAILED"):
+        codecs.decode(compress(radiograph(scene(256, 272, 16), **header), HTJ2K, damaged), limits=Limits())
+    assert not heard
+    assert codecs.decode(compress(radiograph(scene(256, 272, 16), **header), HTJ2K, code), limits=Limits()).pixels.any()
+
+
+DAMAGED = {
+    (J2K, 12): j2k(scene(128, 136, 12), 12),
+    (HTJ2K, 16): htj2k(scene(128, 136, 16), 16),
+    (BASELINE, 8): jpeg(scene(128, 136, 8), 8),
+}
+
+
+@given(kind=st.sampled_from(sorted(DAMAGED)), places=st.lists(st.integers(20, 10_000), min_size=1, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_damage_is_refused_or_gives_an_image_of_the_size_asked_for(kind: tuple[str, int], places: list[int]) -> None:
+    (syntax, bits), code = kind, DAMAGED[kind]
+    damaged = flipped(code, *(place % len(code) for place in places))
+    made = compress(radiograph(scene(128, 136, bits), BitsStored=bits, HighBit=bits - 1), syntax, damaged)
+    try:
+        found = codecs.decode(made, limits=Limits(), shorter_side=32)
+    except Refused:
+        return
+    step = found.sampling.step if found.sampling else 1
+    assert found.pixels.shape == (128 // step, 136 // step)
+    assert int(found.pixels.max()) < 2**bits

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
+from threading import Lock
 from typing import Any
 
 import imagecodecs
@@ -140,12 +142,29 @@ def _decoders(found: CodestreamHeader) -> tuple[Callable[[bytes], NDArray[Any]],
     if found.kind == "JPEG-LS":
         return (imagecodecs.jpegls_decode,)
     if found.kind == "HTJ2K" and not found.lossy:
-        return (imagecodecs.htj2k_decode,)
+        return (_decode_htj2k,)
     if found.kind in {"HTJ2K", "JPEG 2000"}:  # OpenJPH lets a lossy image's overshoot wrap: white turns black
         return (imagecodecs.jpeg2k_decode,)
     if found.process == LOSSLESS_JPEG:  # libjpeg-turbo takes half the time, and refuses some odd Huffman tables
         return imagecodecs.jpeg8_decode, imagecodecs.ljpeg_decode
     return (imagecodecs.jpeg8_decode,)
+
+
+_hearing = Lock()
+
+
+def _decode_htj2k(codestream: bytes) -> NDArray[Any]:
+    """What OpenJPH cannot raise while it copies pixels ends in `sys.unraisablehook`, and the pixels are wrong."""
+    heard: list[object] = []
+    with _hearing:  # the hook is the whole process's
+        before, sys.unraisablehook = sys.unraisablehook, heard.append
+        try:
+            pixels: NDArray[Any] = imagecodecs.htj2k_decode(codestream)
+        finally:
+            sys.unraisablehook = before
+    if heard:
+        raise ValueError("the codestream is damaged")
+    return pixels
 
 
 def _guarded(decoder: Callable[[], NDArray[Any]], shape: Shape) -> NDArray[Any]:
