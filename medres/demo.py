@@ -13,7 +13,7 @@ from typing import Literal
 from medres.cohort.indexing import Progress
 from medres.config import load_config
 from medres.documents import Document, write_document
-from medres.tables import MARKER, named_path, output_folder, read_csv, write_json
+from medres.tables import MARKER, named_path, output_folder, read_csv
 
 log = logging.getLogger(__name__)
 
@@ -155,13 +155,11 @@ def hits(folder: Path) -> str:
 
 def _relocate(folder: Path, final: Path) -> None:
     """The folder is about to get its final name: tell the records that name it."""
-    from medres.tables import read_json
+    from medres.scoring.record import read_scores_record, write_scores_record
 
-    path = folder / "scored" / "run.json"
-    record = read_json(path)
-    record["input"] = str((final / "incoming").resolve())
-    record["model"] = str((final / "model").resolve())
-    write_json(path, record)
+    record = read_scores_record(folder / "scored")
+    places = {"input": str((final / "incoming").resolve()), "model": str((final / "model").resolve())}
+    write_scores_record(folder / "scored", record.model_copy(update=places))
 
 
 def serve_demo(out: Path, *, port: int | None, say: Callable[[str], object]) -> None:

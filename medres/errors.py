@@ -100,6 +100,7 @@ WARNINGS: dict[str, str] = {
     "TEXT": "text in the header held control characters or could not be decoded",
     "CODESTREAM_PRECISION": "the compressed image has another precision or sign than the header; it was followed",
     "LOSSY": "the pixels were compressed with loss",
+    "BATCH_SPLIT": "memory did not suffice for a whole batch: the last digits of the score may differ",
 }
 """Codes of warnings that travel with an accepted file, each with what it means."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MARKER = "run.json"
 """Every output folder of medres holds this file; only such a folder is ever replaced by `--force`."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets execute at the start of a cell
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets execute at the start of a cell
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? *")  # with its sign it is no formula
 
 _ESCAPED = ".//"  # no path that was put together of names begins so
@@ -110,7 +110,7 @@ def inert(cell: object) -> object:
     >>> inert("=1+1"), inert("-1+A2"), inert("CR"), inert(-1.5), inert("-1"), inert("+2e-3")
     ("'=1+1", "'-1+A2", 'CR', -1.5, '-1', '+2e-3')
     """
-    if not isinstance(cell, str) or not cell.startswith((*_FORMULA, "'")) or _NUMBER.fullmatch(cell):
+    if not isinstance(cell, str) or not cell.startswith((*FORMULA, "'")) or _NUMBER.fullmatch(cell):
         return cell
     return f"'{cell}"
 
@@ -121,7 +121,7 @@ def original(cell: str) -> str:
     >>> original("'=1+1"), original("'tis")
     ('=1+1', "'tis")
     """
-    return cell[1:] if cell.startswith("'") and cell[1:2] in {*_FORMULA, "'"} else cell
+    return cell[1:] if cell.startswith("'") and cell[1:2] in {*FORMULA, "'"} else cell
 
 
 def inert_path(path: str) -> str:
@@ -134,7 +134,7 @@ def inert_path(path: str) -> str:
     """
     if UNSAFE.search(path):
         return _ESCAPED + quote_from_bytes(os.fsencode(path), safe=_PRINTABLE)
-    return f"./{path}" if path.startswith((*_FORMULA, "'")) else path
+    return f"./{path}" if path.startswith((*FORMULA, "'")) else path
 
 
 def named_path(cell: str) -> str:

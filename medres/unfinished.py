@@ -64,7 +64,11 @@ def lock(folder: Path) -> None:
             break
         taken.release()  # the folder was moved to its place in between: this is no longer its lock
     _held[file.st_dev, file.st_ino] = taken
-    write_json(folder / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
+    try:
+        write_json(folder / HOLDER, {"pid": os.getpid(), "host": socket.gethostname()})
+    except BaseException:  # the disk is full
+        unlock(folder)
+        raise
 
 
 def _take(path: Path) -> tuple[FileLock, os.stat_result]:

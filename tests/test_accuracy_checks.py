@@ -90,7 +90,7 @@ def test_a_check_lets_score_do_what_it_refuses_without(
     place = columns.index("model_id")
     assert columns[place : place + 3] == ["model_id", "precision", "decode"]
     record = read_json(scores / "run.json")
-    assert (record["precision"], record["decode"]) == ("float32", "reduced")
+    assert (record["forward"]["precision"], record["decode"]) == ("float32", "reduced")
     with pytest.raises(UsageError, match="--precision float32 --decode reduced"):
         score_folder(model, incoming, out=scores, resume=True, device="cpu")
     assert score_folder(model, incoming, out=scores, resume=True, decode="reduced", device="cpu").reused == 4

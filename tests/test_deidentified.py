@@ -45,7 +45,7 @@ def test_nothing_in_it_joins_a_manifest_or_a_file(format3_model: Path, images: P
     assert not [cell for cell in known if cell in text]
     assert second["path"].is_monotonic_increasing
     assert second["path"].is_unique
-    assert not {"sha256", "detail", "pixels_sha256"} & set(second.columns)
+    assert not {"sha256", "detail", "pixels_sha256", "file_stamp"} & set(second.columns)
 
 
 def test_what_it_says_of_an_image_is_what_the_first_table_says(

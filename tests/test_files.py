@@ -156,7 +156,7 @@ def file_verbs(model: Path, images: Path, out: Path, *more: str) -> set[str]:
     run("sign", out / "exported", "--new-key", out / "key.pem")
     assert list((scored / "heatmaps").glob("*.png"))
     return {
-        "predictions.csv", "predictions.parquet", "predictions.deidentified.csv", "000000.csv", "reviews.db",
+        "predictions.csv", "predictions.parquet", "predictions.deidentified.csv", "000000.parquet", "reviews.db",
         "pseudonym.key", "key.pem", "one.png", "one.npy", "map.png",
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from medres.scoring import known
 from medres.scoring.folder import score_folder
 from medres.scoring.known import STAMP, stamp, unchanged
 from medres.scoring.ledger import ANEW, Ledger
+from medres.scoring.table import RowTable, Selected
 from tests.conftest import Medres
 from tests.support.phantoms import blob, write_radiograph
 
@@ -200,7 +202,7 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
             try:
                 score_folder(small_model, folder, out=here, force=True, workers=1)
             except RuntimeError:
-                assert left == 0
+                assert left <= 0  # what is written after an error counts as well
         assert score_folder(small_model, folder, out=here, resume=True, workers=1).reused == COUNT
         assert (here / "predictions.csv").read_bytes() == expected
 
@@ -276,11 +278,14 @@ def test_what_a_folder_says_of_known_files_is_what_hashing_all_would_say(data: s
             case "change":
                 (folder / name).write_bytes(b"another file, and longer")
     files = sorted(path.name for path in folder.iterdir())
-    found = unchanged(rows, folder, files, verify=False, workers=1)
-    assert found.rows.keys() == unchanged(rows, folder, files, verify=True, workers=1).rows.keys()
-    for path, row in found.rows.items():
+    table = RowTable.of(list(rows.values()), [*rows["0.dcm"], "reason", "detail"])
+    known_rows = Selected(table, np.arange(len(table)))
+    found, verified = (unchanged(known_rows, folder, files, verify=verify, workers=1) for verify in (False, True))
+    now = {row["path"]: row for row in found.found()}
+    assert now.keys() == {row["path"] for row in verified.found()}
+    for path, row in now.items():
         assert row["sha256"] == known.file_sha256(folder / path)
         assert row[STAMP] == stamp(folder / path)
-    assert not found.gone & {row["path"] for row in found.rows.values()}
-    for path in set(files) - found.rows.keys():
+    assert not found.gone & now.keys()
+    for path in set(files) - now.keys():
         assert path not in rows or known.file_sha256(folder / path) != rows[path]["sha256"]

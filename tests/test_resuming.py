@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +17,11 @@ from medres.config import GATES, Limits, Preprocessing
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, prepare
 from medres.records import Refusal
+from medres.scoring.columns import text_array
 from medres.scoring.folder import score_folder
-from medres.scoring.resuming import same_image, with_what_they_share
+from medres.scoring.known import STAMP, Unchanged, back
+from medres.scoring.resuming import Kept, kept_rows, same_image, with_what_they_share
+from medres.scoring.table import RowTable
 from medres.tables import read_csv, read_json
 from tests.support.dicom_files import radiograph, write
 from tests.support.phantoms import blob, write_radiograph
@@ -51,7 +55,10 @@ def judged(
             yield path, replace(sound, sop_instance_uid=uid, sha256=content, pixels_sha256=content[0])
 
     said = {path: row["detail"] for path, row in kept.items()}
-    for path, result in with_what_they_share(sorted(folder), kept, read, forget=repeats.forget):
+    files = sorted(folder)
+    places = [place for place, path in enumerate(files) if path in kept]
+    held = Kept(files, np.array(places, np.int64), text_array(kept[files[place]]["SOPInstanceUID"] for place in places))
+    for path, result in with_what_they_share(held, read, forget=repeats.forget):
         assert isinstance(result, Prepared)
         found = repeats.compare(
             path, sop_instance_uid=result.sop_instance_uid, sha256=result.sha256, pixels_sha256=result.pixels_sha256
@@ -75,6 +82,50 @@ def test_nor_do_the_rows_that_were_kept(sound: Prepared, folder: dict[str, tuple
     whole = {path: {"SOPInstanceUID": folder[path][0], "detail": detail} for path, detail in before.items()}
     shuffled = judged(sound, folder, whole, lambda paths: data.draw(st.permutations(paths)))
     assert shuffled == judged(sound, folder, {}, list)
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "SOPInstanceUID": st.sampled_from(["", "1", "2", "3"]),
+            "sha256": st.sampled_from(["s", "t"]),
+            "pixels_sha256": st.sampled_from(["p", "q"]),
+            "status": st.sampled_from(["ok", "duplicate", "gone"]),
+            "reason": st.sampled_from(["", "DUPLICATE_CONFLICT", "LIMIT"]),
+            "detail": st.sampled_from(["", "the same image as 0", "the same image as 1", "was ok", "was duplicate"]),
+        }
+    ),
+    max_size=6,
+)
+
+
+@given(rows=ROWS, data=st.data())
+def test_rows_are_kept_as_if_each_was_asked_in_turn(rows: list[dict[str, str]], data: Any) -> None:
+    files = [f"{number}" for number in range(len(rows))]
+    rows = [{"path": path, STAMP: "0", **row} for path, row in zip(files, rows, strict=True)]
+    there = np.array([data.draw(st.booleans()) for _ in files], np.bool_)
+    renewed = np.array([row["status"] == "gone" for row in rows], np.bool_)
+    repeats, kept, doubtful = Repeats(), [], set()
+    for row in (back(row) for row, found in zip(rows, there, strict=True) if found):
+        if row["reason"] == "LIMIT":
+            continue
+        kept.append((row["path"], row["SOPInstanceUID"]))
+        facts = {"sha256": row["sha256"], "pixels_sha256": row["pixels_sha256"]}
+        repeat = repeats.compare(row["path"], sop_instance_uid=row["SOPInstanceUID"], **facts)
+        said = row["detail"] if row["status"] == "duplicate" else ""
+        would_say = same_image(repeat.identical_to) if repeat.identical_to else ""
+        if repeat.conflict != (row["reason"] == "DUPLICATE_CONFLICT") or said != would_say:
+            doubtful.add(row["SOPInstanceUID"])
+    columns = ["path", STAMP, "SOPInstanceUID", "sha256", "pixels_sha256", "status", "reason", "detail"]
+    numbers = np.where(there, np.arange(len(rows)), -1)
+    stamps = text_array(["0"] * len(rows))
+    held = Unchanged(RowTable.of(rows, columns), files, numbers, stamps, renewed & there, frozenset())
+    found = kept_rows(held, holds=lambda row: row["reason"] != "LIMIT")
+    assert list(found) == [path for path, uid in kept if uid not in doubtful]
+    assert found.missing() == [path for path in files if path not in set(found)]
+    for uid in ("1", "2", "3"):
+        assert found.sharing(uid) == [path for path, its in kept if its == uid and uid not in doubtful]
+    assert found.sharing("") == []
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from medres.errors import ManifestError
-from medres.scoring.rows import read_rows, typed, write_parquet, write_rows
+from medres.scoring.columns import table_of
+from medres.scoring.rows import read_rows, write_tables
 from medres.tables import read_csv, write_csv
 
 COLUMNS = ["path", "status", "prob_a", "positive_a", "detail"]
@@ -26,19 +27,18 @@ def as_pandas() -> pd.DataFrame:
 
 
 def test_a_csv_is_the_one_that_pandas_writes_and_reads_back_as_text(tmp_path: Path) -> None:
-    write_rows(tmp_path / "ours.csv", COLUMNS, ROWS)
+    write_tables(tmp_path / "ours", COLUMNS, [table_of(COLUMNS, ROWS[:1]), table_of(COLUMNS, ROWS[1:])])
     write_csv(tmp_path / "theirs.csv", as_pandas())
     assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "theirs.csv").read_bytes()
     assert read_rows(tmp_path / "ours.csv") == read_csv(tmp_path / "theirs.csv").to_dict("records")
-    write_rows(tmp_path / "none.csv", COLUMNS, [])
+    write_tables(tmp_path / "none", COLUMNS, [])
     assert read_rows(tmp_path / "none.csv") == []
+    assert pd.read_parquet(tmp_path / "none.parquet").columns.tolist() == COLUMNS
 
 
 def test_a_parquet_is_the_one_that_pandas_writes(tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.csv", COLUMNS, ROWS)
-    rows = read_rows(tmp_path / "rows.csv")
-    write_parquet(tmp_path / "ours.parquet", {name: typed(name, [row[name] for row in rows]) for name in COLUMNS})
-    expected = read_csv(tmp_path / "rows.csv")
+    write_tables(tmp_path / "ours", COLUMNS, [table_of(COLUMNS, ROWS)])
+    expected = read_csv(tmp_path / "ours.csv")
     expected["prob_a"] = pd.to_numeric(expected["prob_a"])
     expected["positive_a"] = pd.to_numeric(expected["positive_a"]).astype("Int64")
     expected.to_parquet(tmp_path / "theirs.parquet", index=False)
@@ -49,7 +49,8 @@ def test_a_parquet_is_the_one_that_pandas_writes(tmp_path: Path) -> None:
 
 
 def test_decisions_of_a_part_that_pandas_wrote_are_read() -> None:
-    assert typed("positive_a", ["1.0", "", "0"]) == [1, None, 0]
+    cells = [{"positive_a": "1.0"}, {"positive_a": ""}, {"positive_a": "0"}]
+    assert table_of(["positive_a"], cells).column(0).to_pylist() == [1, None, 0]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00torn", b"path,status\na\n", b"path,status\na,ok,\n"], ids=repr)

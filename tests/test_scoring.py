@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,13 +25,19 @@ from medres.cohort.manifest import read_manifest
 from medres.config import GATES, Limits, Preprocessing
 from medres.errors import OutputExists
 from medres.imaging.isolation import Workers
+from medres.imaging.pictures import overlay
 from medres.imaging.preprocessing import Placement, inspect, prepare
+from medres.imaging.reading import read_radiograph
 from medres.records import LabelScore, Prediction, Refusal
 from medres.review.cases import Worklist
+from medres.scoring.columns import text_array
 from medres.scoring.folder import score_folder
 from medres.scoring.heatmaps import Drawn, HeatmapPolicy, HeatmapWriter
+from medres.scoring.known import Unchanged
 from medres.scoring.ledger import Ledger
+from medres.scoring.record import ScoresRecord
 from medres.scoring.resuming import kept_rows
+from medres.scoring.table import RowTable
 from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
 from tests.conftest import TINY, Medres
@@ -166,7 +173,7 @@ def test_a_killed_run_is_resumed_to_exactly_the_same_table(small_model: Path, tm
     ]
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "out").glob("parts/*.csv")) and time.monotonic() < deadline:
+    while not list((tmp_path / "out").glob("parts/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
@@ -177,7 +184,7 @@ def test_a_killed_run_is_resumed_to_exactly_the_same_table(small_model: Path, tm
 
 def test_two_writers_of_one_folder_the_second_is_refused_and_the_holder_named(tmp_path: Path) -> None:
     with Ledger(tmp_path / "out", ["path"], resume=False, force=False) as ledger:
-        ledger.announce({})
+        ledger.announce(ScoresRecord())
         with (
             pytest.raises(OutputExists, match=str(os.getpid())),
             Ledger(tmp_path / "out", ["path"], resume=True, force=False),
@@ -191,7 +198,7 @@ def test_scores_go_into_a_folder_behind_a_link_and_never_into_a_file(tmp_path: P
     (tmp_path / "out").symlink_to("real")
     for force in (False, True):
         with Ledger(tmp_path / "out", ["path"], resume=False, force=force) as ledger:
-            ledger.announce({})
+            ledger.announce(ScoresRecord())
             ledger.append([{"path": "a"}])
             ledger.whole()
     assert (tmp_path / "out").is_symlink()
@@ -206,7 +213,7 @@ def test_scores_go_into_a_folder_behind_a_link_and_never_into_a_file(tmp_path: P
 def test_a_lock_of_a_process_that_is_gone_does_not_hold(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Ledger(out, ["path"], resume=False, force=False) as ledger:
-        ledger.announce({})
+        ledger.announce(ScoresRecord())
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     import socket
@@ -278,14 +285,21 @@ def test_the_last_row_of_a_file_counts_and_a_copy_is_kept_with_its_original() ->
         blank = dict.fromkeys(("sha256", "pixels_sha256", "reason", "detail"), "")
         return {"path": path, "status": "ok", "SOPInstanceUID": "1", **blank, **more}
 
+    def kept(rows: list[dict[str, str]], files: list[str], *, holds: Callable[..., bool] = bool) -> list[str]:
+        known = RowTable.of(rows, [*rows[0], "file_stamp"])
+        latest = {row["path"]: number for number, row in enumerate(known.rows())}
+        numbers, stamps = np.array([latest[path] for path in files]), text_array([""] * len(files))
+        held = Unchanged(known, files, numbers, stamps, np.zeros(len(files), np.bool_), frozenset())
+        return list(kept_rows(held, holds=holds))
+
     copy = row("b", status="duplicate", detail="the same image as a")
-    assert list(kept_rows([row("a"), copy], ["a", "b"], holds=lambda _: True)) == ["a", "b"]
-    assert list(kept_rows([copy], ["b"], holds=lambda _: True)) == []
+    assert kept([row("a"), copy], ["a", "b"]) == ["a", "b"]
+    assert kept([copy], ["b"]) == []
     other = row("c", status="review", reason="DUPLICATE_CONFLICT", sha256="2", pixels_sha256="2")
-    assert list(kept_rows([row("a"), other], ["a", "c"], holds=lambda _: True)) == ["a", "c"]
-    assert list(kept_rows([row("a"), other], ["c"], holds=lambda _: True)) == []
+    assert kept([row("a"), other], ["a", "c"]) == ["a", "c"]
+    assert kept([row("a"), other], ["c"]) == []
     newer = row("a", reason="TRUNCATED")
-    assert list(kept_rows([row("a"), newer], ["a"], holds=lambda row: row["reason"] == "")) == []
+    assert kept([row("a"), newer], ["a"], holds=lambda row: row["reason"] == "") == []
 
 
 def test_results_under_another_pseudonym_key_are_not_resumed_and_the_record_does_not_show_the_key(
@@ -328,27 +342,25 @@ class _Labelled:
         return 1.0
 
 
-def test_a_heatmap_has_a_name_whatever_its_label_and_none_is_drawn_over_another_image(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_heatmap_has_a_name_whatever_its_label_and_is_drawn_over_the_image_that_was_scored(tmp_path: Path) -> None:
     path = write_radiograph(tmp_path / "a.dcm", blob(1, bright=True), patient="1", uid="2.25.1")
     model: Any = _Labelled()
-    item = prepare(str(path), spec=model.preprocessing, gate=model.gate, limits=Limits())
+    policy = HeatmapPolicy(enabled=True)
+    job = partial(prepare, spec=model.preprocessing, gate=model.gate, limits=Limits())
+    item = job(str(path), pictured=policy.pictured)
     positive = {label: LabelScore(1.0, 0.5, True) for label in model.labels}
     prediction = Prediction("2.25.1", "m", positive, "ok", "")
     scores: Any = SimpleNamespace(maps=np.ones((1, 2, 4, 4), np.float32))
-    writer = HeatmapWriter(model, tmp_path, tmp_path / "out", HeatmapPolicy(enabled=True), Limits())
-    assert not writer.are_there(item.sha256, model.labels, [])
-    assert writer.draw("a.dcm", item, prediction, scores, 0) == Drawn(written=2)
+    write_radiograph(path, blob(2, bright=True), patient="1", uid="2.25.1")  # it changes: the picture is the scored one
+    with HeatmapWriter(model, tmp_path / "out", policy) as writer:
+        assert not writer.are_there(item.sha256, model.labels, [])
+        assert writer.draw(item, prediction, scores, 0) == Drawn(written=2)
+        assert writer.draw(job(str(path)), prediction, scores, 0) == Drawn(withheld=2)
     assert writer.are_there(item.sha256, model.labels, [])
     pictures = sorted((tmp_path / "out").iterdir())
     assert len(pictures) == 2
-    for picture in pictures:
-        picture.unlink()
-    write_radiograph(path, blob(2, bright=True), patient="1", uid="2.25.1")
-    assert writer.draw("a.dcm", item, prediction, scores, 0) == Drawn()
-    assert "CHANGED" in caplog.text
-    assert not list((tmp_path / "out").iterdir())
+    shown = overlay(read_radiograph(path).pixels, np.ones(item.picture.shape, np.float32), scale=1.0)
+    assert not np.array_equal(cv2.imread(str(pictures[0])), shown[:, :, ::-1])
 
 
 def test_a_refusal_by_size_names_no_bytes_and_every_other_one_the_bytes_that_were_read(tmp_path: Path) -> None:
@@ -375,7 +387,7 @@ def test_a_run_that_was_killed_before_it_said_what_it_is_is_in_nobody_s_way(
     for name in left:
         (out / name).mkdir() if name.endswith("/") else (out / name).write_text("")
     with Ledger(out, ["path"], resume=how == "resume", force=how == "force") as ledger:
-        ledger.announce({})
+        ledger.announce(ScoresRecord())
     (out / "run.json").unlink()
     (out / "parts" / "000000.csv").write_text("path\n")
     with pytest.raises(OutputExists):
@@ -384,10 +396,11 @@ def test_a_run_that_was_killed_before_it_said_what_it_is_is_in_nobody_s_way(
 
 def test_a_torn_part_is_set_aside_and_its_rows_are_missing(tmp_path: Path) -> None:
     with Ledger(tmp_path / "out", ["path", "status"], resume=False, force=False) as ledger:
-        ledger.append([{"path": "a", "status": "ok"}])
-        ledger.append([{"path": "b", "status": "ok"}])
-        (tmp_path / "out" / "parts" / "000001.csv").write_bytes(b"\xff\xfe\x00torn")
-        assert [row["path"] for row in ledger.rows()] == ["a"]
+        for name in ("a", "b"):
+            ledger.append([{"path": name, "status": "ok"}])
+            ledger.parts.flush()
+        (tmp_path / "out" / "parts" / "000001.parquet").write_bytes(b"\xff\xfe\x00torn")
+        assert [row["path"] for row in ledger.parts.rows().rows()] == ["a"]
         assert (tmp_path / "out" / "parts" / "000001.damaged").exists()
 
 

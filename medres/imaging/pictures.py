@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medres.errors import UsageError
 from medres.files import replaced, write_bytes
 
+_ROWS = 256  # that are blended at a time
 _STRONGEST = 0.6  # opacity of a heatmap at full colour
 
 
@@ -25,22 +26,28 @@ def as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
-def overlay(pixels: NDArray[np.float32], heatmap: NDArray[np.float32], *, scale: float) -> NDArray[np.uint8]:
+def overlay(
+    pixels: NDArray[np.float32] | NDArray[np.uint8], heatmap: NDArray[np.float32], *, scale: float
+) -> NDArray[np.uint8]:
     """A radiograph with a heatmap over it, uint8 (rows, columns, 3), RGB.
 
     Colour and opacity grow with heatmap ÷ scale and end at 1: the same value looks the same on every image, and a
     weak map stays weak.
 
     Args:
-        pixels: the radiograph, (rows, columns) in [0, 1].
+        pixels: the radiograph, (rows, columns): float32 in [0, 1], or uint8.
         heatmap: (rows, columns), ≥ 0, logit units.
         scale: the value drawn as full colour, logit units.
     """
-    strength = np.clip(heatmap / scale, 0, 1)
-    colours = cv2.applyColorMap(as_bytes(strength), cv2.COLORMAP_INFERNO)[:, :, ::-1].astype(np.float32)
-    opacity = (_STRONGEST * strength)[:, :, None]
-    gray = (np.clip(pixels, 0, 1) * 255)[:, :, None]
-    blended: NDArray[np.uint8] = np.rint(gray * (1 - opacity) + colours * opacity).astype(np.uint8)
+    blended = np.empty((*pixels.shape, 3), np.uint8)
+    for start in range(0, len(pixels), _ROWS):  # the whole in float32 would be many times as large as the picture
+        rows = slice(start, start + _ROWS)
+        strength = np.clip(heatmap[rows] / scale, 0, 1)
+        colours = cv2.applyColorMap(as_bytes(strength), cv2.COLORMAP_INFERNO)[:, :, ::-1].astype(np.float32)
+        opacity = (_STRONGEST * strength)[:, :, None]
+        shown = pixels[rows]
+        gray = shown.astype(np.float32) if shown.dtype == np.uint8 else np.clip(shown, 0, 1) * 255
+        blended[rows] = np.rint(gray[:, :, None] * (1 - opacity) + colours * opacity)
     return blended
 
 

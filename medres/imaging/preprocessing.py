@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
 from medres.config.versions import hashed_content
+from medres.imaging.pictures import as_bytes
 from medres.imaging.resizing import interpolation, resize
 from medres.records import FULL, Decoding, Radiograph
 
@@ -133,6 +134,7 @@ class Prepared(Inspected):
     pixels: NDArray[np.uint16]  # (size, size), 0 black to 65535 white
     placement: Placement
     decode: str = FULL  # one of records.DECODED
+    picture: NDArray[np.uint8] | None = None  # (rows, columns), native, as displayed: for a heatmap to be drawn over
 
 
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
@@ -213,15 +215,25 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits, decode: Decoding | None = None) -> Prepared:
+def prepare(
+    path: str,
+    *,
+    spec: Preprocessing,
+    gate: Gate,
+    limits: Limits,
+    decode: Decoding | None = None,
+    pictured: Callable[[Mapping[str, str]], bool] | None = None,
+) -> Prepared:
     """One file becomes one network input: the job of worker processes.
 
     Args:
         path: the file.
-        spec: how.
+        spec: how it becomes the input.
         gate: which radiographs are admitted.
-        limits: budgets for the file.
+        limits: budgets.
         decode: all of its pixels, or a smaller copy where it holds one; as the specification says without.
+        pictured: of which radiographs, judged by their attributes, the displayed picture is wanted as well: of all
+            pixels, whatever the network sees.
 
     Raises:
         Refused: with a code of errors.REASONS.
@@ -230,7 +242,19 @@ def prepare(path: str, *, spec: Preprocessing, gate: Gate, limits: Limits, decod
     done = preprocess(radiograph, spec)
     known = {field.name: getattr(found, field.name) for field in fields(found)}
     decoded = f"1/{radiograph.sampling.step}" if radiograph.sampling else FULL
-    return Prepared(**known, pixels=done.pixels, placement=done.placement, decode=decoded)
+    picture = _picture(found, radiograph, spec, gate, limits) if pictured and pictured(found.attributes) else None
+    return Prepared(**known, pixels=done.pixels, placement=done.placement, decode=decoded, picture=picture)
+
+
+def _picture(found: Inspected, seen: Radiograph, spec: Preprocessing, gate: Gate, limits: Limits) -> NDArray[np.uint8]:
+    """What a person is shown of a radiograph, all of its pixels."""
+    if seen.sampling:
+        from medres.imaging.reading import read_radiograph
+
+        seen = read_radiograph(
+            found.path, gate=gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits, sha256=found.sha256
+        )
+    return as_bytes(seen.pixels)
 
 
 def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from medres.config import Gate, Preprocessing
 from medres.errors import UsageError
 from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
+from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import native_heatmap
 from medres.model.forward import as_images, forward, lower_precision, precision_complaint
@@ -35,6 +36,8 @@ class Scores:
     probabilities: NDArray[np.float64]  # (n, labels), calibrated
     distances: NDArray[np.float64]  # (n,), 1 = the outlier cut
     maps: NDArray[np.float32] | None  # (n, labels, k, k) class-activation maps, logit units
+    members: NDArray[np.float64]  # (networks, n, labels), each network's calibrated probabilities
+    split: NDArray[np.bool_]  # (n,), whether memory made the pass smaller than it was meant to be
 
 
 class Classifier:
@@ -52,6 +55,8 @@ class Classifier:
         self.precision: Precision = "float32"
         self.card = joint_card(tuple(member.card for member in members))
         self.decode: Decoding = self.card.preprocessing.decode
+        self.batch = _whole_batch(self.card, device)
+        """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
         for member in members:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -143,15 +148,39 @@ class Classifier:
         Raises:
             DeviceError: the GPU's memory does not even suffice for one image.
         """
-        size, parts = batch_size(self.device), []
+        parts: list[Scores] = []
         with said_plainly(self.device):
-            for start in range(0, len(pixels), size):
-                parts += in_parts(lambda part: self._score_batch(part, maps), pixels[start : start + size])
+            for start in range(0, len(pixels), self.batch):
+                wanted = pixels[start : start + self.batch]
+                found = in_parts(lambda part: self._score_batch(part, maps), wanted)
+                parts += found if len(found) == 1 else [_marked(part) for part in found]
         return Scores(
             logits=np.concatenate([part.logits for part in parts]),
             probabilities=np.concatenate([part.probabilities for part in parts]),
             distances=np.concatenate([part.distances for part in parts]),
             maps=np.concatenate([part.maps for part in parts if part.maps is not None]) if maps else None,
+            members=np.concatenate([part.members for part in parts], axis=1),
+            split=np.concatenate([part.split for part in parts]),
+        )
+
+    def score_whole_batch(self, pixels: NDArray[np.uint16], *, maps: bool = False) -> Scores:
+        """Score at most `batch` images, in a pass that black ones fill up: a score does not depend on its neighbours.
+
+        What one image gets is then a function of the image, the model and the kind of machine alone.
+        """
+        count = len(pixels)
+        if count > self.batch:
+            raise ValueError(f"{count} images are more than the {self.batch} of one pass")
+        filled = np.zeros((self.batch, *pixels.shape[1:]), np.uint16)
+        filled[:count] = pixels
+        found = self.score(filled, maps=maps)
+        return Scores(
+            logits=found.logits[:count],
+            probabilities=found.probabilities[:count],
+            distances=found.distances[:count],
+            maps=found.maps[:count] if found.maps is not None else None,
+            members=found.members[:, :count],
+            split=found.split[:count],
         )
 
     def _score_batch(self, pixels: NDArray[np.uint16], maps: bool) -> Scores:
@@ -173,6 +202,8 @@ class Classifier:
             probabilities=probability,
             distances=np.mean(relative, axis=0),
             maps=np.mean(drawn, axis=0, dtype=np.float32) if maps else None,
+            members=np.stack(calibrated),
+            split=np.zeros(len(pixels), np.bool_),
         )
 
     def predict(self, radiograph: Radiograph) -> Prediction:
@@ -236,3 +267,16 @@ class Classifier:
         if label not in self.labels:
             raise UsageError(f"the model has no label {label!r}; it has {', '.join(self.labels)}")
         return self.labels.index(label)
+
+
+def _whole_batch(card: ModelCard, device: torch.device) -> int:
+    if device.type != "cuda":
+        return batch_size(device)
+    from medres.model.cost import Design, filling_batch  # which counts, as scoring on a processor does not need
+
+    design = Design(card.architecture, card.preprocessing.size, len(card.labels), card.folded)
+    return filling_batch(design, memory=torch.cuda.get_device_properties(device).total_memory)
+
+
+def _marked(part: Scores) -> Scores:
+    return replace(part, split=np.ones_like(part.split))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Mapping
@@ -12,8 +11,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from medres.config import Architecture
-from medres.model.device import full_precision
+from medres.model.device import device_name, full_precision
 from medres.model.network import RadiographNetwork, build_network, parameter_count
+
+__all__ = ["Cost", "Design", "Speed", "compare_speed", "cost", "device_name", "filling_batch", "kept_values"]
 
 BATCH = 4
 ROUNDS = 7
@@ -88,12 +89,20 @@ def kept_values(design: Design) -> int:
     return count
 
 
-def device_name(device: torch.device) -> str:
-    """The machine in words, as a table says it."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, fp32"
-    threads = torch.get_num_threads()
-    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}, fp32"
+def filling_batch(design: Design, *, memory: int) -> int:
+    """Images in one pass that fill a GPU: a power of two from 16 to 512, which depends on nothing else.
+
+    What all layers of a pass give, though most of it is freed at once, may take half of the memory.
+
+    Args:
+        design: the network.
+        memory: of the whole device, bytes: what is free at the moment must not change a score's last digits.
+
+    >>> filling_batch(Design("resnet50", 224, 1, False), memory=80 * 2**30)
+    256
+    """
+    fitting = memory // 2 // (4 * kept_values(design))
+    return 1 << min(9, max(4, fitting.bit_length() - 1))
 
 
 def compare_speed(designs: Mapping[str, Design], *, device: torch.device, rounds: int = ROUNDS) -> dict[str, Speed]:

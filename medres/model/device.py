@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -118,6 +119,14 @@ def in_parts(function: Callable[[Any], Result], images: Tensor | NDArray[np.uint
 def batch_size(device: torch.device, *, processor: int = 16) -> int:
     """How many images a pass takes: a few on a processor, whose caches they fit, at least 128 on a GPU, to fill it."""
     return max(128, processor) if device.type == "cuda" else processor
+
+
+def device_name(device: torch.device) -> str:
+    """The machine in words, as a table says it."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, fp32"
+    threads = torch.get_num_threads()
+    return f"{platform.machine()} CPU, {threads} thread{'s' if threads > 1 else ''}, fp32"
 
 
 def uploaded(values: Tensor, device: torch.device) -> Tensor:

@@ -15,7 +15,8 @@ from medres.imaging.preprocessing import file_sha256
 from medres.records import Decoding, Precision, Radiograph
 from medres.review.encode import EncodedPicture, HeatmapGrid, encode_heatmap, encode_picture
 from medres.review.wording import meaning
-from medres.tables import named_path, read_csv, read_json
+from medres.scoring.record import read_scores_record
+from medres.tables import named_path, read_csv
 
 if TYPE_CHECKING:
     from medres.model.classifier import Classifier
@@ -90,21 +91,21 @@ class Worklist:
     def __init__(self, scores: Path, model: Classifier) -> None:
         self.model = model
         self.labels = model.labels
-        record = read_json(scores / "run.json")
-        if not isinstance(record, dict) or not isinstance(record.get("input"), str):
+        record = read_scores_record(scores)
+        if record.input is None:
             raise UsageError(f"{scores / 'run.json'} does not name the folder that was scored")
-        self.root = Path(record["input"])
-        self.created = str(record.get("created", ""))
+        self.root = Path(record.input)
+        self.created = record.created
         table = read_csv(scores / "predictions.csv")
         needed = [*_NEEDED_COLUMNS, *(f"{part}_{label}" for label in self.labels for part in ("prob", "positive"))]
         missing = [name for name in needed if name not in table.columns]
-        if record.get("model_id") != model.model_id:
+        if record.model_id != model.model_id:
             raise UsageError(
-                f"{scores} was scored by model {record.get('model_id')}, and this is {model.model_id}; "
+                f"{scores} was scored by model {record.model_id}, and this is {model.model_id}; "
                 "give the model that scored it"
             )
-        if record.get("decode", model.preprocessing.decode) != model.decode:
-            raise UsageError(f"{scores} was scored decoding {record['decode']}, and this model decodes {model.decode}")
+        if (record.decode or model.preprocessing.decode) != model.decode:
+            raise UsageError(f"{scores} was scored decoding {record.decode}, and this model decodes {model.decode}")
         if missing:
             raise UsageError(f"{scores / 'predictions.csv'} lacks the columns {', '.join(missing)}")
         rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
@@ -212,17 +213,15 @@ class Worklist:
 
 
 def _how_scored(scores: Path) -> tuple[Precision, Decoding | None]:
-    """The precision that the rows of a folder name, and how its record says that files were decoded.
+    """In which precision a folder was scored, and how its files were decoded.
 
     Folders of earlier versions say neither: float32, and as the model was trained.
     """
-    table, record = read_csv(scores / "predictions.csv"), read_json(scores / "run.json")
-    said = [str(name) for name in table["precision"] if name] if "precision" in table else []
-    decode = record.get("decode") if isinstance(record, dict) else None
-    known = {*said[:1], decode} - {None}
-    if not known <= {*get_args(Precision), *get_args(Decoding)}:
-        raise UsageError(f"{scores} was scored in a way that this version does not know: {sorted(map(str, known))}")
-    return cast("Precision", said[0] if said else "float32"), cast("Decoding | None", decode)
+    record = read_scores_record(scores)
+    precision = record.forward.precision if record.forward else "float32"
+    if precision not in get_args(Precision) or record.decode not in {*get_args(Decoding), None}:
+        raise UsageError(f"{scores} was scored in a way that this version does not know: {precision}, {record.decode}")
+    return cast("Precision", precision), cast("Decoding | None", record.decode)
 
 
 def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Case, ...]:

@@ -129,7 +129,7 @@ def saved_model_agrees(
     config = steady(device, *changes, "training.batch_size=16")
     network = fitted(data, config, held_out=32)
     with tempfile.TemporaryDirectory() as folder:
-        _save(Path(folder), network, data.pixels[:80], config)
+        save_fitted(Path(folder), network, data.pixels[:80], config)
         there, here = (Classifier.load(folder, device=str(place)) for place in (device, CPU))
         asked = bright_images(48, side, seed=1).pixels
         one, other = there.score(asked, maps=True), here.score(asked, maps=True)
@@ -183,7 +183,7 @@ def _with_tf32(network: RadiographNetwork, pixels: NDArray[np.uint16], device: t
     return logits.double().cpu().numpy()
 
 
-def _save(home: Path, fitted: FittedNetwork, pixels: NDArray[np.uint16], config: Config) -> None:
+def save_fitted(home: Path, fitted: FittedNetwork, pixels: NDArray[np.uint16], config: Config) -> None:
     """Save a network as `medres train` does, with facts that nobody asks for."""
     batches = forward_batches(fitted.network, pixels, range(len(pixels)), device=CPU, batch=16)
     features = np.concatenate([batch.features.numpy() for batch in batches])

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from medres.scoring.rows import typed, write_parquet, write_rows
+import numpy as np
+from numpy.typing import NDArray
+
+from medres.scoring.columns import slices
+from medres.scoring.rows import write_tables
+from medres.scoring.table import Selected
 from medres.tables import named_path
 
-DEIDENTIFIED = "predictions.deidentified.csv"
-_PARQUET = "predictions.deidentified.parquet"
-_LEFT_OUT = ("sha256", "pixels_sha256", "detail")
+_STEM = "predictions.deidentified"
+DEIDENTIFIED = f"{_STEM}.csv"
+_LEFT_OUT = ("sha256", "detail")
+_AT_A_TIME = 16_384  # rows
 
 HOLDS = {
     "predictions.csv": "paths, hashes, SOPInstanceUID and StudyInstanceUID, which lead whoever has a manifest or the "
@@ -28,30 +35,31 @@ HOLDS = {
 """What each table holds, as `run.json` says it."""
 
 
-def write_deidentified(out: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]], key: bytes) -> None:
+def write_deidentified(out: Path, rows: Selected, columns: Sequence[str], key: bytes) -> None:
     """Write `predictions.deidentified.csv` and `.parquet`: one row for each row of `predictions.csv`.
 
     Args:
         out: the output folder.
-        columns: of the rows.
-        rows: every cell as text.
+        rows: of `predictions.csv`.
+        columns: that it shows.
         key: of the pseudonyms.
     """
     shown = [name for name in columns if name not in _LEFT_OUT]
-    replaced = [
-        {
-            **{name: row[name] for name in shown},
-            "path": keyed_path(named_path(row["path"]).removeprefix("./"), key),  # see `inert_path`
-            "SOPInstanceUID": keyed_uid(row["SOPInstanceUID"], key),
-            "StudyInstanceUID": keyed_uid(row["StudyInstanceUID"], key),
-        }
-        for row in rows
-    ]
-    replaced.sort(key=lambda row: row["path"])
-    table = {name: typed(name, [row[name] for row in replaced]) for name in shown}
-    lines = zip(*table.values(), strict=True)
-    write_rows(out / DEIDENTIFIED, shown, [dict(zip(shown, line, strict=True)) for line in lines])
-    write_parquet(out / _PARQUET, table)
+    keyed = np.empty(len(rows), "S32")
+    for place, row in enumerate(rows.rows()):
+        keyed[place] = keyed_path(named_path(row["path"]).removeprefix("./"), key).encode()  # see `inert_path`
+    write_tables(out / _STEM, shown, _replaced(rows, keyed, shown, key))
+
+
+def _replaced(rows: Selected, keyed: NDArray[np.bytes_], shown: Sequence[str], key: bytes) -> Iterator[Any]:
+    """The table in order of keyed path, piece by piece."""
+    order = np.argsort(keyed, kind="stable")
+    for places in list(slices(order, _AT_A_TIME)) or [order]:
+        numbers = rows.numbers[places]
+        cells = {"path": [path.decode() for path in keyed[places]]}
+        for name in ("SOPInstanceUID", "StudyInstanceUID"):
+            cells[name] = [keyed_uid(uid, key) for uid in rows.table.text(name, numbers).to_pylist()]
+        yield rows.table.changed(numbers, cells).select(shown)
 
 
 def keyed_uid(uid: str, key: bytes) -> str:

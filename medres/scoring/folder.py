@@ -12,14 +12,14 @@ from medres.cohort.indexing import Listing, Progress, list_files
 from medres.config import Limits
 from medres.model.accuracy import need_check
 from medres.model.classifier import Classifier
-from medres.provenance import now
 from medres.records import Decoding, Precision
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
 from medres.scoring.heatmaps import HeatmapPolicy
 from medres.scoring.known import MOST_GONE, SCORED, Unchanged, refuse_many_gone, refuse_other_folder, unchanged
-from medres.scoring.ledger import Ledger
-from medres.scoring.resuming import kept_rows, with_what_they_share
-from medres.scoring.run import PART_ROWS, ScoringRun, parts
+from medres.scoring.ledger import Ledger, shown_columns
+from medres.scoring.resuming import Kept, kept_rows, with_what_they_share
+from medres.scoring.run import ScoringRun
+from medres.scoring.stages import PART_ROWS
 from medres.scoring.state import RunState, Summary
 from medres.tables import inert_path, refuse_inside
 
@@ -83,7 +83,7 @@ def score_folder(
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
     """
-    started = time.monotonic()
+    began = time.monotonic()
     listing = list_files(folder, may_be_empty=True)
     refuse_inside(out, [folder])
     classifier = Classifier.load(model, device=device, trust=trust, precision=precision, decode=decode)
@@ -92,13 +92,12 @@ def score_folder(
         run = ScoringRun(classifier, folder, ledger.home, heatmaps or HeatmapPolicy(), limits or Limits())
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
         held = _known(run, ledger, listing, verify=verify, most_gone=most_gone, workers=workers) if resume else None
-        state = RunState(out, model_id=classifier.model_id, metrics=metrics)
+        state = RunState(out, model_id=classifier.model_id, metrics=metrics, began=began)
         try:
             summary = _scored(run, ledger, listing, held, state, model=model, workers=workers, progress=progress)
         except BaseException as error:
             state.fail(error)
             raise
-        summary.seconds = time.monotonic() - started
         state.end(summary)
         return summary
 
@@ -115,10 +114,10 @@ def _known(
     before = ledger.record()
     run.compare(before)
     known = ledger.latest(model_id=run.classifier.model_id)
-    refuse_other_folder(before.get("input"), known, run.folder, len(listing.files))
+    refuse_other_folder(before.input if before else None, known, run.folder, len(listing.files))
     held = unchanged(known, run.folder, listing.files, verify=verify, workers=workers)
-    scored = sum(row["status"] in SCORED for row in known.values())
-    refuse_many_gone(scored, len(held.gone), most=most_gone, folder=run.folder, empty=not listing.files)
+    scored = known.where("status", SCORED.__contains__).sum()
+    refuse_many_gone(int(scored), len(held.gone), most=most_gone, folder=run.folder, empty=not listing.files)
     return held
 
 
@@ -137,31 +136,30 @@ def _scored(
     refused = [run.refused_row(refusal) for refusal in listing.refused]
     record = run.record(model, len(listing.files) + len(refused))
     ledger.announce(record)
-    kept = kept_rows(held.rows.values(), listing.files, holds=run.holds) if held else {}
-    if held:  # rows of files that moved, or that have another stamp now
-        ledger.append([row for path, row in kept.items() if path in held.renewed])
+    kept = kept_rows(held, holds=run.holds) if held else Kept.none(listing.files)
+    if held:
+        ledger.renew(held, kept.places())
     ledger.append(refused)
     reused, done, total = len(kept), 0, len(listing.files)
     state.begin(total + len(refused), reused)
     state.add(refused)
     prepare = partial(run.prepared, workers=workers)
-    for part in parts(with_what_they_share(listing.files, kept, prepare, forget=run.repeats.forget)):
-        rows = run.rows(part)
+    for rows in run.rows(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
         ledger.append(rows)
         state.add(rows)
-        done += len(part)
+        done += len(rows)
         if progress:
             progress(min(len(kept) + done, total), total)
     named = [inert_path(path) for path in (*listing.files, *(refusal.path for refusal in listing.refused))]
     table = ledger.finish(named, model_id=run.classifier.model_id)
     if run.deidentify:
-        write_deidentified(ledger.home, run.columns, table, run.key)
+        write_deidentified(ledger.home, table, shown_columns(run.columns), run.key)
     summary = run.summary
-    summary.statuses.update(row["status"] for row in table)
-    summary.reasons.update(row["reason"] for row in table if row["reason"])
+    summary.statuses.update(table.counts("status"))
+    summary.reasons.update(table.counts("reason"))
     summary.files = len(table) - summary.statuses["gone"]
     summary.reused = reused
-    counted = {"statuses": dict(summary.statuses), "reasons": dict(summary.reasons)}
-    ledger.announce(record | {"limits_mixed": False, "ended": now(), "counts": counted})
+    summary.seconds = state.elapsed
+    ledger.announce(record.finished(summary))
     ledger.whole()
     return summary

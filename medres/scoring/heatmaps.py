@@ -1,23 +1,21 @@
-"""Heatmaps of a batch: a picture for every label at or above its operating point."""
+"""Heatmaps of a batch: a picture for every label at or above its operating point, from the pass that scored it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
-from medres.config import Limits
-from medres.errors import Refused
 from medres.files import make_folder
 from medres.formatting import slugs
-from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import Prepared
 from medres.model.classifier import Classifier, Scores
+from medres.processors import usable_processors
 from medres.records import Prediction
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +25,51 @@ class HeatmapPolicy:
     enabled: bool = False
     allow_burned_in: bool = False  # also where the pixels may hold a name
 
+    @property
+    def pictured(self) -> Callable[[Mapping[str, str]], bool] | None:
+        """Of which radiographs, judged by their attributes, the picture has to come with the network's input."""
+        if not self.enabled:
+            return None
+        return _every_one if self.allow_burned_in else may_be_exported
+
+
+def _every_one(_: Mapping[str, str]) -> bool:
+    return True
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """How many pictures of one image were written, and how many withheld because its pixels may hold a name."""
+    """How many pictures of one image are written, and how many withheld because its pixels may hold a name."""
 
     written: int = 0
     withheld: int = 0
 
 
 class HeatmapWriter:
-    """Draws heatmaps over the radiographs of one scored folder, in native pixels."""
+    """Draws heatmaps over radiographs, in native pixels, in threads; for the length of a `with` block.
 
-    def __init__(self, classifier: Classifier, folder: Path, out: Path, policy: HeatmapPolicy, limits: Limits) -> None:
-        self.classifier, self.folder, self.out, self.policy, self.limits = classifier, folder, out, policy, limits
+    Leaving the block waits until all are written.
+    """
+
+    def __init__(self, classifier: Classifier, out: Path, policy: HeatmapPolicy) -> None:
+        self.classifier, self.out, self.policy = classifier, out, policy
         self.names = dict(zip(classifier.labels, slugs(classifier.labels), strict=True))
+        self.threads = usable_processors()
+        self._pool: ThreadPoolExecutor | None = None
+        self._begun: deque[Future[None]] = deque()
+
+    def __enter__(self) -> HeatmapWriter:
+        """Threads start when they are first needed."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what was begun; what went wrong with it is raised here, unless something else did already."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=error is not None)
+        if error is None:
+            self._finish(0)
 
     def _place(self, sha256: str, label: str) -> Path:
         return self.out / f"{sha256[:16]}-{self.names[label]}.png"
@@ -51,14 +79,11 @@ class HeatmapWriter:
         withheld = not self.policy.allow_burned_in and not {"BURNED_IN", "BURNED_IN_UNKNOWN"}.isdisjoint(warnings)
         return withheld or all(self._place(sha256, label).is_file() for label in positive)
 
-    def draw(self, path: str, item: Prepared, prediction: Prediction, scores: Scores, place: int) -> Drawn:
-        """Write `SHA256-LABEL.png` for the positive labels of one image, which is read a second time for it.
-
-        A file that is no longer the one that was scored is not drawn; the log says so.
+    def draw(self, item: Prepared, prediction: Prediction, scores: Scores, place: int) -> Drawn:
+        """Begin to write `SHA256-LABEL.png` for the positive labels of one image.
 
         Args:
-            path: the file, relative to the scored folder.
-            item: what the network saw.
+            item: what the network saw, with its picture.
             prediction: what it said.
             scores: the batch, with maps.
             place: of the image in the batch.
@@ -66,26 +91,25 @@ class HeatmapWriter:
         positive = [label for label, score in prediction.scores.items() if score.positive]
         if not positive:
             return Drawn()
-        if not may_be_exported(item.attributes) and not self.policy.allow_burned_in:
+        if item.picture is None:
             return Drawn(withheld=len(positive))
-        spec = self.classifier.preprocessing
-        try:
-            radiograph = read_isolated(
-                self.folder / path,
-                gate=self.classifier.gate,
-                voi=spec.voi,
-                percentiles=spec.percentiles,
-                limits=self.limits,
-                sha256=item.sha256,
-            )
-        except Refused as refusal:  # it is CHANGED since it was scored, or cannot be read any more
-            log.warning("no heatmap for %s: %s", path, refusal)
-            return Drawn()
-        assert scores.maps is not None
-        make_folder(self.out)
+        if self._pool is None:
+            make_folder(self.out)
+            self._pool = ThreadPoolExecutor(self.threads)
         for label in positive:
-            cells = scores.maps[place, self.classifier.labels.index(label)]
-            heatmap = self.classifier.native_heatmap(item.placement, cells)
-            picture = overlay(radiograph.pixels, heatmap, scale=self.classifier.heatmap_scale(label))
-            write_png(self._place(item.sha256, label), picture)
+            self._begun.append(self._pool.submit(self._draw, item, scores, place, label))
+        self._finish(2 * self.threads)
         return Drawn(written=len(positive))
+
+    def _draw(self, item: Prepared, scores: Scores, place: int, label: str) -> None:
+        assert scores.maps is not None
+        assert item.picture is not None
+        cells = scores.maps[place, self.classifier.labels.index(label)]
+        heatmap = self.classifier.native_heatmap(item.placement, cells)
+        write_png(
+            self._place(item.sha256, label), overlay(item.picture, heatmap, scale=self.classifier.heatmap_scale(label))
+        )
+
+    def _finish(self, left: int) -> None:
+        while len(self._begun) > left:
+            self._begun.popleft().result()

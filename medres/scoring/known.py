@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from medres.errors import GoneError, Refused, UsageError
 from medres.imaging.preprocessing import file_sha256
+from medres.scoring.columns import alike, numbers_in, places_in, row_numbers, text_array
+from medres.scoring.table import Numbers, RowTable, Selected
 from medres.tables import inert_path, named_path
 
 log = logging.getLogger(__name__)
-
-Row = dict[str, str]
 
 SCORED = frozenset({"ok", "review"})
 """Statuses of rows that hold scores."""
@@ -33,17 +38,19 @@ STAMP = "file_stamp"
 MOST_GONE = 0.1
 """The share of scored files that may be gone; more look like a folder that is not there (a mount that is missing)."""
 
+RESTATED = 4096  # rows that are written again at a time
+_HASHED = 1024  # files whose hashes are asked for at a time
 _SAMPLE = 20  # known files by which a folder at another place is recognised
 
 
-def stamp(path: Path) -> str:
+def stamp(path: Path | str) -> str:
     """Size, modification time in nanoseconds and inode of a file; "" where it cannot be looked at.
 
     >>> stamp(Path("/no/such/file"))
     ''
     """
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  of a million files, for which no Path is made
     except OSError:
         return ""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
@@ -51,87 +58,123 @@ def stamp(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Rows whose files are what they were."""
+    """Which files are what they were, and which rows of the ledger hold of them; one entry for each file."""
 
-    rows: dict[str, Row]  # by path, with the stamp of now
-    renewed: frozenset[str]  # paths whose rows hold another stamp or path than the ledger's
+    table: RowTable  # of the ledger
+    files: Sequence[str]  # sorted, relative
+    numbers: Numbers  # of the row that holds of a file; -1 where none does
+    stamps: Any  # an Arrow array of text: of now
+    renewed: NDArray[np.bool_]  # the row says another stamp or path, or that the file was gone
     gone: frozenset[str]  # names, not said to be gone before, of which neither the file nor its bytes are there
 
+    def said_now(self, places: Numbers) -> dict[str, list[str]]:
+        """What the rows of some files say now, where that may be something else than in the ledger, by column."""
+        rows = list(self.found(places))
+        return {name: [row[name] for row in rows] for name in ("path", STAMP, "status", "reason", "detail")}
 
-def unchanged(
-    rows: Mapping[str, Row], folder: Path, files: Sequence[str], *, verify: bool, workers: int | None
-) -> Unchanged:
+    def found(self, places: Numbers | None = None) -> Iterator[Mapping[str, str]]:
+        """The rows that hold of files, as they are now: with their name, their stamp, and what they said before.
+
+        Args:
+            places: of the files, all of which hold; by default all that do.
+        """
+        places = np.flatnonzero(self.numbers >= 0) if places is None else places
+        rows = self.table.rows(self.numbers[places])
+        for place, row in zip(places.tolist(), rows, strict=True):
+            if self.renewed[place]:
+                yield {**back(row), "path": inert_path(self.files[place]), STAMP: self.stamps[place].as_py()}
+            else:
+                yield row
+
+
+def unchanged(known: Selected, folder: Path, files: Sequence[str], *, verify: bool, workers: int | None) -> Unchanged:
     """The rows of files that are there and hold the bytes that were scored, also at a new place.
 
     Args:
-        rows: what the ledger last said, by path; of the same model.
+        known: what the ledger last said of each path; of the same model.
         folder: that is scored.
         files: what is in it, relative.
         verify: hash every file, whatever its stamp says.
         workers: files that are hashed at a time.
     """
-    here = {inert_path(path): path for path in files}
-    stamps = {name: stamp(folder / path) for name, path in here.items()}
-    same = {name for name in here if name in rows and rows[name].get(STAMP) and rows[name][STAMP] == stamps[name]}
-    asked = [name for name in here if name in rows and rows[name]["sha256"] and (verify or name not in same)]
-    away = [
-        row for name, row in rows.items() if name not in here and row["sha256"] and row["status"] in {*SCORED, GONE}
-    ]
-    moved = _candidates(away, {name: stamps[name] for name in here if name not in rows})
-    hashes = dict(_hashes(folder, here, {*asked, *moved}, workers))
-    found = {name: rows[name] for name in same if name not in asked}
-    found |= {name: rows[name] for name in asked if hashes[name] == rows[name]["sha256"]}
-    for name, candidates in moved.items():
-        row = next((row for row in candidates if row["sha256"] == hashes[name]), None)
-        if row is not None:
-            found[name] = row
-    now = {name: {**back(row), "path": name, STAMP: stamps[name]} for name, row in found.items()}
-    renewed = frozenset(here[name] for name, row in now.items() if row != found[name])
-    elsewhere = {row["path"] for name, row in found.items() if name not in rows}
-    gone = frozenset(row["path"] for row in away if row["status"] in SCORED) - elsewhere
-    return Unchanged({here[name]: row for name, row in now.items()}, renewed, gone)
+    names = text_array(map(inert_path, files))
+    stamps = text_array(stamp(f"{folder}{os.sep}{path}") for path in files)
+    place = places_in(names, known.text("path"))  # of a file's row among the known ones
+    old = np.flatnonzero(place >= 0)
+    rows = known.only(place[old])
+    stamped = alike(known.table.text(STAMP), rows.numbers, stamps, old)
+    same = stamped & rows.where(STAMP, bool)
+    hashed = rows.where("sha256", bool)
+    asked = hashed & (True if verify else ~same)
+    held = same & ~asked
+    if asked.any():
+        hashes = text_array(_hashes(folder, [files[at] for at in old[asked].tolist()], workers))
+        held[asked] = numbers_in(pc.equal(hashes, rows.only(asked).text("sha256")))
+    numbers = np.full(len(files), -1, np.int64)
+    numbers[old[held]] = rows.numbers[held]
+    renewed = np.zeros(len(files), np.bool_)
+    renewed[old] = held & ~(stamped & rows.where("status", lambda said: said != GONE))
+
+    away = known.only(places_in(known.text("path"), names) < 0)
+    away = away.only(away.where("sha256", bool) & away.where("status", {*SCORED, GONE}.__contains__))
+    new = np.flatnonzero(place < 0)
+    elsewhere = _moved(away, folder, [files[at] for at in new.tolist()], stamps.take(row_numbers(new)), workers)
+    for at, number in elsewhere.items():
+        numbers[new[at]], renewed[new[at]] = number, True
+    missed = away.only(~np.isin(away.numbers, list(elsewhere.values())))
+    gone = missed.only(missed.where("status", SCORED.__contains__)).text("path").to_pylist()
+    return Unchanged(known.table, files, numbers, stamps, renewed, frozenset(gone))
 
 
-def as_gone(row: Row) -> Row:
-    """The row of a file that was scored and is away: its scores stay."""
-    return {**row, "status": GONE, "reason": "", "detail": f"was {row['status']} {row['reason']}".strip()}
+def said_when_gone(rows: Selected) -> dict[str, list[str]]:
+    """What the rows of files say that were scored and are away, by column: their scores stay."""
+    cells = zip(rows.text("status").to_pylist(), rows.text("reason").to_pylist(), strict=True)
+    details = [f"was {status} {reason}".strip() for status, reason in cells]
+    return {"status": [GONE] * len(rows), "reason": [""] * len(rows), "detail": details}
 
 
-def back(row: Row) -> Row:
+def back(row: Mapping[str, str]) -> dict[str, str]:
     """What a row said before its file went; itself where that did not.
 
-    >>> back(as_gone({"status": "review", "reason": "OUTLIER", "detail": ""}))
+    >>> back({"status": "gone", "reason": "", "detail": "was review OUTLIER"})
     {'status': 'review', 'reason': 'OUTLIER', 'detail': ''}
     """
     if row["status"] != GONE:
-        return row
+        return dict(row)
     status, _, reason = row["detail"].removeprefix("was ").partition(" ")
     return {**row, "status": status, "reason": reason, "detail": ""}
 
 
-def _candidates(away: Iterable[Row], new: Mapping[str, str]) -> dict[str, list[Row]]:
-    """Rows of files that are away, by the new names that a file of the same size has."""
-    by_size: dict[str, list[Row]] = {}
-    for row in away:
-        by_size.setdefault(row.get(STAMP, "").partition(" ")[0], []).append(row)
+def _moved(away: Selected, folder: Path, files: Sequence[str], stamps: Any, workers: int | None) -> dict[int, int]:
+    """The rows of files that are away, by the place of the new file that holds the bytes: of that size and hash."""
+    by_size: dict[str, list[tuple[str, int]]] = {}
+    for row, number in zip(away.rows(), away.numbers, strict=True):
+        by_size.setdefault(row[STAMP].partition(" ")[0], []).append((row["sha256"], int(number)))
     by_size.pop("", None)
-    sizes = {name: text.partition(" ")[0] for name, text in new.items()}
-    return {name: by_size[size] for name, size in sizes.items() if size in by_size}
+    if not by_size:
+        return {}
+    sizes = [text.partition(" ")[0] for text in stamps.to_pylist()]
+    asked = [place for place, size in enumerate(sizes) if size in by_size]
+    found: dict[int, int] = {}
+    for place, digest in zip(asked, _hashes(folder, [files[place] for place in asked], workers), strict=True):
+        number = next((number for known, number in by_size[sizes[place]] if known == digest), None)
+        if number is not None:
+            found[place] = number
+    return found
 
 
-def _hashes(
-    folder: Path, here: Mapping[str, str], names: Iterable[str], workers: int | None
-) -> Iterator[tuple[str, str]]:
-    """The SHA-256 of files, "" where they cannot be read."""
+def _hashes(folder: Path, files: Sequence[str], workers: int | None) -> Iterator[str]:
+    """The SHA-256 of files, in their order, "" where they cannot be read."""
 
-    def one(name: str) -> tuple[str, str]:
+    def one(path: str) -> str:
         try:
-            return name, file_sha256(folder / here[name])
+            return file_sha256(folder / path)
         except Refused:
-            return name, ""
+            return ""
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as threads:
-        yield from threads.map(one, sorted(names))
+        for start in range(0, len(files), _HASHED):
+            yield from threads.map(one, files[start : start + _HASHED])
 
 
 def refuse_many_gone(known: int, gone: int, *, most: float, folder: Path, empty: bool) -> None:
@@ -148,17 +191,18 @@ def refuse_many_gone(known: int, gone: int, *, most: float, folder: Path, empty:
         )
 
 
-def refuse_other_folder(was: str | None, rows: Mapping[str, Row], folder: Path, files: int) -> None:
+def refuse_other_folder(was: str | None, known: Selected, folder: Path, files: int) -> None:
     """Make sure that results which are resumed are of this folder, also where it lies at another place now.
 
     Raises:
         UsageError: it is another: of a sample of its known files most are not here.
     """
-    if was in (None, str(folder.resolve())) or not rows or not files:
+    if was in (None, str(folder.resolve())) or not len(known) or not files:
         return
-    known = [row for row in rows.values() if row.get(STAMP)] or list(rows.values())
-    sample = known[:: max(1, len(known) // _SAMPLE)][:_SAMPLE]
-    there = sum(_same_size(folder, row) for row in sample)
+    stamped = known.only(known.where(STAMP, bool))
+    known = stamped if len(stamped) else known
+    sample = known.only(np.arange(len(known))[:: max(1, len(known) // _SAMPLE)][:_SAMPLE])
+    there = sum(_same_size(folder, row) for row in sample.rows())
     if 2 * there < len(sample):
         raise UsageError(
             f"the results are of {was}, and {folder} is another folder: {there} of {len(sample)} known files are here. "
@@ -167,6 +211,6 @@ def refuse_other_folder(was: str | None, rows: Mapping[str, Row], folder: Path, 
     log.info("the folder was %s before", was)
 
 
-def _same_size(folder: Path, row: Row) -> bool:
-    found, known = stamp(folder / named_path(row["path"])), row.get(STAMP, "")
+def _same_size(folder: Path, row: Mapping[str, str]) -> bool:
+    found, known = stamp(folder / named_path(row["path"])), row[STAMP]
     return bool(found) and (not known or found.partition(" ")[0] == known.partition(" ")[0])

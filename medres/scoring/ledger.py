@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from medres.errors import OutputExists, UsageError
+import numpy as np
+
+from medres.errors import MedresError, OutputExists, UsageError
 from medres.files import make_folder, refuse_link, remove_leftovers
-from medres.scoring.known import GONE, SCORED, STAMP, as_gone
-from medres.scoring.rows import Row, read_rows, typed, write_parquet, write_rows
+from medres.provenance import now
+from medres.scoring.columns import Row, is_evidence, places_in, slices, text_array
+from medres.scoring.evidence import EVIDENCE, write_evidence
+from medres.scoring.known import GONE, RESTATED, SCORED, STAMP, Unchanged, said_when_gone
+from medres.scoring.parts import Parts
+from medres.scoring.record import ScoresRecord, read_scores_record, write_scores_record
+from medres.scoring.rows import write_tables
 from medres.scoring.state import STATE
+from medres.scoring.table import Numbers, Selected
 from medres.tables import MARKER, read_json, refuse_existing, write_json
 from medres.unfinished import is_lock, lock, unlock
 
@@ -22,10 +29,17 @@ ANEW = ".anew"
 """Where `--force` writes until all is whole: what lies in the folder stays until then."""
 _WHOLE = "whole.json"  # in ANEW: what is there can take the old results' place
 PICTURES = "heatmaps"
-_SAID_BEFORE = {"precision": "float32", "decode": "full"}
-"""What rows say of images that were decoded before these columns were there."""
-INTERNAL = ("pixels_sha256", STAMP)
-"""Columns of parts that `predictions.csv` does not show."""
+_TABLE = "predictions"
+_INTERNAL = frozenset({"pixels_sha256", STAMP})
+
+
+def shown_columns(columns: Sequence[str]) -> list[str]:
+    """Those of the columns of parts that `predictions.csv` shows.
+
+    >>> shown_columns(["path", "prob_disc", "pixels_sha256", "cells_disc"])
+    ['path', 'prob_disc']
+    """
+    return [name for name in columns if name not in _INTERNAL and not is_evidence(name)]
 
 
 class Ledger:
@@ -47,7 +61,8 @@ class Ledger:
         self.columns = list(columns)
         self.resume, self.force = resume, force
         self.home = folder  # where rows and pictures go
-        self._number = 0
+        self._parts: Parts | None = None
+        self._record: ScoresRecord | None = None
         self._refuse()
 
     def _refuse(self) -> None:
@@ -92,89 +107,116 @@ class Ledger:
         if self.home != self.folder:
             make_folder(self.home)
         remove_leftovers(self.home)
-        make_folder(self.home / PARTS)
-        self._number = 1 + max((int(part.stem) for part in (self.home / PARTS).glob("*.csv")), default=-1)
+        self._parts = Parts(self.home / PARTS, self.columns)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the folder go."""
-        unlock(self.folder)
-
-    def record(self) -> dict[str, Any]:
-        """What `run.json` says of the results to resume; nothing where there are none."""
-        place = self.home / MARKER
-        found = read_json(place) if self.resume and place.is_file() else {}
-        if not isinstance(found, dict):
-            raise UsageError(f"{place} is not the record of a scoring run; give --force to score everything anew")
-        return found
-
-    def announce(self, record: dict[str, Any]) -> None:
-        """Write `run.json`: what this run is."""
-        write_json(self.home / MARKER, record)
-
-    def rows(self) -> Iterator[dict[str, str]]:
-        """The rows that are already there; a part that cannot be read is set aside and its files are scored again."""
-        for part in sorted((self.home / PARTS).glob("*.csv")):
-            try:
-                rows = read_rows(part)
-                complete = all(set(self.columns) - {STAMP, *_SAID_BEFORE} <= set(row) for row in rows)
-            except UsageError:
-                complete = False
-            if complete:
-                for row in rows:  # the first versions had no stamps, and said less
-                    said = dict.fromkeys(_SAID_BEFORE, "") if row["status"] == "refused" else _SAID_BEFORE
-                    yield {STAMP: "", **said, **row}
+        """Let the folder go; the rows that wait are written, also after an error."""
+        try:
+            if error is None:
+                self.parts.flush()
             else:
-                part.replace(part.with_suffix(".damaged"))
+                with suppress(OSError):  # the disk may be full, which is the error then
+                    self.parts.flush()
+                with suppress(OSError):
+                    self._say_that_it_failed()
+        finally:
+            unlock(self.folder)
 
-    def latest(self, *, model_id: str) -> dict[str, dict[str, str]]:
-        """The last row of every path that a model made."""
-        return {row["path"]: row for row in self.rows() if row["model_id"] == model_id}
+    def record(self) -> ScoresRecord | None:
+        """What `run.json` says of the results to resume; None where there are none.
+
+        Raises:
+            UsageError: it is damaged, of another kind, or written by a newer version.
+        """
+        if not self.resume or not (self.home / MARKER).is_file():
+            return None
+        try:
+            return read_scores_record(self.home)
+        except UsageError as error:
+            raise UsageError(f"{error}; give --force to score everything anew") from None
+
+    def announce(self, record: ScoresRecord) -> None:
+        """Write `run.json`: what this run is, and how it ended."""
+        write_scores_record(self.home, record)
+        self._record = record
+
+    def _say_that_it_failed(self) -> None:
+        if self._record and self._record.state == "running":
+            self.announce(self._record.model_copy(update={"state": "failed", "ended": now()}))
+
+    @property
+    def parts(self) -> Parts:
+        """The parts, of a ledger that was entered."""
+        assert self._parts is not None
+        return self._parts
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Write one part: all of these rows, or none; nothing where there are no rows."""
-        if not rows:
-            return
-        write_rows(self.home / PARTS / f"{self._number:06d}.csv", self.columns, rows)
-        self._number += 1
+        """Take rows, which become a part with those before and after them; see `Parts.append`."""
+        self.parts.append(rows)
 
-    def finish(self, paths: Sequence[str], *, model_id: str) -> list[dict[str, str]]:
-        """Merge the parts into `predictions.csv` and `.parquet`: one row per path, sorted; later parts win.
-
-        A file that was scored by the same model and is away keeps its scores in a row `gone`.
+    def renew(self, held: Unchanged, places: Numbers) -> None:
+        """Write the rows of files that moved, came back, or have another stamp now, as they are now.
 
         Args:
-            paths: of the files that are there.
+            held: what is known of the files.
+            places: of those whose rows are kept.
+        """
+        for some in slices(places[held.renewed[places]], RESTATED):
+            self.parts.restate(held.numbers[some], held.said_now(some))
+
+    def latest(self, *, model_id: str) -> Selected:
+        """The last row of every path that a model made, in order of path."""
+        rows = self.parts.rows()
+        return Selected(rows, rows.latest(rows.where("model_id", model_id.__eq__)))
+
+    def finish(self, paths: Sequence[str], *, model_id: str) -> Selected:
+        """Merge the parts into `predictions.csv` and `.parquet`: one row per path, sorted; later parts win.
+
+        A file that was scored by the same model and is away keeps its scores in a row `gone`. What the rows keep beside
+        goes into `evidence.parquet`.
+
+        Args:
+            paths: of the files that are there, as rows name them.
             model_id: whose scores are kept.
 
         Returns:
-            The rows of the tables, every cell as text.
+            The rows of the tables.
+
+        Raises:
+            MedresError: a part was damaged while the run went on; `--resume` scores its files again.
         """
-        latest = {row["path"]: row for row in self.rows()}
-        here = set(paths)
-        moved = {latest[path]["sha256"] for path in here}
-        away = [
-            row if row["status"] == GONE else as_gone(row)
-            for path, row in latest.items()
-            if path not in here
-            and row["status"] in {*SCORED, GONE}
-            and row["model_id"] == model_id
-            and row["sha256"] not in moved
-        ]
-        self.append([row for row in away if row != latest[row["path"]]])
-        latest |= {row["path"]: row for row in away}
-        here |= {row["path"] for row in away}
-        rows = [latest[path] for path in sorted(here)]
-        shown = [name for name in self.columns if name not in INTERNAL]
-        table = {name: typed(name, [row[name] for row in rows]) for name in shown}
-        lines = zip(*table.values(), strict=True)
-        write_rows(self.home / "predictions.csv", shown, [dict(zip(shown, line, strict=True)) for line in lines])
-        write_parquet(self.home / "predictions.parquet", table)
-        return rows
+        merged = self._merged(paths, model_id)
+        columns = shown_columns(self.columns)
+        write_tables(self.home / _TABLE, columns, merged.pieces(columns))
+        write_evidence(self.home / EVIDENCE, self.parts, merged)
+        return merged
+
+    def _merged(self, paths: Sequence[str], model_id: str) -> Selected:
+        rows = self.parts.rows()
+        latest = Selected(rows, rows.latest())
+        here = places_in(latest.text("path"), text_array(paths)) >= 0
+        lacking = len(set(paths)) - here.sum()
+        if lacking:
+            raise MedresError(
+                f"{self.parts.folder} lacks the rows of {lacking} files: a part of it is damaged; give --resume to "
+                "score these files again"
+            )
+        ours = ~here & latest.where("model_id", model_id.__eq__)
+        if ours.any():
+            moved = places_in(latest.only(ours).text("sha256"), latest.only(here).text("sha256")) >= 0
+            ours[np.flatnonzero(ours)[moved]] = False
+        going = latest.only(ours & latest.where("status", SCORED.__contains__))
+        if len(going):
+            self.parts.restate(going.numbers, said_when_gone(going))
+            rows = self.parts.rows()
+            latest = Selected(rows, rows.latest())  # of the same paths
+        return latest.only(here | (ours & latest.where("status", GONE.__eq__)))
 
     def whole(self) -> None:
         """All is written: what `--force` made takes the place of what was there."""
+        self.parts.flush()
         if self.home != self.folder:
             names = [path.name for path in self.home.iterdir() if path.is_file() and _is_result(path)]
             pictures = (self.home / PICTURES).is_dir()
@@ -207,7 +249,7 @@ class Ledger:
 
 
 def _is_result(path: Path) -> bool:
-    return path.name == MARKER or path.name.startswith("predictions.")
+    return path.name in {MARKER, EVIDENCE} or path.name.startswith(f"{_TABLE}.")
 
 
 def _is_free(folder: Path) -> bool:

@@ -2,36 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from medres.cohort.duplicates import Repeats
+import numpy as np
+from numpy.typing import NDArray
+
+from medres.cohort.duplicates import Repeats, short
 from medres.imaging.preprocessing import Prepared
-from medres.records import Refusal
-from medres.tables import inert_path
+from medres.scoring.columns import hashes_of, pieces_of, row_numbers, text_array
+from medres.scoring.known import Unchanged
+from medres.scoring.stages import Results
+from medres.scoring.table import Numbers
 
-Row = dict[str, str]
-Results = Iterator[tuple[str, Prepared | Refusal]]
 Prepare = Callable[[Sequence[str], bool], Results]
 """Reads files; the second argument says whether results come in the order of the paths, or about so."""
 
 
-def kept_rows(rows: Iterable[Row], files: Sequence[str], *, holds: Callable[[Row], bool]) -> dict[str, Row]:
-    """The rows that need not be made again, by path.
+class Kept:
+    """The files whose rows need not be made again, and which of them share a SOPInstanceUID.
+
+    Args:
+        files: all that are there, sorted, relative to the scored folder.
+        places: of those that are kept.
+        uids: their SOPInstanceUIDs, an Arrow array.
+    """
+
+    def __init__(self, files: Sequence[str], places: Numbers, uids: Any) -> None:
+        self._files, self._places, self._uids = files, places, uids
+        self._mask: NDArray[np.bool_] = np.zeros(len(files), np.bool_)
+        self._mask[places] = True
+        hashes = hashes_of(uids)
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+
+    @classmethod
+    def none(cls, files: Sequence[str]) -> Kept:
+        """No file."""
+        return cls(files, np.zeros(0, np.int64), text_array([]))
+
+    def __len__(self) -> int:
+        return int(self._mask.sum())
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._files[place] for place in np.flatnonzero(self._mask).tolist())
+
+    def missing(self) -> list[str]:
+        """The files without a row."""
+        return [self._files[place] for place in np.flatnonzero(~self._mask).tolist()]
+
+    def sharing(self, uid: str) -> list[str]:
+        """The files with a SOPInstanceUID, as they were kept at first."""
+        first, last = (np.searchsorted(self._hashes, hash(uid), side=side) for side in ("left", "right"))
+        kept = [int(place) for place in self._order[first:last] if uid and self._uids[int(place)].as_py() == uid]
+        return [self._files[place] for place in self._places[kept].tolist()] if kept else []
+
+    def places(self) -> Numbers:
+        """Where the files that are kept are among all."""
+        return np.flatnonzero(self._mask)
+
+    def drop(self, path: str) -> None:
+        """Keep a file no longer."""
+        self._mask[bisect_left(self._files, path)] = False
+
+
+def kept_rows(held: Unchanged, *, holds: Callable[[Mapping[str, str]], bool]) -> Kept:
+    """The files whose rows need not be made again.
 
     A row is kept if it is the last one of a file that is still there, if it `holds`, and if it says of repeated images
     what a run over the kept files alone would say; else no row of its SOPInstanceUID is kept.
 
     Args:
-        rows: of the ledger, in the order in which they were written.
-        files: sorted, relative to the scored folder.
-        holds: whether model and bytes are the same.
+        held: rows of files that are what they were.
+        holds: whether a row need not be tried again.
     """
-    latest = {row["path"]: row for row in rows}
-    found = {path: latest[inert_path(path)] for path in files if inert_path(path) in latest}
-    found = {path: row for path, row in found.items() if holds(row)}
+    places = np.flatnonzero(held.numbers >= 0)
+    places = places[np.fromiter(map(holds, held.found()), np.bool_, len(places))]
+    uids = held.table.text("SOPInstanceUID", held.numbers[places])
+    hashes = hashes_of(uids)
+    found, counts = np.unique(hashes, return_counts=True)
+    shared = np.isin(hashes, found[counts > 1])
     repeats = Repeats()
     doubtful: set[str] = set()
-    for row in found.values():
+    told = shared | held.renewed[places] | _says_of_repeats(held, places)
+    for row in held.found(places[told]):
         uid = row["SOPInstanceUID"]
         repeat = repeats.compare(
             row["path"], sop_instance_uid=uid, sha256=row["sha256"], pixels_sha256=row["pixels_sha256"]
@@ -40,7 +95,16 @@ def kept_rows(rows: Iterable[Row], files: Sequence[str], *, holds: Callable[[Row
         would_say = same_image(repeat.identical_to) if repeat.identical_to else ""
         if repeat.conflict != (row["reason"] == "DUPLICATE_CONFLICT") or said != would_say:
             doubtful.add(uid)
-    return {path: row for path, row in found.items() if row["SOPInstanceUID"] not in doubtful}
+    sure = np.array([uid not in doubtful for piece in pieces_of(uids) for uid in piece], np.bool_)
+    return Kept(held.files, places[sure], uids if sure.all() else uids.take(row_numbers(np.flatnonzero(sure))))
+
+
+def _says_of_repeats(held: Unchanged, places: Numbers) -> NDArray[np.bool_]:
+    """For each file whether its row calls it a duplicate, or in conflict."""
+    numbers = held.numbers[places]
+    duplicate: NDArray[np.bool_] = held.table.where("status", "duplicate".__eq__)[numbers]
+    conflict: NDArray[np.bool_] = held.table.where("reason", "DUPLICATE_CONFLICT".__eq__)[numbers]
+    return duplicate | conflict
 
 
 def same_image(path: str) -> str:
@@ -48,9 +112,7 @@ def same_image(path: str) -> str:
     return f"the same image as {path}"
 
 
-def with_what_they_share(
-    files: Sequence[str], kept: dict[str, Row], prepare: Prepare, *, forget: Callable[[str], None]
-) -> Results:
+def with_what_they_share(kept: Kept, prepare: Prepare, *, forget: Callable[[str], None]) -> Results:
     """Prepare the files without a kept row, and with them those whose SOPInstanceUID a new one turns out to share.
 
     These come last, in order of path, as in a run from the start: which of them repeats which is judged anew. They are
@@ -58,30 +120,32 @@ def with_what_they_share(
     are given twice, and what holds is said the second time.
 
     Args:
-        files: sorted, relative to the scored folder.
         kept: what `kept_rows` gave.
         prepare: reads some files.
         forget: told each SOPInstanceUID that is judged anew.
     """
-    sharing: dict[str, list[str]] = {}
-    for path, row in kept.items():
-        if row["SOPInstanceUID"]:
-            sharing.setdefault(row["SOPInstanceUID"], []).append(path)
-    given: dict[str, list[str]] = {}  # by SOPInstanceUID, in ascending order
+    given: dict[bytes, str | list[str]] = {}  # by SOPInstanceUID, in ascending order: one path mostly
     again: set[str] = set()
     anew: set[str] = set()  # SOPInstanceUIDs
-    for path, result in prepare([path for path in files if path not in kept], False):
+    for path, result in prepare(kept.missing(), False):
         uid = result.sop_instance_uid if isinstance(result, Prepared) else ""
-        if uid and (uid in anew or uid in sharing or (uid in given and given[uid][-1] > path)):
+        before = _listed(given.get(short(uid))) if uid else []
+        shared = kept.sharing(uid)
+        if uid and (uid in anew or shared or (before and before[-1] > path)):
             anew.add(uid)
-            again.update((path, *sharing.get(uid, ()), *given.pop(uid, ())))
+            again.update((path, *shared, *before))
+            given.pop(short(uid), None)
         else:
             if uid:
-                given.setdefault(uid, []).append(path)
+                given[short(uid)] = [*before, path] if before else path
             yield path, result
     for path in again:
-        kept.pop(path, None)
+        kept.drop(path)
     for uid in anew:
         forget(uid)
     if again:
         yield from prepare(sorted(again), True)
+
+
+def _listed(paths: str | list[str] | None) -> list[str]:
+    return [paths] if isinstance(paths, str) else paths or []

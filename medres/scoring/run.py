@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from medres import __version__
 from medres.cohort.duplicates import Repeat, Repeats
@@ -22,12 +22,17 @@ from medres.errors import BY_LIMITS, MAY_PASS, Refused, UsageError
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores
+from medres.model.device import device_name
 from medres.provenance import environment, git_commit, now
 from medres.records import Refusal
+from medres.scoring.columns import Cell
 from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
 from medres.scoring.known import STAMP, stamp
-from medres.scoring.resuming import Results, same_image
+from medres.scoring.record import ForwardRecord, ScoresRecord
+from medres.scoring.resuming import same_image
+from medres.scoring.same_bytes import Copies, same_bytes
+from medres.scoring.stages import Planned, Results, batches, nearly_sorted, overlapped
 from medres.scoring.state import Summary
 from medres.tables import inert_path
 
@@ -35,20 +40,7 @@ log = logging.getLogger(__name__)
 
 _TRIED_AGAIN = MAY_PASS | {"UNSUPPORTED_TRANSFER_SYNTAX", "NOT_FINITE"}  # another decoder or device may do it now
 
-PART_ROWS = 128
-"""Rows per part of the ledger, and images per call of the network's batch loop."""
-
-
-def parts(results: Iterable[tuple[str, Prepared | Refusal]]) -> Iterator[list[tuple[str, Prepared | Refusal]]]:
-    """Results in lists of PART_ROWS, the last one shorter."""
-    part: list[tuple[str, Prepared | Refusal]] = []
-    for result in results:
-        part.append(result)
-        if len(part) == PART_ROWS:
-            yield part
-            part = []
-    if part:
-        yield part
+_WINDOW = 64  # results that are kept back so that their order is nearly that of the paths
 
 
 class ScoringRun:
@@ -69,7 +61,7 @@ class ScoringRun:
         self.stamps: dict[str, str] = {}  # of the files that are being read
         self.key = pseudonym_key()
         self.repeats = Repeats()
-        self.pictures = HeatmapWriter(classifier, folder, out / "heatmaps", heatmaps, limits)
+        self.pictures = HeatmapWriter(classifier, out / "heatmaps", heatmaps)
         self.summary = Summary(files=0)
         self.columns = self.columns_of(classifier)
 
@@ -78,46 +70,80 @@ class ScoringRun:
         """The columns of a row, internal ones included."""
         answered = [f"predicted_{task.name}" for task in classifier.tasks if task.kind != "binary"]
         scored = [name for label in classifier.labels for name in (f"prob_{label}", f"positive_{label}")]
+        evidence = [f"cells_{label}" for label in classifier.labels]
+        if len(classifier.members) > 1:
+            evidence += [f"folds_{label}" for label in classifier.labels]
         return [
             "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
             *scored, *answered, "model_id", "precision", "decode", "warnings", "detail", "pixels_sha256", STAMP,
+            *evidence,
         ]  # fmt: skip
 
-    def record(self, model: Path, files: int) -> dict[str, Any]:
+    def record(self, model: Path, files: int) -> ScoresRecord:
         """What `run.json` says of this run."""
-        return {
-            "medres": __version__,
-            "created": now(),
-            "kind": "scores",
-            "input": str(self.folder.resolve()),
-            "model": str(model.resolve()),
-            "model_id": self.classifier.model_id,
-            "precision": self.classifier.precision,
-            "decode": self.classifier.decode,
-            "labels": list(self.classifier.labels),
-            "files": files,
-            "environment": environment(),
-            "git_commit": git_commit(),
-            "pseudonym_key": fingerprint(self.key),
-            "limits": self.limits.model_dump(mode="json"),
-            "limits_mixed": self.limits_mixed,  # until the run has finished
-            "holds": {name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
-        }
+        return ScoresRecord(
+            medres=__version__,
+            created=now(),
+            kind="scores",
+            input=str(self.folder.resolve()),
+            model=str(model.resolve()),
+            model_id=self.classifier.model_id,
+            labels=self.classifier.labels,
+            files=files,
+            environment=environment(),
+            git_commit=git_commit(),
+            pseudonym_key=fingerprint(self.key),
+            forward=self.forward(),
+            decode=self.classifier.decode,
+            limits=self.limits.model_dump(mode="json"),
+            limits_mixed=self.limits_mixed,  # until the run has finished
+            holds={name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
+            state="running",
+        )
 
-    def compare(self, before: Mapping[str, Any]) -> None:
+    def forward(self) -> ForwardRecord:
+        """What the last digits of a score depend on beside the file and the model."""
+        device = self.classifier.device
+        name = device_name(device)
+        if device.type == "cpu":
+            name = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+        return ForwardRecord(
+            batch=self.classifier.batch,
+            threads=torch.get_num_threads(),
+            device=name,
+            precision=self.classifier.precision,
+        )
+
+    def _compute_as(self, before: ForwardRecord) -> None:
+        """Compute as an earlier run did, so that its rows and new ones are one run's."""
+        self.classifier.batch = before.batch
+        torch.set_num_threads(before.threads)
+        now = self.forward()
+        if now != before:
+            log.warning(
+                "the rows that are kept were computed on %s, new ones are on %s: last digits may differ",
+                before.device, now.device,
+            )  # fmt: skip
+
+    def compare(self, before: ScoresRecord | None) -> None:
         """Say no to resuming results of another kind, or with other pseudonyms; note whether limits differ.
 
         Args:
-            before: the record of the results to resume.
+            before: the record of the results to resume, if there is one.
         """
-        same = before.get("limits") == self.limits.model_dump(mode="json") and before.get("limits_mixed") is False
-        self.limits_mixed = bool(before) and not same
-        self._refuse_other_kind(before.get("precision", "float32"), before.get("decode", "full"))
-        if before.get("pseudonym_key", fingerprint(self.key)) != fingerprint(self.key):
+        if before is None:
+            return
+        said = before.forward.precision if before.forward else "float32"
+        self._refuse_other_kind(said, before.decode or "full")
+        same = before.limits == self.limits.model_dump(mode="json") and before.limits_mixed is False
+        self.limits_mixed = not same
+        if before.pseudonym_key not in (None, fingerprint(self.key)):
             raise UsageError(
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
             )
+        if before is not None and before.forward is not None:
+            self._compute_as(before.forward)
 
     def _refuse_other_kind(self, precision: str, decode: str) -> None:
         """Say no to a table whose rows would be of two kinds: whoever reads it would have to tell them apart."""
@@ -136,28 +162,45 @@ class ScoringRun:
         return not self.heatmaps.enabled or self.pictures.are_there(row["sha256"], positive, row["warnings"].split())
 
     def prepared(self, paths: Sequence[str], ordered: bool, *, workers: int | None) -> Results:
-        """Files as the network takes them, or why not: in the order of the paths, or about so."""
+        """Files as the network takes them, or why not: in the order of the paths, or about so.
+
+        Of files that hold the same bytes one is decoded, unless the order has to be kept.
+        """
         job = partial(
             prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits,
-            decode=self.classifier.decode,
+            decode=self.classifier.decode, pictured=self.heatmaps.pictured,
         )  # fmt: skip
-        names = {os.fspath(self.folder / path): path for path in paths}
-        if not names:
+        if not paths:
             return
         self.stamps |= {path: stamp(self.folder / path) for path in paths}  # before they are read
+        copies = Copies() if ordered else same_bytes(self.folder, paths, self.stamps, workers=workers)
         with Workers(workers, limits=self.limits) as pool:
-            for part in parts((names[place], result) for place, result in pool.map(job, names, ordered=ordered)):
-                yield from sorted(part, key=lambda item: item[0])
 
-    def rows(self, part: Sequence[tuple[str, Prepared | Refusal]]) -> list[dict[str, Any]]:
-        """The rows of one part, in order; the usable images are scored together."""
-        plans = [(path, result, self._repeat(path, result)) for path, result in part]
-        usable = [result for _, result, repeat in plans if isinstance(result, Prepared) and not repeat.identical_to]
-        scores = None
-        if usable:
-            scores = self.classifier.score(np.stack([item.pixels for item in usable]), maps=self.heatmaps.enabled)
+            def read(wanted: Sequence[str]) -> Results:
+                names = {os.fspath(self.folder / path): path for path in wanted}
+                return ((names[place], result) for place, result in pool.map(job, names, ordered=ordered))
+
+            if ordered:
+                yield from read(paths)
+            else:
+                yield from nearly_sorted(copies.with_copies(paths, read), _WINDOW)
+
+    def rows(self, results: Results) -> Iterator[list[dict[str, Cell]]]:
+        """The rows of results in their order, a batch at a time; the network computes while the next ones come."""
+        plans = (Planned(path, result, self._repeat(path, result)) for path, result in results)
+        threads = 2 if self.classifier.device.type == "cuda" else 1  # one prepares a batch while another's computes
+        with self.pictures:
+            for batch, scores in overlapped(self._scores, batches(plans, self.classifier.batch), threads=threads):
+                yield self._rows(batch, scores)
+
+    def _scores(self, batch: Sequence[Planned]) -> Scores | None:
+        images = [plan.image.pixels for plan in batch if plan.image is not None]
+        return self.classifier.score_whole_batch(np.stack(images), maps=self.heatmaps.enabled) if images else None
+
+    def _rows(self, batch: Sequence[Planned], scores: Scores | None) -> list[dict[str, Cell]]:
         rows, place = [], 0
-        for path, result, repeat in plans:
+        for plan in batch:
+            path, result, repeat = plan.path, plan.result, plan.repeat
             if isinstance(result, Refusal):
                 rows.append(self.refused_row(replace(result, path=path)))
             elif repeat.identical_to:
@@ -181,7 +224,7 @@ class ScoringRun:
             pixels_sha256=result.pixels_sha256,
         )
 
-    def refused_row(self, refusal: Refusal) -> dict[str, Any]:
+    def refused_row(self, refusal: Refusal) -> dict[str, Cell]:
         """The row of a file that is refused."""
         log.info("%s is refused: %s (%s)", inert_path(refusal.path), refusal.code, refusal.detail)
         final = refusal.code == "DECODER_TIMEOUT"  # of these bytes, which its process did not live to name
@@ -201,7 +244,7 @@ class ScoringRun:
         except Refused:
             return ""
 
-    def _row(self, path: str, item: Prepared) -> dict[str, Any]:
+    def _row(self, path: str, item: Prepared) -> dict[str, Cell]:
         return {
             "path": inert_path(path),
             STAMP: self.stamps.get(path, ""),
@@ -217,17 +260,31 @@ class ScoringRun:
             "pixels_sha256": item.pixels_sha256,
         }
 
-    def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int, *, conflict: bool) -> dict[str, Any]:
+    def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int, *, conflict: bool) -> dict[str, Cell]:
         review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review)
         prediction = self.classifier.prediction(item.sop_instance_uid, scores, place, review=review)
-        row = self._row(path, item) | {"status": prediction.status, "reason": prediction.reason}
+        warnings = (*item.review, *item.warnings, *(("BATCH_SPLIT",) if scores.split[place] else ()))
+        row = self._row(path, item) | {
+            "status": prediction.status, "reason": prediction.reason, "warnings": " ".join(warnings),
+        }  # fmt: skip
         for label, score in prediction.scores.items():
             row[f"prob_{label}"] = score.probability
             row[f"positive_{label}"] = int(score.positive)
         if prediction.scores:
             row |= answer_columns(self.classifier.tasks, scores.probabilities[place])
+            row |= self._evidence(scores, place)
         if self.heatmaps.enabled:
-            drawn = self.pictures.draw(path, item, prediction, scores, place)
+            drawn = self.pictures.draw(item, prediction, scores, place)
             self.summary.heatmaps += drawn.written
             self.summary.heatmaps_withheld += drawn.withheld
         return row
+
+    def _evidence(self, scores: Scores, place: int) -> dict[str, Cell]:
+        """What an app shows beside a score: each network's own probability, and the class-activation map's cells."""
+        found: dict[str, Cell] = {}
+        for number, label in enumerate(self.classifier.labels):
+            if len(scores.members) > 1:
+                found[f"folds_{label}"] = [float(value) for value in scores.members[:, place, number]]
+            if scores.maps is not None:
+                found[f"cells_{label}"] = scores.maps[place, number].astype("<f2").tobytes()
+        return found

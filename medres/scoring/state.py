@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medres import __version__
 from medres.provenance import now
-from medres.scoring.rows import Row
 from medres.tables import write_json, write_text
+
+if TYPE_CHECKING:
+    from medres.scoring.columns import Row
 
 STATE = "state.json"
 _EVERY = 5.0  # seconds between two writings of a running state
@@ -90,11 +92,12 @@ class RunState:
         folder: of the scores.
         model_id: what scores.
         metrics: the textfile.
+        began: when the run did, on `time.monotonic`; now by default.
     """
 
-    def __init__(self, folder: Path, *, model_id: str, metrics: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, model_id: str, metrics: Path | None = None, began: float | None = None) -> None:
         self.folder, self.model_id, self.metrics = folder, model_id, metrics
-        self.started, self._began, self._next = now(), time.monotonic(), 0.0
+        self.started, self._began, self._next = now(), began or time.monotonic(), 0.0
         self.statuses: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.total = self.done = self.reused = 0
@@ -123,9 +126,14 @@ class RunState:
         with suppress(OSError):  # the disk may be full
             self.write("failed", f"{type(error).__name__}: {said[0] if said else ''}")
 
+    @property
+    def elapsed(self) -> float:
+        """For how long the run has gone on, seconds."""
+        return time.monotonic() - self._began
+
     def now(self, state: Word, error: str = "") -> State:
         """How far the run is."""
-        seconds = time.monotonic() - self._began
+        seconds = self.elapsed
         return State(
             state=state,
             medres=__version__,

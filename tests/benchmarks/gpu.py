@@ -65,6 +65,7 @@ def checks(device: torch.device, *, small: bool) -> Iterator[tuple[str, float, T
     yield "a linear probe learns", 10, partial(gpu_fits.probe_learns, device, small=small)
     yield "two processes are one", 40, partial(gpu_fits.processes_agree, device)
     yield "waiting for the device", 10, partial(gpu_speed.waits, device, small=small)
+    yield "scoring", 40, partial(gpu_speed.scoring, device, tiny=small)
     yield "small steps", 40, partial(gpu_speed.throughput, device, gpu_speed.SMALL, tiny=small)
     if not small:
         yield "folds side by side", 45, partial(gpu_fits.folds_side_by_side, device)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medres.config import Config
-from medres.runs.device_checks import Figures, bright_images, fitted, steady
+from medres.model.classifier import Classifier
+from medres.model.device import full_precision
+from medres.model.forward import as_images
+from medres.runs.device_checks import Figures, bright_images, fitted, save_fitted, steady
+from medres.scoring.stages import overlapped
 from medres.training.handlers import LearningRate
 from tests.benchmarks.steps import bare_step
 from tests.benchmarks.timing import in_turn, medians, ratio
@@ -31,6 +38,8 @@ class Steps:
 
 
 SMALL = Steps("resnet18", 160, 32, 60, promised=0.85)
+SCORING = 0.90
+"""The part of the bare forward's images/s that scoring reaches at least."""
 LARGE = Steps("resnet50", 224, 256, 25, promised=0.97)
 TINY = Steps("resnet18", 32, 8, 4, promised=0.0)
 WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::item", "aten::masked_select"}
@@ -67,6 +76,46 @@ def throughput(device: torch.device, wanted: Steps, *, tiny: bool) -> tuple[bool
     if device.type == "cuda":
         figures["peak memory, GB"] = torch.cuda.max_memory_allocated(device) / 1e9
     return part >= wanted.promised, figures
+
+
+def scoring(device: torch.device, *, tiny: bool) -> tuple[bool, Figures]:
+    """images/s of scoring as a folder's files are, from decoded inputs to probabilities, and of the bare forward pass.
+
+    The pass has one batch that lies on the device already; scoring fetches each from the processor's memory, and gives
+    back calibrated probabilities, distances and every label's map.
+    """
+    wanted = TINY if tiny else LARGE
+    config, data = _recipe(device, wanted), bright_images(wanted.batch + 32, wanted.side)
+    with tempfile.TemporaryDirectory() as folder:
+        save_fitted(Path(folder), fitted(data, config, held_out=32), data.pixels[: wanted.batch], config)
+        model = Classifier.load(folder, device=str(device))
+    network, passes = model.members[0].network, 2 if tiny else 40
+    pixels = bright_images(model.batch, wanted.side, seed=1).pixels
+    there = as_images(pixels, device)
+
+    def seconds(run: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return model.batch * passes / (time.perf_counter() - started)
+
+    def medres() -> None:
+        score = partial(model.score_whole_batch, maps=True)
+        threads = 2 if device.type == "cuda" else 1
+        deque(overlapped(score, (pixels for _ in range(passes)), threads=threads), maxlen=0)
+
+    @torch.inference_mode()
+    def bare() -> None:
+        with full_precision():
+            for _ in range(passes):
+                network(there)
+
+    runs: dict[str, Callable[[], float]] = {"medres": lambda: seconds(medres), "bare forward": lambda: seconds(bare)}
+    found = in_turn(runs, rounds=1 if tiny else 3)
+    part = ratio(found, "medres", "bare forward")
+    figures = {f"images/s, {name}": round(value, 1) for name, value in medians(found).items()}
+    return tiny or part >= SCORING, figures | {"batch": float(model.batch), "part of the bare forward": part}
 
 
 def graphs(device: torch.device) -> tuple[bool, Figures]:

@@ -55,7 +55,7 @@ def run(
     assert context is not None
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder) / "output", Path(folder) / "errors"
-        process = context.Process(target=_main, args=(arguments, output, errors, cwd, dict(os.environ), made))
+        process = context.Process(target=main, args=(arguments, output, errors, cwd, dict(os.environ), made))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -66,7 +66,7 @@ def run(
         return subprocess.CompletedProcess(["medres", *arguments], process.exitcode, *texts)
 
 
-def _main(
+def main(
     arguments: list[str],
     output: Path,
     errors: Path,

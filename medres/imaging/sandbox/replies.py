@@ -29,7 +29,12 @@ RECORDS: Mapping[str, type] = {kind.__name__: kind for kind in (Inspected, Prepa
 """What a job may return, beside text, numbers, None and lists of them."""
 
 _PARTS = (Placement, Sampling, Shutter)  # records within those
-_DTYPES: Mapping[type, type[np.generic]] = {Prepared: np.uint16, Radiograph: np.float32}  # of their (rows, columns)
+_ARRAYS: Mapping[tuple[type, str], type[np.generic]] = {
+    (Prepared, "pixels"): np.uint16,
+    (Prepared, "picture"): np.uint8,
+    (Radiograph, "pixels"): np.float32,
+}
+"""Fields of (rows, columns), and their dtypes."""
 _MOST_TEXT = 4 * 2**20  # bytes of JSON
 _MOST_CHARACTERS = 4096  # of one value
 _LEAST_PIXELS = 2048**2  # an input may have so many, whatever the budget of a file is: see `config.Preprocessing.size`
@@ -160,8 +165,8 @@ class _Reader:
         return kind(**made)
 
     def _field(self, kind: type, name: str, hint: Any, content: object) -> Any:
-        if kind in _DTYPES and name == "pixels":
-            return self._array(_DTYPES[kind], content)
+        if (dtype := _ARRAYS.get((kind, name))) is not None:
+            return None if content is None and _may_be_absent(hint) else self._array(dtype, content)
         if name == "path":  # a file's name may hold anything; whoever asked knows it
             return content if isinstance(content, str) else self._wrong(hint)
         return self._value(hint, content)
@@ -208,6 +213,10 @@ class _Reader:
                 raise BadReply("an array of another length than it says")
             room[start : start + length] = piece
         return array
+
+
+def _may_be_absent(hint: Any) -> bool:
+    return type(None) in get_args(hint)
 
 
 def _pieces(length: int) -> Iterator[tuple[int, int]]:

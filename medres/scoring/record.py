@@ -1,0 +1,82 @@
+"""What a scored folder says of itself: `run.json` as a typed record, with one writer and one reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from medres.documents import Document, read_document, write_document
+from medres.provenance import now
+from medres.scoring.state import Summary, Word
+from medres.tables import MARKER
+
+
+class ForwardRecord(Document):
+    """How the network was run: rows are a function of file, model and these."""
+
+    batch: int  # images at a time
+    threads: int
+    device: str
+    precision: str
+
+
+class CountsRecord(Document):
+    """How many rows of the tables say what."""
+
+    statuses: Mapping[str, int] = {}
+    reasons: Mapping[str, int] = {}  # by reason code
+
+
+class ScoresRecord(Document):
+    """A scoring run. What an earlier version did not write holds its default."""
+
+    medres: str = ""
+    created: str = ""
+    kind: Literal["scores"] = "scores"
+    input: str | None = None  # the folder that was scored, resolved
+    model: str = ""
+    model_id: str = ""
+    labels: tuple[str, ...] = ()
+    files: int = 0  # in the folder
+    environment: Mapping[str, str] = {}
+    git_commit: str | None = None
+    pseudonym_key: str | None = None  # its fingerprint
+    limits: Mapping[str, int | float] | None = None  # budgets for one file: see `config.Limits`
+    limits_mixed: bool | None = None  # rows may be refused by other limits, until the run has finished
+    holds: Mapping[str, str] = {}  # what each table holds, in words
+    forward: ForwardRecord | None = None
+    decode: str | None = None  # at which resolution files were decoded: `full` or reduced where the model allows it
+    state: Word | None = None
+    ended: str = ""
+    seconds: float | None = None  # of the last run
+    rows_kept: int | None = None  # of unchanged files
+    counts: CountsRecord | None = None
+
+    def finished(self, summary: Summary) -> ScoresRecord:
+        """What it says when the tables are whole."""
+        counts = CountsRecord(statuses=dict(summary.statuses), reasons=dict(summary.reasons))
+        return self.model_copy(
+            update={
+                "limits_mixed": False,
+                "state": "finished",
+                "ended": now(),
+                "seconds": round(summary.seconds, 1),
+                "rows_kept": summary.reused,
+                "counts": counts,
+            }
+        )
+
+
+def read_scores_record(folder: Path) -> ScoresRecord:
+    """What a scored folder says of itself.
+
+    Raises:
+        UsageError: `run.json` is missing, damaged, of another kind, or written by a newer version.
+    """
+    return read_document(folder / MARKER, ScoresRecord)
+
+
+def write_scores_record(folder: Path, record: ScoresRecord) -> None:
+    """Write `run.json`, atomically."""
+    write_document(folder / MARKER, record)
