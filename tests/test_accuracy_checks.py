@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from pydicom import dcmread
 
 from medres import Classifier, read_radiograph
@@ -29,6 +30,7 @@ from medres.review.cases import Worklist
 from medres.runs import accuracy_checks
 from medres.runs.accuracy_checks import check_accuracy
 from medres.scoring.folder import score_folder
+from medres.scoring.heatmaps import HeatmapPolicy
 from medres.tables import read_csv, read_json
 from medres.training.transforms import LoadRadiographd
 from tests.conftest import TINY, Medres
@@ -266,9 +268,12 @@ def test_a_model_of_smaller_copies_scores_them_without_a_check(
     trained_reduced: Path, incoming: Path, tmp_path: Path
 ) -> None:
     scores = tmp_path / "scores"
-    score_folder(trained_reduced, incoming, out=scores, device="cpu", workers=1)
+    policy = HeatmapPolicy(enabled=True)
+    score_folder(trained_reduced, incoming, out=scores, device="cpu", workers=1, heatmaps=policy)
     table = read_csv(scores / "predictions.csv")
     assert list(table["decode"]) == ["1/2", "1/2", "", "full"]
+    with Image.open(scores / "heatmaps" / f"{table['sha256'][0][:16]}-disc.png") as picture:
+        assert picture.size == (516, 520)  # all pixels, for a person
     worklist = Worklist.open(scores, trained_reduced, device="cpu")
     model = worklist.model
     seen = read_radiograph(incoming / "000.dcm", shorter_side=model.shorter_side)
