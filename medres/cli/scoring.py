@@ -24,6 +24,7 @@ from medres.cli.options import (
     with_force,
     with_group_readable,
     with_limits,
+    with_precision,
     with_trust,
 )
 from medres.cli.sections import SectionedCommand
@@ -32,13 +33,14 @@ from medres.terminal import note, progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
+    from medres.records import Decoding, Precision
 
 
 _SECTIONS = {
     "What is written": ("--out", "--studies", "--deidentify", "--heatmaps", "--allow-burned-in", "--group-readable"),
     "Night after night": ("--resume", "--files", "--files0", "--verify", "--max-gone", "--force"),
     "For schedulers": ("--max-refused", "--fail-if-empty", "--json", "--metrics"),
-    "How it computes": ("--workers", "--device", "--limit", "--trust"),
+    "How it computes": ("--workers", "--device", "--precision", "--decode", "--limit", "--trust"),
 }
 
 
@@ -91,6 +93,7 @@ _SECTIONS = {
 @click.option("--json", "as_json", is_flag=True, help="Print what state.json says, instead of lines for people.")
 @click.option("--metrics", type=FILE, help="Also write a textfile for Prometheus, kept up to date.")
 @with_trust
+@with_precision
 @with_device
 @with_limits
 @with_group_readable
@@ -113,6 +116,8 @@ def score(
     as_json: bool,
     metrics: Path | None,
     trust: tuple[Path, ...],
+    precision: Precision,
+    decode: Decoding | None,
     device: str,
     limits: Limits,
     force: bool,
@@ -131,7 +136,7 @@ def score(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
             trust=trust, deidentify=deidentify, verify=verify, most_gone=max_gone, metrics=metrics,
-            names=names, studies=studies,
+            names=names, studies=studies, precision=precision, decode=decode,
         )  # fmt: skip
     ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
     if fail_if_empty and (not summary.files if names is None else not names):
@@ -212,8 +217,14 @@ def explain(
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
-    found = classifier.explain(radiograph, label=label)
-    score = classifier.predict(radiograph).scores[label]
+    seen = radiograph
+    if classifier.shorter_side is not None:  # it sees a smaller copy, where there is one; a person sees all pixels
+        seen = read_isolated(
+            file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits,
+            shorter_side=classifier.shorter_side,
+        )  # fmt: skip
+    found = classifier.explain(seen, label=label)
+    score = classifier.predict(seen).scores[label]
     write_picture(out, found.heatmap, overlay(radiograph.pixels, found.heatmap, scale=scale))
     side = "at or above" if score.positive else "below"
     click.echo(f"{label}: probability {score.probability:.3f}, {side} the operating point {score.threshold:.3f}")

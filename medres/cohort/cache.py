@@ -27,7 +27,7 @@ from medres.documents import read_document, write_document
 from medres.errors import OutputExists, UsageError
 from medres.files import make_folder, refuse_links
 from medres.imaging import decoders
-from medres.imaging.preprocessing import Prepared, prepare, specification_hash
+from medres.imaging.preprocessing import Prepared, pixels_sha256, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
 from medres.tables import sha256_json
 from medres.unfinished import lock, rename_held, unlock
@@ -249,7 +249,8 @@ def _build(building: Path, cohort: CohortFiles, known: _Known, size: int, *, pro
                         row=number,
                         sha256=digest,
                         sop_instance_uid=result.sop_instance_uid,
-                        pixels_sha256=result.pixels_sha256,
+                        # of what the network sees, where not all stored values were decoded
+                        pixels_sha256=result.pixels_sha256 or pixels_sha256(result.pixels),
                         review=result.review,
                         warnings=result.warnings,
                         attributes={**result.attributes, "ViewPosition": result.view_position},

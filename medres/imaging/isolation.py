@@ -117,6 +117,7 @@ def read_isolated(
     percentiles: tuple[float, float] = (0.5, 99.5),
     limits: Limits | None = None,
     sha256: str = "",
+    shorter_side: int | None = None,
 ) -> Radiograph:
     """Read one file for a person who waits, through a killable process that is kept for the next file.
 
@@ -127,7 +128,10 @@ def read_isolated(
     from medres.imaging.reading import read_radiograph
 
     admitted = gate or GATES["grayscale"]
-    job = partial(read_radiograph, gate=admitted, voi=voi, percentiles=percentiles, limits=limits, sha256=sha256)
+    job = partial(
+        read_radiograph, gate=admitted, voi=voi, percentiles=percentiles, limits=limits, sha256=sha256,
+        shorter_side=shorter_side,
+    )  # fmt: skip
     with _interactive_lock:
         global _interactive
         if _interactive is None or _interactive.limits != limits:

@@ -19,12 +19,12 @@ from medres.model.calibration import probabilities
 from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import native_heatmap
-from medres.model.forward import as_images, forward
+from medres.model.forward import as_images, forward, lower_precision, precision_complaint
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
 from medres.model.signing import verify_trust
-from medres.records import Explanation, LabelScore, Prediction, Radiograph
+from medres.records import DECODED_FOR, Decoding, Explanation, LabelScore, Precision, Prediction, Radiograph
 
 __all__ = ["Classifier", "Member", "Scores", "read_card"]
 
@@ -53,7 +53,9 @@ class Classifier:
     def __init__(self, members: tuple[Member, ...], *, device: torch.device) -> None:
         self.members = members
         self.device = device
+        self.precision: Precision = "float32"
         self.card = joint_card(tuple(member.card for member in members))
+        self.decode: Decoding = self.card.preprocessing.decode
         self.expected = Expectation(tuple(member.card.cohort_profile for member in members))
         self.batch = _whole_batch(self.card, device)
         """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
@@ -61,7 +63,15 @@ class Classifier:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", trust: Sequence[str | Path] = ()) -> Classifier:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        trust: Sequence[str | Path] = (),
+        precision: Precision = "float32",
+        decode: Decoding | None = None,
+    ) -> Classifier:
         """Load and verify a model folder, or all folds of a cross-validation run.
 
         Reads only `medres.json` and safetensors; nothing is executed and nothing is fetched.
@@ -70,9 +80,12 @@ class Classifier:
             path: the folder.
             device: where it computes: `auto`, a GPU where there is one; `cpu`, `cuda`, or a GPU such as `cuda:1`.
             trust: public keys (PEM files), one of which must have signed the model as it is: see `medres sign`.
+            precision: of its convolutions; the self-check is made in float32, whatever follows it. Whether scores hold
+                in another precision is for `medres accuracy-check` to say.
+            decode: how it wants images decoded, where that is not as it was trained: likewise.
 
         Raises:
-            UsageError: `path` holds no model, or there is no such device.
+            UsageError: `path` holds no model, there is no such device, or none that computes in this precision.
             ModelError: a hash does not fit, a file is not the model's, no trusted key signed it, or the self-check
                 computes something else than at training time.
             DeviceError: the GPU is busy or too full.
@@ -81,11 +94,15 @@ class Classifier:
         if trust:
             verify_trust(Path(path), [Path(key) for key in trust])
         chosen = choose_device(device)
+        if complaint := precision_complaint(precision, chosen):
+            raise UsageError(complaint)
         members = tuple(load_member(folder) for folder in folders)
         with said_plainly(chosen):
             classifier = cls(members, device=chosen)
             for member in members:
                 self_check(member, chosen)
+                lower_precision(member.network, precision)
+        classifier.precision, classifier.decode = precision, decode or classifier.decode
         return classifier
 
     @property
@@ -107,6 +124,11 @@ class Classifier:
     def preprocessing(self) -> Preprocessing:
         """How a radiograph becomes this model's input."""
         return self.card.preprocessing
+
+    @property
+    def shorter_side(self) -> int | None:
+        """What `read_radiograph` must know of this model: the pixels that suffice in rows and columns; None: all."""
+        return self.preprocessing.shorter_side(self.decode)
 
     @property
     def gate(self) -> Gate:
@@ -192,9 +214,13 @@ class Classifier:
         `status` is `review` where the radiograph asks for it or is unlike the training images (also by its view,
         laterality or polarity), and `refused`
         with NOT_FINITE where the network's output is not a number.
+
+        Raises:
+            UsageError: the model wants images decoded otherwise.
         """
         if not isinstance(radiograph, Radiograph):
             raise TypeError(f"predict wants a Radiograph, not a {type(radiograph).__name__}: read_radiograph(path)")
+        self._refuse_otherwise_decoded(radiograph)
         pixels = preprocess(radiograph, self.preprocessing).pixels
         review = (*radiograph.review, *self.expected.doubts(radiograph, pixels))
         return self.prediction(radiograph.sop_instance_uid, self.score(pixels[None]), 0, review=review)
@@ -219,9 +245,10 @@ class Classifier:
         """The class-activation map of one label, in native pixels and logit units.
 
         Raises:
-            UsageError: the model has no such label.
+            UsageError: the model has no such label, or wants images decoded otherwise.
         """
         place = self._place(label)
+        self._refuse_otherwise_decoded(radiograph)
         prepared = preprocess(radiograph, self.preprocessing)
         maps = self.score(prepared.pixels[None], maps=True).maps
         assert maps is not None
@@ -231,6 +258,14 @@ class Classifier:
     def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
         return native_heatmap(self.card.architecture, placement, cells)
+
+    def _refuse_otherwise_decoded(self, radiograph: Radiograph) -> None:
+        wanted = str(self.shorter_side or "")
+        if radiograph.provenance.get(DECODED_FOR, "") != wanted:
+            raise UsageError(
+                f"model {self.model_id} takes images that are decoded {self.decode}, and this one was decoded "
+                "otherwise: give read_radiograph the model's own shorter_side=model.shorter_side"
+            )
 
     def _place(self, label: str) -> int:
         if label not in self.labels:

@@ -101,6 +101,7 @@ class RadiographNetwork(nn.Module):
         x = (images - self.mean) / self.std
         if self.folded:
             x = torch.cat([x, torch.ones_like(x)], dim=1)
+        x = x.to(net.get_submodule(self.family.first).weight.dtype)
         if self.family == _DENSENET:
             return torch.relu(net.features(x))
         x = net.maxpool(net.relu(net.bn1(net.conv1(x))))

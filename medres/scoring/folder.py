@@ -11,7 +11,9 @@ from pathlib import Path
 from medres.cohort.listing import Listing, list_files, list_named
 from medres.config import Limits
 from medres.errors import UsageError
+from medres.model.accuracy import need_check
 from medres.model.classifier import Classifier
+from medres.records import Decoding, Precision
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
 from medres.scoring.heatmaps import HeatmapPolicy
 from medres.scoring.known import MOST_GONE, SCORED, refuse_many_gone, refuse_other_folder, unchanged
@@ -49,6 +51,8 @@ def score_folder(
     metrics: Path | None = None,
     names: Sequence[str] | None = None,
     studies: Rule | None = None,
+    precision: Precision = "float32",
+    decode: Decoding | None = None,
 ) -> Summary:
     """Score every file below a folder, or those of a list, with a saved model.
 
@@ -78,11 +82,14 @@ def score_folder(
             stay as they are. Every file without.
         studies: also write `studies.csv` and `.parquet`, by this rule: see `scoring.studies`. Where an earlier run
             wrote them they are written again.
+        precision: of the network; another than float32 needs a recorded check.
+        decode: all pixels or a smaller copy; as the model was trained by default, else it needs a recorded check.
 
     Raises:
         UsageError: a missing folder, `out` inside `folder`, a missing model, or results to resume that are of another
-            folder or whose pseudonyms were made with another key; `names` of which none is there, or with results of
-            another model.
+            folder, in another precision, otherwise decoded, or whose pseudonyms were made with another key; `names` of
+            which none is there, or with results of another model.
+        UncheckedError: no passed check says that the model scores alike in this precision, so decoded, here.
         GoneError: more files are away than may be; nothing was written.
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
@@ -90,7 +97,8 @@ def score_folder(
     began = time.monotonic()
     listing = list_files(folder, may_be_empty=True) if names is None else list_named(folder, names)
     refuse_inside(out, [folder])
-    classifier = Classifier.load(model, device=device, trust=trust)
+    classifier = Classifier.load(model, device=device, trust=trust, precision=precision, decode=decode)
+    need_check(model, classifier)
     with Ledger(out, ScoringRun.columns_of(classifier), resume=resume, force=force) as ledger:
         run = ScoringRun(classifier, folder, ledger.home, heatmaps or HeatmapPolicy(), limits or Limits())
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())

@@ -76,7 +76,8 @@ class ScoringRun:
             evidence += [f"folds_{label}" for label in classifier.labels]
         return [
             "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
-            *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256", STAMP, *evidence,
+            *scored, *answered, "model_id", "precision", "decode", "warnings", "detail", "pixels_sha256", STAMP,
+            *evidence,
         ]  # fmt: skip
 
     def record(self, model: Path, files: int) -> ScoresRecord:
@@ -94,6 +95,7 @@ class ScoringRun:
             git_commit=git_commit(),
             pseudonym_key=fingerprint(self.key),
             forward=self.forward(),
+            decode=self.classifier.decode,
             limits=self.limits.model_dump(mode="json"),
             limits_mixed=self.limits_mixed,  # until the run has finished
             holds={name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
@@ -113,7 +115,10 @@ class ScoringRun:
         if device.type == "cpu":
             name = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
         return ForwardRecord(
-            batch=self.classifier.batch, threads=torch.get_num_threads(), device=name, precision="float32"
+            batch=self.classifier.batch,
+            threads=torch.get_num_threads(),
+            device=name,
+            precision=self.classifier.precision,
         )
 
     def _compute_as(self, before: ForwardRecord) -> None:
@@ -128,13 +133,15 @@ class ScoringRun:
             )  # fmt: skip
 
     def compare(self, before: ScoresRecord | None) -> None:
-        """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
+        """Say no to resuming results of another kind, or with other pseudonyms; note whether limits differ.
 
         Args:
             before: the record of the results to resume, if there is one.
         """
         if before is None:
             return
+        said = before.forward.precision if before.forward else "float32"
+        self._refuse_other_kind(said, before.decode or "full")
         same = before.limits == self.limits.model_dump(mode="json") and before.limits_mixed is False
         self.limits_mixed = not same
         if before.pseudonym_key not in (None, fingerprint(self.key)):
@@ -144,6 +151,14 @@ class ScoringRun:
             )
         if before is not None and before.forward is not None:
             self._compute_as(before.forward)
+
+    def _refuse_other_kind(self, precision: str, decode: str) -> None:
+        """Say no to a table whose rows would be of two kinds: whoever reads it would have to tell them apart."""
+        if (precision, decode) != (self.classifier.precision, self.classifier.decode):
+            raise UsageError(
+                f"the results in {self.out} were scored with --precision {precision} --decode {decode}: give --resume "
+                "with these again, or another --out, or --force to score everything anew"
+            )
 
     def holds(self, row: Mapping[str, str]) -> bool:
         """Whether a row of an earlier run still holds: it is not tried again, and has the heatmaps that are wanted."""
@@ -160,7 +175,7 @@ class ScoringRun:
         """
         job = partial(
             prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits,
-            pictured=self.heatmaps.pictured,
+            decode=self.classifier.decode, pictured=self.heatmaps.pictured,
         )  # fmt: skip
         if not paths:
             return
@@ -246,6 +261,8 @@ class ScoringRun:
             "PatientKey": pseudonym(item.patient_id, self.key),
             "ViewPosition": item.view_position,
             "model_id": self.classifier.model_id,
+            "precision": self.classifier.precision,
+            "decode": item.decode,
             "warnings": " ".join((*item.review, *item.warnings)),
             "pixels_sha256": item.pixels_sha256,
         }
