@@ -172,9 +172,9 @@ class Ledger:
         return Selected(rows, rows.latest(rows.where("model_id", model_id.__eq__)))
 
     def finish(self, paths: Sequence[str], *, model_id: str) -> Selected:
-        """Merge the parts into `predictions.csv` and `.parquet`: one row per path, sorted; later parts win.
+        """Merge the rows of one model into `predictions.csv` and `.parquet`: the last of each path, sorted by path.
 
-        A file that was scored by the same model and is away keeps its scores in a row `gone`. What the rows keep beside
+        A file that was scored and is away keeps its scores in a row `gone`. What the rows keep beside
         goes into `evidence.parquet`.
 
         Args:
@@ -194,8 +194,7 @@ class Ledger:
         return merged
 
     def _merged(self, paths: Sequence[str], model_id: str) -> Selected:
-        rows = self.parts.rows()
-        latest = Selected(rows, rows.latest())
+        latest = self.latest(model_id=model_id)
         here = places_in(latest.text("path"), text_array(paths)) >= 0
         lacking = len(set(paths)) - here.sum()
         if lacking:
@@ -203,16 +202,15 @@ class Ledger:
                 f"{self.parts.folder} lacks the rows of {lacking} files: a part of it is damaged; give --resume to "
                 "score these files again"
             )
-        ours = ~here & latest.where("model_id", model_id.__eq__)
-        if ours.any():
-            moved = places_in(latest.only(ours).text("sha256"), latest.only(here).text("sha256")) >= 0
-            ours[np.flatnonzero(ours)[moved]] = False
-        going = latest.only(ours & latest.where("status", SCORED.__contains__))
+        away = ~here
+        if away.any():
+            moved = places_in(latest.only(away).text("sha256"), latest.only(here).text("sha256")) >= 0
+            away[np.flatnonzero(away)[moved]] = False
+        going = latest.only(away & latest.where("status", SCORED.__contains__))
         if len(going):
             self.parts.restate(going.numbers, said_when_gone(going))
-            rows = self.parts.rows()
-            latest = Selected(rows, rows.latest())  # of the same paths
-        return latest.only(here | (ours & latest.where("status", GONE.__eq__)))
+            latest = self.latest(model_id=model_id)  # of the same paths
+        return latest.only(here | (away & latest.where("status", GONE.__eq__)))
 
     def holds(self) -> dict[str, str]:
         """What the files hold that are not in every folder, as `run.json` says it."""
