@@ -89,12 +89,17 @@ def test_a_part_of_a_first_version_with_no_number_where_one_belongs_is_set_aside
 
 
 @pytest.mark.parametrize("columns", [COLUMNS[:3], ["path", "sha256", "status", "prob_b", "pixels_sha256"]])
-def test_a_part_of_another_model_s_labels_is_set_aside(tmp_path: Path, columns: Sequence[str]) -> None:
+def test_a_part_of_another_model_s_labels_stays_and_is_not_among_the_rows(
+    tmp_path: Path, columns: Sequence[str]
+) -> None:
     written = Parts(tmp_path, columns)
     written.append([{"path": "a"}])
     written.flush()
-    assert paths(Parts(tmp_path, COLUMNS)) == []
-    assert (tmp_path / "000000.damaged").is_file()
+    found = Parts(tmp_path, COLUMNS)
+    assert paths(found) == []
+    found.append([{"path": "b"}])
+    assert paths(found) == ["b"]
+    assert paths(Parts(tmp_path, columns))[0] == "a"
 
 
 def test_evidence_that_was_damaged_since_its_part_was_read_is_set_aside_and_said(tmp_path: Path) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from medres.errors import GoneError, UsageError
 from medres.scoring.folder import score_folder
+from medres.scoring.ledger import Ledger
+from medres.scoring.record import ScoresRecord
+from medres.scoring.run import ScoringRun
 from tests.support.models import saved_again
 from tests.support.phantoms import blob, write_radiograph
 
@@ -59,3 +65,125 @@ def test_the_table_is_of_the_model_that_was_given_last(models: dict[str, Path], 
     assert set(table(scored)["model_id"]) == {said(scored)}
     assert score_folder(models["B"], folder, out=scored, resume=True, workers=1).reused == COUNT
     assert table(scored).equals(second)
+
+
+def parts(out: Path) -> set[str]:
+    return {path.name for path in (out / "parts").iterdir()}
+
+
+def emptied(folder: Path) -> Path:
+    """The folder of files without its mount; where the files are instead."""
+    away = folder.with_name("away")
+    folder.rename(away)
+    folder.mkdir()
+    return away
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_model_of_other_labels_takes_no_row_away(models: dict[str, Path], folder: Path, scored: Path) -> None:
+    before = parts(scored)
+    (folder / "5.dcm").unlink()
+    score_folder(models["A"], folder, out=scored, resume=True, workers=1, most_gone=0.5)
+    gone = table(scored)
+    with pytest.raises(UsageError, match="rows of both"):
+        score_folder(models["C"], folder, out=scored, resume=True, workers=1, names=["0.dcm"])
+    score_folder(models["C"], folder, out=scored, resume=True, workers=1, most_gone=0.5)
+    assert list(table(scored).filter(like="prob_")) == ["prob_nodule"]
+    assert before <= parts(scored)
+    score_folder(models["A"], folder, out=scored, resume=True, workers=1, most_gone=0.5)
+    assert table(scored).equals(gone)
+    assert gone.loc["5.dcm", "status"] == "gone"
+    assert not any(name.endswith(".damaged") for name in parts(scored))
+
+
+def test_a_part_that_is_set_aside_is_named_and_a_list_takes_no_row_away(
+    models: dict[str, Path], folder: Path, scored: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = (scored / "predictions.csv").read_bytes()
+    part = scored / "parts" / "000000.parquet"
+    part.write_bytes(part.read_bytes()[:-9])
+    for _ in range(2):
+        with pytest.raises(UsageError, match="lack 5 rows of its table"):
+            score_folder(models["A"], folder, out=scored, resume=True, workers=1, names=["0.dcm"])
+    assert [record.levelname for record in caplog.records if "000000.parquet is damaged" in record.message] == [
+        "WARNING"
+    ]
+    assert (scored / "predictions.csv").read_bytes() == before
+    score_folder(models["A"], folder, out=scored, resume=True, workers=1)
+    assert (scored / "predictions.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["force", "other model", "ended force"])
+def test_a_mount_that_is_missing_replaces_no_table(
+    models: dict[str, Path], folder: Path, scored: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in scored.glob("predictions.*")}
+    model, force = models["B" if how == "other model" else "A"], how == "force"
+    if how == "ended force":
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(ScoringRun, "rows", killed)
+            score_folder(model, folder, out=scored, force=True, workers=1)
+    away = emptied(folder)
+    for present in (0, 1, 3):
+        for number in range(present):
+            shutil.copy(away / f"{number}.dcm", folder)
+        with pytest.raises(GoneError, match=rf"{COUNT - present} of 6 rows with scores .* --max-gone"):
+            score_folder(model, folder, out=scored, force=force, resume=not force, workers=1)
+        assert {path: path.read_bytes() for path in scored.glob("predictions.*")} == before
+    summary = score_folder(model, folder, out=scored, force=force, resume=not force, workers=1, most_gone=0.5)
+    assert (summary.files, len(table(scored))) == (3, 3)
+
+
+def test_a_mount_that_vanishes_meanwhile_replaces_no_table_and_the_run_goes_on_when_it_is_back(
+    models: dict[str, Path], folder: Path, scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (scored / "predictions.csv").read_bytes()
+    listed: list[Path] = []
+    announce = Ledger.announce
+
+    def vanishes(self: Ledger, record: ScoresRecord) -> None:
+        announce(self, record)
+        if not listed:
+            listed.append(emptied(folder))
+
+    for options in ({"force": True}, {"resume": True, "verify": True}):
+        listed.clear()
+        for path in folder.iterdir():
+            os.utime(path)
+        with monkeypatch.context() as patched, pytest.raises(GoneError, match="6 of 6 rows"):
+            patched.setattr(Ledger, "announce", vanishes)
+            score_folder(models["A"], folder, out=scored, workers=1, **options)  # type: ignore[arg-type]
+        assert (scored / "predictions.csv").read_bytes() == before
+        folder.rmdir()
+        listed[0].rename(folder)
+    score_folder(models["A"], folder, out=scored, resume=True, workers=1)
+    assert (scored / "predictions.csv").read_bytes() == before
+
+
+def test_files_that_moved_or_have_a_copy_are_not_away(models: dict[str, Path], folder: Path, scored: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        path.rename(folder / f"new-{path.name}")
+    assert len(score_folder(models["B"], folder, out=scored, resume=True, workers=1).statuses) == 1
+    for path in sorted(folder.iterdir()):
+        path.rename(folder / path.name.removeprefix("new-"))
+    score_folder(models["A"], folder, out=scored, force=True, workers=1)
+    assert list(table(scored).index) == [f"{number}.dcm" for number in range(COUNT)]
+
+
+def test_a_list_is_never_all_of_a_table_that_held_more(
+    models: dict[str, Path], folder: Path, scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (scored / "predictions.csv").read_bytes()
+    with pytest.raises(UsageError, match="--force without one"):
+        score_folder(models["A"], folder, out=scored, force=True, workers=1, names=["0.dcm"])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Ledger, "finish", killed)
+        score_folder(models["B"], folder, out=scored, resume=True, workers=1)
+    with pytest.raises(UsageError, match="rows of both"):
+        score_folder(models["B"], folder, out=scored, resume=True, workers=1, names=["5.dcm"])
+    assert (scored / "predictions.csv").read_bytes() == before
+    score_folder(models["A"], folder, out=scored, resume=True, workers=1, names=["5.dcm"])
+    assert (scored / "predictions.csv").read_bytes() == before

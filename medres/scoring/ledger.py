@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from medres.errors import MedresError, OutputExists, UsageError
+from medres.errors import MAY_PASS, MedresError, OutputExists, UsageError
 from medres.files import make_folder, refuse_link, remove_leftovers
 from medres.provenance import now
 from medres.scoring.columns import Row, is_evidence, places_in, slices, text_array
@@ -19,6 +19,7 @@ from medres.scoring.known import GONE, RESTATED, SCORED, STAMP, Unchanged, said_
 from medres.scoring.parts import Parts
 from medres.scoring.record import ScoresRecord, read_scores_record, write_scores_record
 from medres.scoring.rows import write_tables
+from medres.scoring.shown import TABLE, Shown
 from medres.scoring.state import STATE
 from medres.scoring.table import Numbers, Selected
 from medres.tables import MARKER, read_json, refuse_existing, write_json
@@ -29,7 +30,6 @@ ANEW = ".anew"
 """Where `--force` writes until all is whole: what lies in the folder stays until then."""
 _WHOLE = "whole.json"  # in ANEW: what is there can take the old results' place
 PICTURES = "heatmaps"
-_TABLE = "predictions"
 _INTERNAL = frozenset({"pixels_sha256", STAMP})
 
 
@@ -61,6 +61,8 @@ class Ledger:
         self.columns = list(columns)
         self.resume, self.force = resume, force
         self.home = folder  # where rows and pictures go
+        self.shown = Shown(folder)
+        self.most_gone = 1.0  # the share of the scores there that new tables may be without
         self._parts: Parts | None = None
         self._record: ScoresRecord | None = None
         self._refuse()
@@ -186,12 +188,25 @@ class Ledger:
 
         Raises:
             MedresError: a part was damaged while the run went on; `--resume` scores its files again.
+            GoneError: the tables that are there hold too many scores which these would be without.
         """
         merged = self._merged(paths, model_id)
+        self._refuse_lost(merged, model_id)
         columns = shown_columns(self.columns)
-        write_tables(self.home / _TABLE, columns, merged.pieces(columns))
+        write_tables(self.home / TABLE, columns, merged.pieces(columns))
         write_evidence(self.home / EVIDENCE, self.parts, merged)
         return merged
+
+    def replaces(self, model_id: str) -> bool:
+        """Whether the tables that are there give way to others: those of another model, or of a run with `--force`."""
+        return self.shown.there and (self.home != self.folder or bool(self.shown.models() - {model_id}))
+
+    def _refuse_lost(self, merged: Selected, model_id: str) -> None:
+        """Look again before the tables are replaced: what was there as the run began may be away now."""
+        unread = merged.where("reason", MAY_PASS.__contains__) & merged.where("status", "refused".__eq__)
+        if self.replaces(model_id) or unread.sum() > 1:
+            read = merged.only(~unread)
+            self.shown.refuse_lost(read.text("path"), hashes=lambda: read.text("sha256"), most=self.most_gone)
 
     def _merged(self, paths: Sequence[str], model_id: str) -> Selected:
         latest = self.latest(model_id=model_id)
@@ -251,7 +266,7 @@ class Ledger:
 
 
 def _is_result(path: Path) -> bool:
-    return path.name in {MARKER, EVIDENCE} or path.name.startswith((f"{_TABLE}.", "studies."))
+    return path.name in {MARKER, EVIDENCE} or path.name.startswith((f"{TABLE}.", "studies."))
 
 
 def _is_free(folder: Path) -> bool:

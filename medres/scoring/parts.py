@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from medres.scoring.columns import Row, arrow_type, dense, is_evidence, row_numb
 from medres.scoring.known import STAMP
 from medres.scoring.rows import read_rows
 from medres.scoring.table import Numbers, RowTable, small_decisions
+
+log = logging.getLogger(__name__)
 
 PART_ROWS = 128
 """Rows that a part holds at least, unless SECONDS have gone by or the run ends."""
@@ -81,7 +84,8 @@ class Parts:
     def rows(self) -> RowTable:
         """All rows, without their evidence; each part is read once.
 
-        A part that cannot be read is set aside, so that its files are scored again.
+        A part that cannot be read is set aside, so that its files are scored again. One with other columns, of a model
+        with other labels, stays as it is and is not among them.
         """
         self.flush()
         if self._unread:
@@ -96,7 +100,6 @@ class Parts:
         for path in waiting:
             table = self._read(path)
             if table is None:
-                path.replace(path.with_suffix(".damaged"))
                 continue
             self._sound.append(path)
             self._starts.append(count)
@@ -108,8 +111,8 @@ class Parts:
         yield from tables
 
     def _read(self, path: Path) -> Any:
-        """The rows of a part as an Arrow table; None where it is damaged, or holds rows of another kind."""
-        wanted = [name for name in self.columns if not is_evidence(name)]
+        """The rows of a part as an Arrow table; None where it is damaged, and set aside, or of other columns."""
+        wanted, evidence = [name for name in self.columns if not is_evidence(name)], False
         try:
             if path.suffix == ".csv":
                 rows = read_rows(path)
@@ -118,16 +121,20 @@ class Parts:
             else:
                 file = parquet.ParquetFile(path, page_checksum_verification=True)
                 there = set(file.schema_arrow.names)
-                if _holds_evidence(file.metadata):
-                    self._with_evidence.add(path)
-                self.evidence_columns += sorted(filter(is_evidence, there - set(self.evidence_columns)))
+                evidence = _holds_evidence(file.metadata)
                 table = file.read([name for name in wanted if name in there], use_threads=False)
                 table = table.cast(schema_of(table.column_names))
             table = small_decisions(table)
-        except (UsageError, pa.ArrowException, OSError, ValueError, OverflowError):  # the last two: what is no number
+        except (UsageError, pa.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two: no number
+            log.warning("%s is damaged and is set aside: its files are scored again (%s)", path, error)
+            path.replace(path.with_suffix(".damaged"))
             return None
         if not set(wanted) - set(_BEFORE) <= there:
+            log.info("%s holds rows of a model with other labels, and stays as it is", path)
             return None
+        if evidence:
+            self._with_evidence.add(path)
+        self.evidence_columns += sorted(filter(is_evidence, there - set(self.evidence_columns)))
         for name in _BEFORE:
             if name in wanted and name not in there:
                 table = table.append_column(name, _said_before(name, table))
