@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from medres.config import Limits
 from medres.errors import GoneError, UsageError
+from medres.review.cases import Worklist
 from medres.scoring.folder import score_folder
 from medres.scoring.ledger import Ledger
-from medres.scoring.record import ScoresRecord
+from medres.scoring.record import UNFINISHED, ScoresRecord, read_scores_record
 from medres.scoring.run import ScoringRun
 from tests.support.models import saved_again
 from tests.support.phantoms import blob, write_radiograph
@@ -187,3 +189,25 @@ def test_a_list_is_never_all_of_a_table_that_held_more(
     assert (scored / "predictions.csv").read_bytes() == before
     score_folder(models["A"], folder, out=scored, resume=True, workers=1, names=["5.dcm"])
     assert (scored / "predictions.csv").read_bytes() == before
+
+
+def test_run_json_is_of_the_tables_also_while_another_model_s_run_goes_on_or_was_ended(
+    models: dict[str, Path], folder: Path, scored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {path: path.read_bytes() for path in scored.iterdir() if path.is_file() and path.name != "state.json"}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Ledger, "finish", killed)
+        score_folder(models["B"], folder, out=scored, resume=True, workers=1, limits=Limits(seconds=77))
+    assert {path: path.read_bytes() for path in files} == files
+    ended = read_scores_record(scored, UNFINISHED)
+    assert (ended.state, ended.model_id != said(scored)) == ("failed", True)
+    assert len(Worklist.open(scored, models["A"], device="cpu").cases) == COUNT
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ScoresRecord, "finished", killed)  # its tables are there, and it did not say so
+        score_folder(models["B"], folder, out=scored, resume=True, workers=1)
+    with pytest.raises(UsageError, match=r"rows of model .* score the folder again"):
+        Worklist.open(scored, models["A"], device="cpu")
+    assert score_folder(models["B"], folder, out=scored, resume=True, workers=1).reused == COUNT
+    assert not (scored / UNFINISHED).exists()
+    assert read_scores_record(scored).state == "finished"
+    assert len(Worklist.open(scored, models["B"], device="cpu").cases) == COUNT

@@ -17,7 +17,7 @@ from medres.scoring.columns import Row, is_evidence, places_in, slices, text_arr
 from medres.scoring.evidence import EVIDENCE, EVIDENCE_HOLDS, write_evidence
 from medres.scoring.known import GONE, RESTATED, SCORED, STAMP, Unchanged, said_when_gone
 from medres.scoring.parts import Parts
-from medres.scoring.record import ScoresRecord, read_scores_record, write_scores_record
+from medres.scoring.record import UNFINISHED, ScoresRecord, read_scores_record, write_scores_record
 from medres.scoring.rows import write_tables
 from medres.scoring.shown import TABLE, Shown
 from medres.scoring.state import STATE
@@ -127,7 +127,7 @@ class Ledger:
             unlock(self.folder)
 
     def record(self) -> ScoresRecord | None:
-        """What `run.json` says of the results to resume; None where there are none.
+        """What the last run said of itself, whole or not; None where there are no results to resume.
 
         Raises:
             UsageError: it is damaged, of another kind, or written by a newer version.
@@ -135,13 +135,22 @@ class Ledger:
         if not self.resume or not (self.home / MARKER).is_file():
             return None
         try:
-            return read_scores_record(self.home)
+            ended = (self.home / UNFINISHED).is_file()
+            return read_scores_record(self.home, UNFINISHED if ended else MARKER)
         except UsageError as error:
             raise UsageError(f"{error}; give --force to score everything anew") from None
 
     def announce(self, record: ScoresRecord) -> None:
-        """Write `run.json`: what this run is, and how it ended."""
-        write_scores_record(self.home, record)
+        """Write what this run is, and how it ended: `run.json`, which says so of the tables that are there.
+
+        While it goes on, and tables of an earlier run are there, `run.json` stays theirs.
+        """
+        tables = (self.home / f"{TABLE}.csv").is_file()
+        if tables and record.state in {"running", "failed"}:
+            write_scores_record(self.home, record, UNFINISHED)
+        else:
+            write_scores_record(self.home, record)
+            (self.home / UNFINISHED).unlink(missing_ok=True)
         self._record = record
 
     def _say_that_it_failed(self) -> None:
@@ -266,7 +275,7 @@ class Ledger:
 
 
 def _is_result(path: Path) -> bool:
-    return path.name in {MARKER, EVIDENCE} or path.name.startswith((f"{TABLE}.", "studies."))
+    return path.name in {MARKER, UNFINISHED, EVIDENCE} or path.name.startswith((f"{TABLE}.", "studies."))
 
 
 def _is_free(folder: Path) -> bool:
