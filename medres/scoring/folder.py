@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -224,8 +224,7 @@ def _scored(
         kept = kept_rows(held, holds=lambda row: known.leaves(row["path"]) or run.holds(row))
         ledger.renew(held, kept.places())
     ledger.append(refused)
-    left, done, total = len(known.left.intersection(kept)), 0, len(listing.files)
-    reused = len(kept) - left
+    done, total = 0, len(listing.files)
     state.begin(total + len(refused), len(kept))
     state.add(refused)
     if progress:
@@ -235,7 +234,12 @@ def _scored(
         there = [path for path in paths if path not in known.left or os.path.lexists(run.folder / path)]
         return run.prepared(there, ordered, workers=workers)
 
-    for rows in run.rows(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
+    def remember(row: Mapping[str, str]) -> None:
+        facts = {name: row[name] for name in ("sha256", "pixels_sha256")}
+        run.repeats.compare(row["path"], sop_instance_uid=row["SOPInstanceUID"], **facts)
+
+    results = with_what_they_share(kept, prepare, forget=run.repeats.forget, remember=remember)
+    for rows in run.rows(results):
         ledger.append(rows)
         state.add(rows)
         done += len(rows)
@@ -251,7 +255,8 @@ def _scored(
     summary.statuses.update(table.counts("status"))
     summary.reasons.update(table.counts("reason"))
     summary.files = len(table) - summary.statuses["gone"]
-    summary.reused, summary.unlisted = reused, len(known.left)
+    summary.reused = len(kept) - len(known.left.intersection(kept))
+    summary.unlisted = len(known.left)
     summary.seconds = state.elapsed
     ledger.announce(record.finished(summary, ledger.holds()))
     ledger.whole()

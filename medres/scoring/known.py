@@ -123,6 +123,8 @@ def unchanged(known: Selected, folder: Path, files: Sequence[str], *, verify: bo
     for at, number in elsewhere.items():
         numbers[new[at]], renewed[new[at]] = number, True
     missed = away.only(~np.isin(away.numbers, list(elsewhere.values())))
+    if len(missed):  # a copy that is there has its bytes, too
+        missed = missed.only(places_in(missed.text("sha256"), known.table.text("sha256", numbers[numbers >= 0])) < 0)
     gone = missed.only(missed.where("status", SCORED.__contains__)).text("path").to_pylist()
     return Unchanged(known.table, files, numbers, stamps, renewed, frozenset(gone))
 
@@ -207,6 +209,7 @@ def refuse_other_folder(was: str | None, known: Selected, folder: Path, files: i
     Raises:
         UsageError: it is another: of a sample of its known files most are not here.
     """
+    known = known.only(known.where("status", GONE.__ne__))
     if was in (None, str(folder.resolve())) or not len(known) or not files:
         return
     stamped = known.only(known.where(STAMP, bool))
@@ -216,7 +219,7 @@ def refuse_other_folder(was: str | None, known: Selected, folder: Path, files: i
     if 2 * there < len(sample):
         raise UsageError(
             f"the results are of {was}, and {folder} is another folder: {there} of {len(sample)} known files are here. "
-            "Give the folder that was scored, another --out, or --force"
+            "Give the folder that was scored, another --out, or --force --max-gone 100%"
         )
     log.info("the folder was %s before", was)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,13 +12,14 @@ from types import TracebackType
 import numpy as np
 
 from medres.errors import MAY_PASS, MedresError, OutputExists, UsageError
-from medres.files import make_folder, refuse_link, remove_leftovers
+from medres.files import is_leftover, make_folder, refuse_link, remove_leftovers
 from medres.provenance import now
 from medres.scoring.columns import Row, is_evidence, places_in, slices, text_array
 from medres.scoring.evidence import EVIDENCE, EVIDENCE_HOLDS, write_evidence
 from medres.scoring.known import GONE, RESTATED, SCORED, STAMP, Unchanged, said_when_gone
 from medres.scoring.parts import Parts
 from medres.scoring.record import UNFINISHED, ScoresRecord, read_scores_record, write_scores_record
+from medres.scoring.refusals import Refusals
 from medres.scoring.rows import write_tables
 from medres.scoring.shown import TABLE, Shown
 from medres.scoring.state import STATE
@@ -25,9 +27,12 @@ from medres.scoring.table import Numbers, Selected
 from medres.tables import MARKER, read_json, refuse_existing, write_json
 from medres.unfinished import is_lock, lock, unlock
 
+log = logging.getLogger(__name__)
+
 PARTS = "parts"
 ANEW = ".anew"
 """Where `--force` writes until all is whole: what lies in the folder stays until then."""
+_MOST_OLD = 2  # times as many rows as hold may lie in the parts
 _WHOLE = "whole.json"  # in ANEW: what is there can take the old results' place
 PICTURES = "heatmaps"
 _INTERNAL = frozenset({"pixels_sha256", STAMP})
@@ -64,6 +69,8 @@ class Ledger:
         self.shown = Shown(folder)
         self.most_gone = 1.0  # the share of the scores there that new tables may be without
         self._parts: Parts | None = None
+        self._refusals: Refusals | None = None  # once it is known what was said before
+        self._shown_rows = 0  # of the new tables
         self._record: ScoresRecord | None = None
         self._refuse()
 
@@ -106,6 +113,11 @@ class Ledger:
                 self.home = anew
         elif (anew / MARKER).is_file():
             self.home = anew  # a run of --force that was ended
+            log.warning(
+                "a run with --force was ended before it was whole, and goes on now: when it is whole, its tables take "
+                "the place of those in %s. To keep these instead, delete %s; --force starts it anew",
+                self.folder, anew,
+            )  # fmt: skip
         if self.home != self.folder:
             make_folder(self.home)
         remove_leftovers(self.home)
@@ -164,8 +176,12 @@ class Ledger:
         return self._parts
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Take rows, which become a part with those before and after them; see `Parts.append`."""
-        self.parts.append(rows)
+        """Take rows, which become a part with those before and after them; see `Parts.append`.
+
+        A refusal that the last row of its path says already is not said again.
+        """
+        known = self._refusals
+        self.parts.append(rows if known is None else [row for row in rows if not known.says(row)])
 
     def renew(self, held: Unchanged, places: Numbers) -> None:
         """Write the rows of files that moved, came back, or have another stamp now, as they are now.
@@ -174,13 +190,18 @@ class Ledger:
             held: what is known of the files.
             places: of those whose rows are kept.
         """
-        for some in slices(places[held.renewed[places]], RESTATED):
+        renewed = places[held.renewed[places]]
+        in_order = renewed[np.argsort(held.numbers[renewed], kind="stable")]  # of parts, each of which is read once
+        for some in slices(in_order, RESTATED):
             self.parts.restate(held.numbers[some], held.said_now(some))
 
     def latest(self, *, model_id: str) -> Selected:
         """The last row of every path that a model made, in order of path."""
         rows = self.parts.rows()
-        return Selected(rows, rows.latest(rows.where("model_id", model_id.__eq__)))
+        found = Selected(rows, rows.latest(rows.where("model_id", model_id.__eq__)))
+        if self._refusals is None:
+            self._refusals = Refusals(found)
+        return found
 
     def finish(self, paths: Sequence[str], *, model_id: str) -> Selected:
         """Merge the rows of one model into `predictions.csv` and `.parquet`: the last of each path, sorted by path.
@@ -204,6 +225,7 @@ class Ledger:
         columns = shown_columns(self.columns)
         write_tables(self.home / TABLE, columns, merged.pieces(columns))
         write_evidence(self.home / EVIDENCE, self.parts, merged)
+        self._shown_rows = len(merged)
         return merged
 
     def replaces(self, model_id: str) -> bool:
@@ -241,13 +263,30 @@ class Ledger:
         return {EVIDENCE: EVIDENCE_HOLDS} if (self.home / EVIDENCE).is_file() else {}
 
     def whole(self) -> None:
-        """All is written: what `--force` made takes the place of what was there."""
+        """All is written: what `--force` made takes the place of what was there, and rows that do not hold may go."""
         self.parts.flush()
-        if self.home != self.folder:
+        if self.home == self.folder:
+            self._compact()
+        else:
             names = [path.name for path in self.home.iterdir() if path.is_file() and _is_result(path)]
             pictures = (self.home / PICTURES).is_dir()
             write_json(self.home / _WHOLE, {"files": names, "heatmaps": pictures})
             self._swap()
+
+    def _compact(self) -> None:
+        """Where most rows of the parts do not hold any more, write those that do anew, and delete the rest."""
+        rows = self.parts.rows()
+        if len(rows) <= _MOST_OLD * self._shown_rows:
+            return
+        models = rows.text("model_id").unique().to_pylist()
+        last = [rows.latest(rows.where("model_id", model_id.__eq__)) for model_id in models]
+        held = np.sort(np.concatenate([np.zeros(0, np.int64), *last]))
+        if len(rows) > _MOST_OLD * len(held):
+            try:
+                self.parts.keep_only(held)
+            except OSError as error:  # the disk is full: the tables are whole, and the next night tries again
+                log.warning("%s could not be made smaller: %s", self.parts.folder, error)
+            self._parts = Parts(self.home / PARTS, self.columns)
 
     def _swap(self) -> None:
         """Let what is whole take its place, file by file: the folder stays, with verdicts and whatever else is in it.
@@ -284,7 +323,7 @@ def _is_free(folder: Path) -> bool:
         return True
     return all(
         is_lock(item)
-        or item.name.startswith(f".{MARKER}.")
+        or is_leftover(item)
         or item.name == STATE
         or (item.name == PARTS and item.is_dir() and not any(item.iterdir()))
         for item in folder.iterdir()

@@ -51,6 +51,7 @@ class Parts:
         self._sound: list[Path] = []  # what was read, with the number of its first row
         self._starts: list[int] = []
         self._with_evidence: set[Path] = set()
+        self._of_more: set[Path] = set()  # with columns that are not read here: of a model with more labels
         self._table = RowTable.of([], self.columns)
         self._waiting: list[Row] = []
         self._since = time.monotonic()
@@ -134,6 +135,8 @@ class Parts:
             return None
         if evidence:
             self._with_evidence.add(path)
+        if not all(name in wanted or is_evidence(name) for name in there):
+            self._of_more.add(path)
         self.evidence_columns += sorted(filter(is_evidence, there - set(self.evidence_columns)))
         for name in _BEFORE:
             if name in wanted and name not in there:
@@ -189,13 +192,29 @@ class Parts:
             cells: by column, one text for each of them.
         """
         self.flush()
+        order = np.argsort(numbers, kind="stable")  # each part is opened once or twice, however many rows there are
         columns = [*self.columns, *(name for name in self.evidence_columns if name not in self.columns)]
-        for places in slices(np.arange(len(numbers)), MOST_ROWS):
+        for places in slices(order, MOST_ROWS):
             told = {name: [column[place] for place in places] for name, column in cells.items()}
             table = self._table.changed(numbers[places], told)
             for name, column in zip(self.evidence_columns, self.evidence(numbers[places]).columns, strict=True):
                 table = table.append_column(name, column)
             self._write(table.select(columns).cast(schema_of(columns)))
+
+    def keep_only(self, numbers: Numbers) -> None:
+        """Write some rows as new parts and delete the old ones; what `rows` gave holds no longer.
+
+        A run that is killed meanwhile leaves some rows twice. Parts of a model with more labels stay.
+
+        Args:
+            numbers: of rows that `rows` gave.
+        """
+        old = [path for path in self._sound if path not in self._of_more]
+        owners = np.searchsorted(np.array(self._starts, np.int64), numbers, side="right") - 1
+        stays = np.array([path in self._of_more for path in self._sound], np.bool_)
+        self.restate(numbers[~stays[owners]], {})
+        for path in old:
+            path.unlink()
 
 
 def _holds_evidence(facts: Any) -> bool:
