@@ -17,7 +17,7 @@ from medres.provenance import now
 from medres.scoring.columns import Row, is_evidence, places_in, slices, text_array
 from medres.scoring.evidence import EVIDENCE, EVIDENCE_HOLDS, write_evidence
 from medres.scoring.known import GONE, RESTATED, SCORED, STAMP, Unchanged, said_when_gone
-from medres.scoring.parts import Parts
+from medres.scoring.parts import MOST_OLD, Parts
 from medres.scoring.record import UNFINISHED, ScoresRecord, read_scores_record, write_scores_record
 from medres.scoring.refusals import Refusals
 from medres.scoring.rows import write_tables
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 PARTS = "parts"
 ANEW = ".anew"
 """Where `--force` writes until all is whole: what lies in the folder stays until then."""
-_MOST_OLD = 2  # times as many rows as hold may lie in the parts
 _WHOLE = "whole.json"  # in ANEW: what is there can take the old results' place
 PICTURES = "heatmaps"
 _INTERNAL = frozenset({"pixels_sha256", STAMP})
@@ -274,19 +273,14 @@ class Ledger:
             self._swap()
 
     def _compact(self) -> None:
-        """Where most rows of the parts do not hold any more, write those that do anew, and delete the rest."""
-        rows = self.parts.rows()
-        if len(rows) <= _MOST_OLD * self._shown_rows:
+        """Let rows go that hold no longer, where they are most."""
+        if not self._shown_rows or len(self.parts.rows()) <= MOST_OLD * self._shown_rows:
             return
-        models = rows.text("model_id").unique().to_pylist()
-        last = [rows.latest(rows.where("model_id", model_id.__eq__)) for model_id in models]
-        held = np.sort(np.concatenate([np.zeros(0, np.int64), *last]))
-        if len(rows) > _MOST_OLD * len(held):
-            try:
-                self.parts.keep_only(held)
-            except OSError as error:  # the disk is full: the tables are whole, and the next night tries again
-                log.warning("%s could not be made smaller: %s", self.parts.folder, error)
-            self._parts = Parts(self.home / PARTS, self.columns)
+        try:
+            self.parts.drop_old()
+        except OSError as error:  # the disk is full: the tables are whole, and the next night tries again
+            log.warning("%s could not be made smaller: %s", self.parts.folder, error)
+        self._parts = Parts(self.home / PARTS, self.columns)
 
     def _swap(self) -> None:
         """Let what is whole take its place, file by file: the folder stays, with verdicts and whatever else is in it.
@@ -324,6 +318,7 @@ def _is_free(folder: Path) -> bool:
     return all(
         is_lock(item)
         or is_leftover(item)
+        or item.name.startswith(f".{MARKER}.")  # as earlier versions named it
         or item.name == STATE
         or (item.name == PARTS and item.is_dir() and not any(item.iterdir()))
         for item in folder.iterdir()

@@ -26,6 +26,7 @@ PART_ROWS = 128
 """Rows that a part holds at least, unless SECONDS have gone by or the run ends."""
 
 MOST_ROWS = 4096
+MOST_OLD = 2  # times as many rows as hold may lie in the parts
 SECONDS = 30.0
 _SHARE = 32  # of the rows that are there, a part holds one in so many: a long run has hundreds of parts, not thousands
 _NAME = re.compile(r"(\d+)\.(csv|parquet)")
@@ -200,6 +201,15 @@ class Parts:
             for name, column in zip(self.evidence_columns, self.evidence(numbers[places]).columns, strict=True):
                 table = table.append_column(name, column)
             self._write(table.select(columns).cast(schema_of(columns)))
+
+    def drop_old(self) -> None:
+        """Where most rows are not the last of their path and model any more, keep only those that are."""
+        rows = self.rows()
+        models = rows.text("model_id").unique().to_pylist()
+        last = [rows.latest(rows.where("model_id", model_id.__eq__)) for model_id in models]
+        held = np.sort(np.concatenate([np.zeros(0, np.int64), *last]))
+        if len(rows) > MOST_OLD * len(held):
+            self.keep_only(held)
 
     def keep_only(self, numbers: Numbers) -> None:
         """Write some rows as new parts and delete the old ones; what `rows` gave holds no longer.
