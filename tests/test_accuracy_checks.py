@@ -287,6 +287,16 @@ def test_a_model_of_smaller_copies_scores_them_without_a_check(
     assert "decoded reduced" in dict(card_facts(model.card))["Accepts"]
 
 
+def test_a_new_model_of_smaller_copies_goes_on_over_scores_of_an_old_one(
+    trained_reduced: Path, small_model: Path, incoming: Path, tmp_path: Path
+) -> None:
+    scores = tmp_path / "scores"
+    score_folder(small_model, incoming, out=scores, device="cpu", workers=1)
+    done = score_folder(trained_reduced, incoming, out=scores, resume=True, device="cpu", workers=1)
+    assert done.reused == 0
+    assert list(read_csv(scores / "predictions.csv")["decode"]) == ["1/2", "1/2", "", "full"]
+
+
 def test_a_bundle_of_smaller_copies_decodes_as_the_one_path_does(trained_reduced: Path, incoming: Path) -> None:
     spec = Classifier.load(trained_reduced, device="cpu").preprocessing
     loaded = LoadRadiographd("image", specification=spec.model_dump(mode="json"))({"image": incoming / "000.dcm"})

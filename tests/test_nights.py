@@ -75,7 +75,11 @@ def test_a_mount_that_vanishes_stops_the_run_and_its_return_changes_nothing(
     assert done.returncode == 1
     assert "7 of 12 files that were scored are gone" in done.stderr
     assert "--max-gone 58%" in done.stderr
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert json.loads((out / "state.json").read_text())["state"] == "failed"
+    before.pop(out / "state.json")
+    assert {
+        path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "state.json"
+    } == before
     for path in away.iterdir():
         path.rename(folder / path.name)
     summary = score_folder(small_model, folder, out=out, resume=True, workers=1)

@@ -125,7 +125,8 @@ def score(
     """Score a folder with a model (or a cross-validation run as an ensemble): one row per file, always."""
     if resume and force:
         raise UsageError("--resume keeps results and --force replaces them: give one of the two")
-    need_model(model)
+    if not resume and not force and metrics is None:  # else who looks after the folder is told as well
+        need_model(model)
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
     from medres.scoring.state import STATE

@@ -140,8 +140,10 @@ class ScoringRun:
         """
         if before is None:
             return
-        said = before.forward.precision if before.forward else "float32"
-        self._refuse_other_kind(said, before.decode or "full")
+        ours = before.model_id == self.classifier.model_id
+        if ours:  # of another model no row is kept
+            said = before.forward.precision if before.forward else "float32"
+            self._refuse_other_kind(said, before.decode or "full")
         same = before.limits == self.limits.model_dump(mode="json") and before.limits_mixed is False
         self.limits_mixed = not same
         if before.pseudonym_key not in (None, fingerprint(self.key)):
@@ -149,7 +151,7 @@ class ScoringRun:
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
             )
-        if before is not None and before.forward is not None:
+        if ours and before.forward is not None:
             self._compute_as(before.forward)
 
     def _refuse_other_kind(self, precision: str, decode: str) -> None:
