@@ -42,6 +42,10 @@ def studies(table: pa.Table, rule: Rule) -> pd.DataFrame:
     return by_study(table, StudyTable(rule, {"a": THRESHOLD})).to_pandas().set_index("StudyInstanceUID")
 
 
+def of_patients(table: pa.Table, *keys: str) -> pa.Table:
+    return table.set_column(table.column_names.index("PatientKey"), "PatientKey", texts(list(keys)))
+
+
 def test_each_rule_answers_with_the_images_that_it_names() -> None:
     table = images(
         ("1.1", "PA", "ok", "", 0.2), ("1.1", "LL", "ok", "", 0.8), ("1.1", "ap", "ok", "", 0.5),
@@ -91,11 +95,29 @@ def test_one_image_that_asks_for_review_asks_it_for_its_study() -> None:
 
 def test_a_study_of_several_patients_is_ascribed_to_none() -> None:
     table = images(("1.1", "PA", "ok", "", 0.2), ("1.1", "PA", "ok", "", 0.4), ("1.2", "PA", "ok", "", 0.4))
-    table = table.set_column(table.column_names.index("PatientKey"), "PatientKey", texts(["a", "b", "b"]))
-    found = studies(table, "mean")
+    found = studies(of_patients(table, "a", "b", "b"), "mean")
     assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [
         ["review", "PATIENT_CONFLICT", ""], ["ok", "", "b"],
     ]  # fmt: skip
+
+
+def test_a_wrong_patients_image_that_was_removed_no_longer_makes_a_conflict() -> None:
+    table = images(("1.1", "PA", "ok", "", 0.2), ("1.1", "PA", "gone", "", 0.4), ("1.1", "PA", "gone", "", 0.4))
+    for rule in RULES:
+        found = studies(of_patients(table, "a", "b", "b"), rule)
+        assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [["ok", "", "a"]]
+
+
+def test_a_wrong_patients_image_makes_a_conflict_whatever_view_answers() -> None:
+    table = images(("1.1", "PA", "ok", "", 0.2), ("1.1", "LL", "ok", "", 0.4))
+    found = studies(of_patients(table, "a", "b"), "frontal-first")
+    assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [["review", "PATIENT_CONFLICT", ""]]
+
+
+def test_a_study_of_several_patients_that_is_all_gone_is_gone() -> None:
+    table = images(("1.1", "PA", "gone", "", 0.2), ("1.1", "PA", "gone", "", 0.4))
+    found = studies(of_patients(table, "a", "b"), "mean")
+    assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [["gone", "PATIENT_CONFLICT", ""]]
 
 
 def test_an_image_without_a_study_is_one_by_itself() -> None:

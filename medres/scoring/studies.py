@@ -128,15 +128,16 @@ def by_study(images: pa.Table, wanted: StudyTable) -> pa.Table:
     answers = np.where(present[studies], here, held)
     frontal = answers & Coded.of(text_column(images, "ViewPosition")).are(*_FRONTAL)
     by_frontal = (counted(frontal) > 0) & (wanted.rule == "frontal-first")
+    several = _several(studies, answers, Coded.of(patients).codes, count)  # also where one of them is no frontal image
     answers &= frontal | ~by_frontal[studies]
 
     kept = np.flatnonzero(counted(answers) > 0)
     one, doubtful = first(answers)[kept], first(here & status.are("review"))[kept]
-    mixed = _several(studies, held, Coded.of(patients).codes, count)[kept]
+    mixed = several[kept]
     doubted, there = doubtful < len(rows), present[kept]
     reasons = pa.concat_arrays([text_column(images, "reason"), texts(["", "PATIENT_CONFLICT"])])
     why = np.where(mixed, len(rows) + 1, np.where(doubted & there, doubtful, len(rows)))
-    state = np.where(mixed | (doubted & there), 2, there.astype(np.int64))
+    state = np.where((mixed | doubted) & there, 2, there.astype(np.int64))
     columns: dict[str, Any] = {
         "StudyInstanceUID": picked(uid, one),
         "path": picked(path, one),
@@ -185,12 +186,12 @@ def _lengths(column: Any) -> NDArray[np.int64]:
 
 
 def _several(
-    studies: NDArray[np.int64], held: NDArray[np.bool_], codes: NDArray[np.int32], count: int
+    studies: NDArray[np.int64], answers: NDArray[np.bool_], codes: NDArray[np.int32], count: int
 ) -> NDArray[np.bool_]:
-    """Which studies hold images of more than one patient."""
+    """Which studies are answered for by images of more than one patient."""
     least, most = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
-    np.minimum.at(least, studies[held], codes[held])
-    np.maximum.at(most, studies[held], codes[held])
+    np.minimum.at(least, studies[answers], codes[answers])
+    np.maximum.at(most, studies[answers], codes[answers])
     return least < most
 
 
