@@ -190,7 +190,11 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
     night: tuple[Path, Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = night
-    expected = (out / "predictions.csv").read_bytes()
+    old = (out / "predictions.csv").read_bytes()
+    (folder / "00.dcm").unlink()  # so that the new table is another
+    score_folder(small_model, folder, out=tmp_path / "new", workers=1)
+    expected = (tmp_path / "new" / "predictions.csv").read_bytes()
+    assert expected != old
     for place in range(1, 6):
         here = tmp_path / f"swapped-{place}"
         shutil.copytree(out, here)
@@ -211,7 +215,8 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
                 score_folder(small_model, folder, out=here, force=True, workers=1)
             except RuntimeError:
                 assert left <= 0  # what is written after an error counts as well
-        assert score_folder(small_model, folder, out=here, resume=True, workers=1).reused == COUNT
+            assert (here / "predictions.csv").read_bytes() in {old, expected}
+        assert score_folder(small_model, folder, out=here, resume=True, workers=1).reused == COUNT - 1
         assert (here / "predictions.csv").read_bytes() == expected
 
 

@@ -16,10 +16,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medres.scoring.arrays import number_column, picked, text_column, texts
+from medres.scoring.columns import dense, known_numbers, text_array
 from medres.scoring.deidentified import keyed_path, keyed_uid
 from medres.scoring.folder import score_folder
-from medres.scoring.studies import RULES, STUDIES, STUDIES_DEIDENTIFIED, UNCALIBRATED, Rule, StudyTable, by_study
+from medres.scoring.studies import (
+    RULES,
+    STUDIES,
+    STUDIES_DEIDENTIFIED,
+    UNCALIBRATED,
+    Rule,
+    StudyTable,
+    by_study,
+    picked,
+)
 from medres.tables import read_csv, read_json
 from tests.conftest import Medres
 from tests.support.phantoms import blob, write_radiograph
@@ -32,9 +41,9 @@ KEY = b"0123456789abcdef"
 def images(*rows: tuple[str, str, str, str, float | None]) -> pa.Table:
     """Rows of StudyInstanceUID, ViewPosition, status, reason and probability; the path is the row's number."""
     names = ("StudyInstanceUID", "ViewPosition", "status", "reason")
-    columns = {name: texts([str(row[place]) for row in rows]) for place, name in enumerate(names)}
-    columns["path"] = texts([f"{number:03d}.dcm" for number in range(len(rows))])
-    columns |= {name: texts([name] * len(rows)) for name in ("PatientKey", "model_id")}
+    columns = {name: text_array([str(row[place]) for row in rows]) for place, name in enumerate(names)}
+    columns["path"] = text_array([f"{number:03d}.dcm" for number in range(len(rows))])
+    columns |= {name: text_array([name] * len(rows)) for name in ("PatientKey", "model_id")}
     return pa.table({**columns, "prob_a": pa.array([row[4] for row in rows], pa.float64())})
 
 
@@ -43,7 +52,7 @@ def studies(table: pa.Table, rule: Rule) -> pd.DataFrame:
 
 
 def of_patients(table: pa.Table, *keys: str) -> pa.Table:
-    return table.set_column(table.column_names.index("PatientKey"), "PatientKey", texts(list(keys)))
+    return table.set_column(table.column_names.index("PatientKey"), "PatientKey", text_array(list(keys)))
 
 
 def test_each_rule_answers_with_the_images_that_it_names() -> None:
@@ -171,10 +180,10 @@ def test_every_scored_image_is_in_one_study_whose_probability_is_among_its_image
 def test_columns_come_out_of_arrow_as_they_went_in(cells: Sequence[float | None], start: int) -> None:
     table = pa.table({"a": pa.array(cells, pa.float64())}).slice(start)
     expected = [np.nan if cell is None else cell for cell in cells[start:]]
-    np.testing.assert_array_equal(number_column(table, "a"), expected)
-    names = texts([f"{number}é" for number in range(len(cells))])
+    np.testing.assert_array_equal(known_numbers(table["a"]), expected)
+    names = text_array([f"{number}é" for number in range(len(cells))])
     sliced = pa.table({"a": names}).slice(start)
-    assert text_column(sliced, "a").to_pylist() == [f"{number}é" for number in range(len(cells))][start:]
+    assert dense(sliced["a"]).to_pylist() == [f"{number}é" for number in range(len(cells))][start:]
     assert picked(names, np.arange(len(cells)), where=np.zeros(len(cells), dtype=bool)).to_pylist() == [""] * len(cells)
 
 
