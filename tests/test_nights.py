@@ -216,7 +216,9 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
             except RuntimeError:
                 assert left <= 0  # what is written after an error counts as well
             assert (here / "predictions.csv").read_bytes() in {old, expected}
-        assert score_folder(small_model, folder, out=here, resume=True, workers=1).reused == COUNT - 1
+        begun = not (here / ANEW).exists() or any((here / ANEW / name).exists() for name in ("run.json", "whole.json"))
+        done = score_folder(small_model, folder, out=here, resume=begun, force=not begun, workers=1)
+        assert done.reused == (COUNT - 1 if begun else 0)
         assert (here / "predictions.csv").read_bytes() == expected
 
 
