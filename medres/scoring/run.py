@@ -177,7 +177,7 @@ class ScoringRun:
         """
         job = partial(
             prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits,
-            decode=self.classifier.decode, pictured=self.heatmaps.pictured,
+            decode=self.classifier.decode, smaller=self.classifier.smaller, pictured=self.heatmaps.pictured,
         )  # fmt: skip
         if not paths:
             return
