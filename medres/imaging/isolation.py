@@ -17,6 +17,9 @@ from medres.imaging.worker import DecodingProcess
 from medres.processors import usable_processors
 from medres.records import Radiograph, Refusal
 
+AHEAD = 16
+"""Results that are kept ready per worker, where they are small."""
+
 Item = TypeVar("Item")
 T = TypeVar("T")
 
@@ -31,11 +34,13 @@ class Workers:
         count: how many; one per processor that this process may use by default.
         limits: `seconds` of processor time and `wall_seconds` by the clock that a job may take, and `worker_bytes`
             that a process may allocate (Linux).
+        ahead: results that are kept ready per worker, so that memory stays flat however many files there are.
     """
 
-    def __init__(self, count: int | None = None, *, limits: Limits | None = None) -> None:
+    def __init__(self, count: int | None = None, *, limits: Limits | None = None, ahead: int = AHEAD) -> None:
         self.count = count or usable_processors()
         self.limits = limits or Limits()
+        self.ahead = ahead
         self._pool: list[DecodingProcess] = []
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -71,7 +76,7 @@ class Workers:
             MedresError: no process can be started.
         """
         self._stopping.clear()
-        dispatch = Dispatch(self._pool, self.count, self.limits, job, iter(items), ordered=ordered)
+        dispatch = Dispatch(self._pool, self.count, self.limits, job, iter(items), ordered=ordered, ahead=self.ahead)
         self._thread = threading.Thread(target=dispatch.run, args=(self._stopping,), daemon=True)
         self._thread.start()
         try:

@@ -21,7 +21,7 @@ from medres.scoring.ledger import Ledger, shown_columns
 from medres.scoring.listed import Listed, with_unlisted
 from medres.scoring.resuming import Kept, kept_rows, with_what_they_share
 from medres.scoring.run import ScoringRun
-from medres.scoring.stages import PART_ROWS, Results
+from medres.scoring.stages import Results
 from medres.scoring.state import RunState, Summary
 from medres.scoring.studies import Rule, StudyTable, chosen_rule, write_studies
 from medres.tables import inert_path, refuse_inside
@@ -29,7 +29,7 @@ from medres.terminal import Told
 
 log = logging.getLogger(__name__)
 
-__all__ = ["PART_ROWS", "Summary", "score_folder"]
+__all__ = ["Summary", "score_folder"]
 
 
 def score_folder(
@@ -212,6 +212,7 @@ def _scored(
         if progress:
             progress(min(len(kept) + done, total), total, state.statuses["refused"])
     named = [inert_path(path) for path in (*listing.files, *(refusal.path for refusal in listing.refused))]
+    run.pictures.remove_others()
     table = ledger.finish(named, model_id=run.classifier.model_id)
     if run.deidentify:
         write_deidentified(ledger.home, table, shown_columns(run.columns), run.key)
