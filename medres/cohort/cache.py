@@ -48,7 +48,7 @@ class CachedImage:
     review: tuple[str, ...]
     warnings: tuple[str, ...]
     attributes: dict[str, str]
-    smaller: str = ""  # the kind of smaller copy that was decoded: see `imaging.codecs.copy_name`
+    smaller: str = ""  # the kind of smaller copy that was decoded: see `records.copy_name`
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from medres.config import Limits
 from medres.errors import Refused
 from medres.imaging import decoders, header, structure
 from medres.imaging.codestream import LOSSLESS_JPEG, CodestreamHeader, read_codestream_header, starts_codestream
-from medres.records import Sampling
+from medres.records import Sampling, copy_name
 
 _NATIVE = {
     "1.2.840.10008.1.2": "<",  # implicit little endian
@@ -140,15 +140,6 @@ def decode(
         stored, decoder = decoders.decode_rle(codestream, frame.shape, frame.allocated)
         return _resolve(stored, frame, decoder=decoder, lossy=_was_lossy(dataset), warnings=warnings)
     return _compressed(dataset, syntax, codestream, frame, warnings, shorter_side, smaller)
-
-
-def copy_name(kind: str, step: int) -> str:
-    """What a kind of smaller copies is called.
-
-    >>> copy_name("JPEG 2000", 4)
-    'JPEG 2000 1/4'
-    """
-    return f"{kind} 1/{step}"
 
 
 def _read_frame(dataset: Dataset, limits: Limits) -> _Frame:

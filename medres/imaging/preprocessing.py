@@ -138,7 +138,7 @@ class Prepared(Inspected):
 
 
 SMALLER = "smaller"
-"""Of a file's provenance: which kind of smaller copy was decoded (`codecs.copy_name`); "" where all pixels were."""
+"""Of a file's provenance: which kind of smaller copy was decoded (`records.copy_name`); "" where all pixels were."""
 
 
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:

@@ -59,7 +59,7 @@ class AccuracyCheck(Versioned):
     decoded_otherwise: int  # of those: images of which the two ways decoded other pixels
     only_one_way: int  # files that only one of the two could read
     other_reviews: int  # images that are an outlier in one of the two alone; told, not judged
-    smaller: Mapping[str, int] = {}  # of the images: how many of each kind of smaller copy, see `codecs.copy_name`
+    smaller: Mapping[str, int] = {}  # of the images: how many of each kind of smaller copy, see `records.copy_name`
     overlap: str = ""  # with the training cohort, in words; a check of numerics may take images of it
     labels: Mapping[str, LabelCheck]
     manifest_sha256: str
