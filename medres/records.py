@@ -53,6 +53,15 @@ class Shutter:
     polygon: tuple[tuple[int, int], ...] = ()  # (row, column) of each corner
 
 
+def copy_name(kind: str, step: int) -> str:
+    """What a kind of smaller copies is called.
+
+    >>> copy_name("JPEG 2000", 4)
+    'JPEG 2000 1/4'
+    """
+    return f"{kind} 1/{step}"
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """Where the pixels of a smaller copy lie in the native image: number i of a line is centred on `first` + `step` i.

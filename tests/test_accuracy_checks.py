@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
 
@@ -23,6 +24,7 @@ from medres.model import accuracy
 from medres.model.accuracy import AccuracyCheck, LabelCheck, need_check, read_checks
 from medres.model.attachments import attach, read_attachments
 from medres.model.bundle import card_text
+from medres.model.classifier import Scores
 from medres.records import ManifestRow
 from medres.review import cases
 from medres.review.about import card_facts
@@ -38,7 +40,9 @@ from tests.support.dicom_files import radiograph, write
 from tests.support.phantoms import blob
 from tests.support.smaller_copies import write_j2k_cohort
 
-COUNT = 100
+COUNT = 20
+"""Images, where a check takes 100: see `few`."""
+
 REDUCED = ("--decode", "reduced")
 
 
@@ -49,7 +53,15 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def model(small_model: Path, tmp_path: Path) -> Path:
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check takes COUNT images, 5 of a class."""
+    for home in (accuracy, accuracy_checks):
+        monkeypatch.setattr(home, "FEWEST_IMAGES", COUNT)
+        monkeypatch.setattr(home, "FEWEST_OF_A_CLASS", 5)
+
+
+@pytest.fixture
+def model(small_model: Path, tmp_path: Path, few: None) -> Path:
     return Path(shutil.copytree(small_model, tmp_path / "model"))
 
 
@@ -68,18 +80,22 @@ def test_a_check_lets_score_do_what_it_refuses_without(
     model: Path, cohort: Path, incoming: Path, tmp_path: Path, medres: Medres
 ) -> None:
     scores = tmp_path / "scores"
+    where = ("--device", "cpu")
     refused = medres("score", model, incoming, "--out", scores, *REDUCED)
     assert refused.returncode == 2
     assert f"medres accuracy-check {model} MANIFEST --precision float32 --decode reduced" in refused.stderr
     assert not scores.exists()
-    done = medres("accuracy-check", model, cohort, *REDUCED)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{COUNT} images, {COUNT} of them decoded otherwise" in done.stdout
+    done = CliRunner().invoke(group, ["accuracy-check", str(model), str(cohort), *REDUCED, *where])
+    assert done.exit_code == 0, done.output
+    assert f"{COUNT} images, {COUNT} of them decoded otherwise" in done.output
+    assert f"{COUNT} images of JPEG 2000 1/2\n" in done.output
+    assert "nothing of the training cohort was found" in done.output
     (attached,) = read_attachments(model, Classifier.load(model, device="cpu").model_id)
     assert attached.kind == "accuracy-check"
     assert attached.content["labels"]["disc"]["images"] == COUNT  # type: ignore[index, call-overload]
     assert "SECRET" not in json.dumps(attached.content)
-    assert medres("score", model, incoming, "--out", scores, *REDUCED).returncode == 3
+    scored = CliRunner().invoke(group, ["score", str(model), str(incoming), "--out", str(scores), *REDUCED, *where])
+    assert scored.exit_code == 3, scored.output
     table = read_csv(scores / "predictions.csv").set_index("path")
     assert dict(table["decode"]) == {"000.dcm": "1/2", "001.dcm": "1/2", "notes.txt": "", "raw.dcm": "full"}
     assert dict(table["precision"]) == {
@@ -143,7 +159,8 @@ def made_check(**changes: object) -> AccuracyCheck:
     )
     return AccuracyCheck(
         precision="bf16", decode="full", device="cpu", card="", images=1000, decoded_otherwise=0, only_one_way=0,
-        other_reviews=3, labels={"disc": label}, manifest_sha256="0" * 64, environment={}, created="2026-01-01",
+        other_reviews=3, labels={"disc": label}, manifest_sha256="0" * 64, environment=accuracy.versions(),
+        created="2026-01-01",
     ).model_copy(update=changes)  # fmt: skip
 
 
@@ -189,6 +206,55 @@ def test_the_last_check_counts_whatever_it_says_of_itself(model: Path) -> None:
     need_check(model, Classifier.load(model, device="cpu"))
 
 
+def test_a_check_holds_for_the_versions_it_was_made_with(model: Path) -> None:
+    classifier = Classifier.load(model, device="cpu", precision="bf16")
+    now = accuracy.versions()
+    assert {"torch", "imagecodecs", "pillow", "openjpeg", "jpeg"} <= now.keys()
+    patched = f"{'.'.join(now['torch'].split('.')[:2])}.99"
+    for number, (changed, holds) in enumerate([({"torch": patched}, True), ({"pillow": "1.0"}, False), ({}, True)]):
+        check = made_check(images=1000, environment=now | changed, created=f"2026-01-0{number + 1}")
+        attach(model, accuracy.KIND, check.model_dump(mode="json"))
+        if holds:
+            need_check(model, classifier)
+        else:
+            with pytest.raises(UncheckedError, match="with another pillow"):
+                need_check(model, classifier)
+
+
+def test_what_a_check_had_too_few_images_of_is_decoded_in_full(model: Path, incoming: Path, tmp_path: Path) -> None:
+    for name, count, decoded in (("JPEG 2000 1/2", COUNT - 1, "full"), ("HTJ2K 1/2", COUNT, "full"),
+                                 ("JPEG 2000 1/2", COUNT, "1/2")):  # fmt: skip
+        check = made_check(precision="float32", decode="reduced", smaller={name: count, "JPEG 1/8": COUNT})
+        later = check.model_copy(update={"created": f"2026-01-{len(list(tmp_path.iterdir())):02d}"})
+        attach(model, accuracy.KIND, later.model_dump(mode="json"))
+        out = tmp_path / f"{name[:4]}{count}"
+        score_folder(model, incoming, out=out, decode="reduced", device="cpu", workers=1)
+        assert list(read_csv(out / "predictions.csv")["decode"]) == [decoded, decoded, "", "full"]
+    worklist = Worklist.open(tmp_path / f"JPEG{COUNT - 1}", model, device="cpu")
+    exact = Classifier.load(model, device="cpu").predict(read_radiograph(incoming / "000.dcm"))
+    first = next(case for case in worklist.cases if case.path == "000.dcm")
+    assert first.probabilities["disc"] == pytest.approx(exact.scores["disc"].probability, abs=1e-6)
+    assert worklist.open_case(first).case == first
+
+
+def test_a_check_says_what_it_shares_with_the_training_cohort_and_takes_memory_for_a_part_at_a_time(
+    model: Path, small_cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    score = Classifier.score
+
+    def noted(self: Classifier, pixels: NDArray[np.uint16]) -> Scores:
+        sizes.append(len(pixels))
+        return score(self, pixels)
+
+    monkeypatch.setattr(Classifier, "score", noted)
+    monkeypatch.setattr(accuracy_checks, "_AT_A_TIME", 16)
+    found = check_accuracy(model, small_cohort, precision="bf16", device="cpu")
+    assert found.check.overlap.startswith("the manifest, 40 patients")
+    assert any("the manifest, 40 patients" in line for line in found.lines())
+    assert (max(sizes), sum(sizes)) == (16, 2 * found.check.images)
+
+
 def test_a_failed_check_is_kept_and_ends_with_one(model: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "MOST_PROBABILITY", -1.0)
     done = CliRunner().invoke(group, ["accuracy-check", str(model), str(cohort), *REDUCED, "--device", "cpu"])
@@ -200,11 +266,11 @@ def test_a_failed_check_is_kept_and_ends_with_one(model: Path, cohort: Path, mon
         need_check(model, Classifier.load(model, device="cpu", decode="reduced"))
 
 
-@pytest.mark.parametrize(("bright", "dark"), [(50, 49), (9, 50), (50, 9)])
+@pytest.mark.parametrize(("bright", "dark"), [(10, 9), (4, 10), (10, 4)])
 def test_too_few_images_are_refused_before_any_is_decoded(
     model: Path, cohort: Path, tmp_path: Path, bright: int, dark: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accuracy_checks, "FEWEST_IMAGES", 100 if bright + dark == 99 else 50)
+    monkeypatch.setattr(accuracy_checks, "FEWEST_IMAGES", 20 if bright + dark == 19 else 14)
     head, *rows = cohort.read_text(encoding="utf-8").splitlines()
     chosen = [row for row in rows if row.endswith(",1")][:bright] + [row for row in rows if row.endswith(",0")][:dark]
     path = tmp_path / "few.csv"
@@ -213,10 +279,7 @@ def test_too_few_images_are_refused_before_any_is_decoded(
         check_accuracy(model, path, precision="bf16", root=cohort.parent, device="cpu")
 
 
-def test_images_without_a_smaller_copy_check_nothing(
-    model: Path, small_cohort: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(accuracy_checks, "FEWEST_IMAGES", 40)
+def test_images_without_a_smaller_copy_check_nothing(model: Path, small_cohort: Path) -> None:
     with pytest.raises(ManifestError, match=": 0 images are decoded otherwise"):
         check_accuracy(model, small_cohort, decode="reduced", device="cpu")
     assert not (model / "attachments").exists()
@@ -227,7 +290,9 @@ def test_what_a_model_does_by_itself_is_not_checked(model: Path, cohort: Path) -
         check_accuracy(model, cohort, decode="full", device="cpu")
 
 
-def test_a_run_of_folds_is_checked_as_one_model(small_run: Path, cohort: Path, tmp_path: Path, incoming: Path) -> None:
+def test_a_run_of_folds_is_checked_as_one_model(
+    small_run: Path, cohort: Path, tmp_path: Path, incoming: Path, few: None
+) -> None:
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
     found = check_accuracy(run, cohort, decode="reduced", device="cpu")
     assert found.path.parent == run / "attachments"
@@ -285,6 +350,16 @@ def test_a_model_of_smaller_copies_scores_them_without_a_check(
         score_folder(trained_reduced, incoming, out=tmp_path / "no", decode="full", device="cpu")
     assert "decoded reduced" in card_text(model.card)
     assert "decoded reduced" in dict(card_facts(model.card))["Accepts"]
+
+
+def test_a_new_model_of_smaller_copies_goes_on_over_scores_of_an_old_one(
+    trained_reduced: Path, small_model: Path, incoming: Path, tmp_path: Path
+) -> None:
+    scores = tmp_path / "scores"
+    score_folder(small_model, incoming, out=scores, device="cpu", workers=1)
+    done = score_folder(trained_reduced, incoming, out=scores, resume=True, device="cpu", workers=1)
+    assert done.reused == 0
+    assert list(read_csv(scores / "predictions.csv")["decode"]) == ["1/2", "1/2", "", "full"]
 
 
 def test_a_bundle_of_smaller_copies_decodes_as_the_one_path_does(trained_reduced: Path, incoming: Path) -> None:

@@ -76,7 +76,11 @@ def test_a_mount_that_vanishes_stops_the_run_and_its_return_changes_nothing(
     assert done.returncode == 1
     assert "7 of 12 files that were scored are gone" in done.stderr
     assert "--max-gone 59%" in done.stderr
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert json.loads((out / "state.json").read_text())["state"] == "failed"
+    before.pop(out / "state.json")
+    assert {
+        path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "state.json"
+    } == before
     for path in away.iterdir():
         path.rename(folder / path.name)
     summary = score_folder(small_model, folder, out=out, resume=True, workers=1)
@@ -187,7 +191,11 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
     night: tuple[Path, Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = night
-    expected = (out / "predictions.csv").read_bytes()
+    old = (out / "predictions.csv").read_bytes()
+    (folder / "00.dcm").unlink()  # so that the new table is another
+    score_folder(small_model, folder, out=tmp_path / "new", workers=1)
+    expected = (tmp_path / "new" / "predictions.csv").read_bytes()
+    assert expected != old
     for place in range(1, 6):
         here = tmp_path / f"swapped-{place}"
         shutil.copytree(out, here)
@@ -208,7 +216,10 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
                 score_folder(small_model, folder, out=here, force=True, workers=1)
             except RuntimeError:
                 assert left <= 0  # what is written after an error counts as well
-        assert score_folder(small_model, folder, out=here, resume=True, workers=1).reused == COUNT
+            assert (here / "predictions.csv").read_bytes() in {old, expected}
+        begun = not (here / ANEW).exists() or any((here / ANEW / name).exists() for name in ("run.json", "whole.json"))
+        done = score_folder(small_model, folder, out=here, resume=begun, force=not begun, workers=1)
+        assert done.reused == (COUNT - 1 if begun else 0)
         assert (here / "predictions.csv").read_bytes() == expected
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from medres.cli.group import medres
 from medres.cli.options import (
@@ -125,7 +126,9 @@ def score(
     """Score a folder with a model (or a cross-validation run as an ensemble): one row per file, always."""
     if resume and force:
         raise UsageError("--resume keeps results and --force replaces them: give one of the two")
-    need_model(model)
+    _refuse_idle(resume=resume, force=force, heatmaps=heatmaps, allow_burned_in=allow_burned_in, verify=verify)
+    if not resume and not force and metrics is None:  # else who looks after the folder is told as well
+        need_model(model)
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
     from medres.scoring.state import STATE
@@ -151,6 +154,21 @@ def score(
     for name, holds in read_json(out / MARKER)["holds"].items():
         click.echo(f"table: {out / name}: {holds}")
     sys.exit(ending)
+
+
+def _refuse_idle(*, resume: bool, force: bool, heatmaps: bool, allow_burned_in: bool, verify: bool) -> None:
+    """Say no to an option that would change nothing: who gives it believes that it does.
+
+    Raises:
+        UsageError: names it, and what it goes with.
+    """
+    if verify and not resume:
+        raise UsageError("--verify hashes the files whose rows are kept: give it with --resume")
+    given = click.get_current_context().get_parameter_source("max_gone")
+    if given is ParameterSource.COMMANDLINE and not resume and not force:
+        raise UsageError("--max-gone is about files that were scored before: give it with --resume or --force")
+    if allow_burned_in and not heatmaps:
+        raise UsageError("--allow-burned-in is about pictures, and score writes some only with --heatmaps: give both")
 
 
 @medres.command()

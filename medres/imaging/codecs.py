@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from medres.config import Limits
 from medres.errors import Refused
 from medres.imaging import decoders, header, structure
 from medres.imaging.codestream import LOSSLESS_JPEG, CodestreamHeader, read_codestream_header, starts_codestream
-from medres.records import Sampling
+from medres.records import Sampling, copy_name
 
 _NATIVE = {
     "1.2.840.10008.1.2": "<",  # implicit little endian
@@ -74,6 +75,7 @@ class Decoded:
     lossy: bool
     warnings: tuple[str, ...]
     sampling: Sampling | None = None  # where pixels of a smaller copy lie; None: these are all
+    smaller: str = ""  # which kind of copy that is: see `copy_name`
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,9 @@ class _Frame:
         return self.rows * self.columns * (self.allocated // 8)
 
 
-def decode(dataset: Dataset, *, limits: Limits, shorter_side: int | None = None) -> Decoded:
+def decode(
+    dataset: Dataset, *, limits: Limits, shorter_side: int | None = None, smaller: Set[str] | None = None
+) -> Decoded:
     """Decode the one frame of a data set whose `file_meta` names the transfer syntax.
 
     Args:
@@ -105,6 +109,7 @@ def decode(dataset: Dataset, *, limits: Limits, shorter_side: int | None = None)
         limits: budgets.
         shorter_side: pixels that suffice in rows and in columns: the smallest copy that has as many is decoded, at
             most to an eighth, where the compressed image holds one whose values are stored values. None: all pixels.
+        smaller: of which copies that may be one, each as `copy_name` names it; None: any.
 
     Raises:
         Refused: NO_PIXEL_DATA, MULTIFRAME, PHOTOMETRIC, BAD_BITS, TOO_SMALL, LIMIT, LENGTH_MISMATCH, TRUNCATED,
@@ -134,7 +139,7 @@ def decode(dataset: Dataset, *, limits: Limits, shorter_side: int | None = None)
     if syntax == _RLE:
         stored, decoder = decoders.decode_rle(codestream, frame.shape, frame.allocated)
         return _resolve(stored, frame, decoder=decoder, lossy=_was_lossy(dataset), warnings=warnings)
-    return _compressed(dataset, syntax, codestream, frame, warnings, shorter_side)
+    return _compressed(dataset, syntax, codestream, frame, warnings, shorter_side, smaller)
 
 
 def _read_frame(dataset: Dataset, limits: Limits) -> _Frame:
@@ -210,6 +215,7 @@ def _compressed(
     frame: _Frame,
     warnings: tuple[str, ...],
     shorter_side: int | None,
+    allowed: Set[str] | None,
 ) -> Decoded:
     found = read_codestream_header(codestream)
     if found is None:
@@ -228,6 +234,8 @@ def _compressed(
     if not found.complete:
         raise Refused("TRUNCATED", "the compressed image ends early")
     halvings = 0 if shorter_side is None else _halvings(dataset, found, frame, shorter_side)
+    if allowed is not None and copy_name(found.kind, 2**halvings) not in allowed:
+        halvings = 0
     smaller = decoders.decode_reduced(codestream, found, halvings) if halvings else None
     sampling = None
     if smaller:
@@ -240,7 +248,7 @@ def _compressed(
     if conflict:
         warnings = (*warnings, "CODESTREAM_PRECISION")
     found_values = _resolve(stored, followed, decoder=decoder, lossy=lossy, warnings=warnings)
-    return replace(found_values, sampling=sampling)
+    return replace(found_values, sampling=sampling, smaller=copy_name(found.kind, 2**halvings) if sampling else "")
 
 
 def _halvings(dataset: Dataset, found: CodestreamHeader, frame: _Frame, shorter_side: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -123,6 +123,7 @@ def read_isolated(
     limits: Limits | None = None,
     sha256: str = "",
     shorter_side: int | None = None,
+    smaller: Set[str] | None = None,
 ) -> Radiograph:
     """Read one file for a person who waits, through a killable process that is kept for the next file.
 
@@ -135,7 +136,7 @@ def read_isolated(
     admitted = gate or GATES["grayscale"]
     job = partial(
         read_radiograph, gate=admitted, voi=voi, percentiles=percentiles, limits=limits, sha256=sha256,
-        shorter_side=shorter_side,
+        shorter_side=shorter_side, smaller=smaller,
     )  # fmt: skip
     with _interactive_lock:
         global _interactive

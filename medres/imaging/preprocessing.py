@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -137,6 +137,10 @@ class Prepared(Inspected):
     picture: NDArray[np.uint8] | None = None  # (rows, columns), native, as displayed: for a heatmap to be drawn over
 
 
+SMALLER = "smaller"
+"""Of a file's provenance: which kind of smaller copy was decoded (`records.copy_name`); "" where all pixels were."""
+
+
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
     """Fit a radiograph into the network's square: pixels made square, aspect kept, padded with black.
 
@@ -222,6 +226,7 @@ def prepare(
     gate: Gate,
     limits: Limits,
     decode: Decoding | None = None,
+    smaller: Set[str] | None = None,
     pictured: Callable[[Mapping[str, str]], bool] | None = None,
 ) -> Prepared:
     """One file becomes one network input: the job of worker processes.
@@ -232,13 +237,14 @@ def prepare(
         gate: which radiographs are admitted.
         limits: budgets.
         decode: all of its pixels, or a smaller copy where it holds one; as the specification says without.
+        smaller: of which copies that may be one, see `codecs.decode`; any without.
         pictured: of which radiographs, judged by their attributes, the displayed picture is wanted as well: of all
             pixels, whatever the network sees.
 
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    found, radiograph = _read(path, spec, gate, limits, spec.shorter_side(decode))
+    found, radiograph = _read(path, spec, gate, limits, spec.shorter_side(decode), smaller)
     done = preprocess(radiograph, spec)
     known = {field.name: getattr(found, field.name) for field in fields(found)}
     decoded = f"1/{radiograph.sampling.step}" if radiograph.sampling else FULL
@@ -267,13 +273,13 @@ def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
 
 
 def _read(
-    path: str, spec: Preprocessing, gate: Gate, limits: Limits, pixels: int | None
+    path: str, spec: Preprocessing, gate: Gate, limits: Limits, pixels: int | None, smaller: Set[str] | None = None
 ) -> tuple[Inspected, Radiograph]:
     from medres.imaging.reading import decode_radiograph, read_dataset
 
     reading = read_dataset(path, gate=gate, limits=limits)
     radiograph, decoded = decode_radiograph(
-        reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits, shorter_side=pixels
+        reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits, shorter_side=pixels, smaller=smaller
     )
     found = Inspected(
         path=path,
@@ -287,7 +293,7 @@ def _read(
         warnings=radiograph.warnings,
         review=radiograph.review,
         attributes=radiograph.attributes,
-        provenance=radiograph.provenance,
+        provenance={**radiograph.provenance, SMALLER: decoded.smaller},
     )
     return found, radiograph
 

@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 import warnings as python_warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -145,6 +145,7 @@ def read_radiograph(
     limits: Limits = DEFAULT_LIMITS,
     sha256: str = "",
     shorter_side: int | None = None,
+    smaller: Set[str] | None = None,
 ) -> Radiograph:
     """Read, decode and render one file in this process.
 
@@ -165,6 +166,7 @@ def read_radiograph(
         sha256: of the bytes that the file must hold, if given; else it is CHANGED.
         shorter_side: pixels that suffice in rows and in columns, see `codecs.decode`; `Classifier.shorter_side` is what
             a model needs, which is None for most: all pixels.
+        smaller: of which copies that may be one, see `codecs.decode`; any by default.
 
     Raises:
         Refused: with a code of errors.REASONS.
@@ -172,7 +174,9 @@ def read_radiograph(
     reading = read_dataset(path, gate=gate, limits=limits)
     if sha256 not in {"", reading.sha256}:
         raise Refused("CHANGED", "the file has changed since it was scored", path=path)
-    return decode_radiograph(reading, voi=voi, percentiles=percentiles, limits=limits, shorter_side=shorter_side)[0]
+    return decode_radiograph(
+        reading, voi=voi, percentiles=percentiles, limits=limits, shorter_side=shorter_side, smaller=smaller
+    )[0]
 
 
 def decode_radiograph(
@@ -182,17 +186,18 @@ def decode_radiograph(
     percentiles: tuple[float, float],
     limits: Limits,
     shorter_side: int | None = None,
+    smaller: Set[str] | None = None,
 ) -> tuple[Radiograph, codecs.Decoded]:
     """Decode and render a parsed file: the Radiograph, and the stored pixels it was rendered from.
 
-    With `shorter_side`, that may be a smaller copy: see `codecs.decode`.
+    With `shorter_side` and `smaller`, that may be a smaller copy: see `codecs.decode`.
 
     Raises:
         Refused: with a code of errors.REASONS.
     """
     dataset = reading.dataset
     with _refusing(reading.sha256), _silence():
-        decoded = codecs.decode(dataset, limits=limits, shorter_side=shorter_side)
+        decoded = codecs.decode(dataset, limits=limits, shorter_side=shorter_side, smaller=smaller)
         chain = grayscale.read_grayscale(dataset, precision=decoded.precision, signed=decoded.signed)
         shown = display.show(decoded.pixels, chain, voi=voi, percentiles=percentiles)
         hidden = display.read_shutter(dataset)

@@ -59,15 +59,22 @@ class AccuracyCheck(Versioned):
     decoded_otherwise: int  # of those: images of which the two ways decoded other pixels
     only_one_way: int  # files that only one of the two could read
     other_reviews: int  # images that are an outlier in one of the two alone; told, not judged
+    smaller: Mapping[str, int] = {}  # of the images: how many of each kind of smaller copy, see `records.copy_name`
+    overlap: str = ""  # with the training cohort, in words; a check of numerics may take images of it
     labels: Mapping[str, LabelCheck]
     manifest_sha256: str
-    environment: Mapping[str, str]  # versions
+    environment: Mapping[str, str]  # versions, as `versions` says and others
     created: str  # ISO 8601, UTC
 
     @property
     def changed_share(self) -> float:
         """The share of calls that changed, over all images and labels."""
         return sum(label.changed_calls for label in self.labels.values()) / (self.images * len(self.labels))
+
+    @property
+    def covered(self) -> frozenset[str]:
+        """The kinds of smaller copies of which there were enough images."""
+        return frozenset(name for name, count in self.smaller.items() if count >= FEWEST_IMAGES)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -107,12 +114,15 @@ def is_usual(classifier: Classifier) -> bool:
 def need_check(model: Path, classifier: Classifier) -> None:
     """Refuse a model, as it is about to be used, that the last check of that did not find to score alike.
 
+    A model that may take smaller copies takes them only of the kinds that the check had enough images of.
+
     Args:
         model: its folder, where checks are attached.
         classifier: the model, with precision, decoding and device.
 
     Raises:
-        UncheckedError: there is no such check for exactly this, or the last one failed.
+        UncheckedError: there is no such check for exactly this, the last one failed, or it was made with other
+            versions of what decodes and computes.
         ModelError: an attachment is damaged.
     """
     if is_usual(classifier):
@@ -122,16 +132,43 @@ def need_check(model: Path, classifier: Classifier) -> None:
         check for check in read_checks(model, classifier.model_id)
         if (check.precision, check.decode, check.device, check.card) == asked
     ]  # fmt: skip
-    if found and not found[-1].failures:
-        return
     said = "no recorded check says that it then scores alike"
-    if found:
+    if found and not found[-1].failures:
+        changed = _changed(found[-1])
+        if not changed:
+            if classifier.decode == "reduced" != classifier.preprocessing.decode:
+                classifier.smaller = found[-1].covered
+            return
+        said = f"the check of {found[-1].created} was made with another {changed}"
+    elif found:
         said = f"the check of {found[-1].created} failed ({found[-1].failures[0]})"
     raise UncheckedError(
         f"{classifier.model_id} is not used in {classifier.precision}, decoding {classifier.decode}, on this "
         f"{asked[3] or 'processor'}: {said}. Check it on labelled images: medres accuracy-check {model} MANIFEST "
         f"--precision {classifier.precision} --decode {classifier.decode}"
     )
+
+
+def versions() -> dict[str, str]:
+    """What decides how a model computes, and what it sees of a compressed image, by name."""
+    from PIL import features
+
+    from medres.imaging import decoders
+
+    found = {**decoders.versions(), "torch": torch.__version__}
+    for name, library in (("openjpeg", features.version_codec("jpg_2000")), ("jpeg", features.version_codec("jpg"))):
+        found[name] = library or ""
+    return found
+
+
+def _changed(check: AccuracyCheck) -> str:
+    """What has another version than in a check, in its first two numbers; "" where nothing has."""
+    now = versions()
+    for name in ("torch", "imagecodecs", "pillow", "openjpeg", "jpeg"):
+        before, after = (".".join(said.get(name, "").split(".")[:2]) for said in (check.environment, now))
+        if before != after:
+            return f"{name} ({before or 'unknown'}, now {after or 'unknown'})"
+    return ""
 
 
 def read_checks(model: Path, model_id: str) -> tuple[AccuracyCheck, ...]:

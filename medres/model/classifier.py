@@ -56,6 +56,8 @@ class Classifier:
         self.precision: Precision = "float32"
         self.card = joint_card(tuple(member.card for member in members))
         self.decode: Decoding = self.card.preprocessing.decode
+        self.smaller: frozenset[str] | None = None
+        """Of which smaller copies it takes images, see `records.copy_name`; None: of any."""
         self.expected = Expectation(tuple(member.card.cohort_profile for member in members))
         self.batch = _whole_batch(self.card, device)
         """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from medres.errors import REASONS, Refused, UsageError
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import file_sha256
-from medres.records import Decoding, Precision, Radiograph
+from medres.records import FULL, Decoding, Precision, Radiograph
 from medres.review.encode import EncodedPicture, HeatmapGrid, encode_heatmap, encode_picture
 from medres.review.wording import meaning
 from medres.scoring.record import read_scores_record
@@ -60,6 +60,7 @@ class Case:
     warnings: tuple[str, ...]  # in words
     probabilities: Mapping[str, float]
     positive: Mapping[str, bool]
+    decode: str = ""  # one of records.DECODED; "" in tables of earlier versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class Worklist:
         if self.model.shorter_side is not None:
             seen = read_isolated(
                 path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
-                shorter_side=self.model.shorter_side,
+                shorter_side=self.model.shorter_side, smaller=frozenset() if case.decode == FULL else None,
             )  # fmt: skip
         self._verify(case, seen)
         opened = OpenedCase(
@@ -258,6 +259,7 @@ def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Ca
                 warnings=meaning([code for code in codes if code not in review]),
                 probabilities={label: _probability(row[f"prob_{label}"], number) for label in labels},
                 positive={label: row[f"positive_{label}"] == "1" for label in labels},
+                decode=row.get("decode", ""),
             )
         )
     return tuple(cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from operator import ne
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
+from medres.cohort.overlap import find_overlap, training_identity
 from medres.config import Limits
 from medres.errors import ManifestError, UsageError
 from medres.model.accuracy import (
@@ -25,12 +27,15 @@ from medres.model.accuracy import (
     LabelCheck,
     device_kind,
     is_usual,
+    versions,
 )
 from medres.model.attachments import attach
-from medres.model.classifier import Classifier, Scores
+from medres.model.classifier import Classifier
 from medres.provenance import environment, now
 from medres.records import Decoding, ManifestRow, Precision
 from medres.statistics.kernels import auroc
+
+_AT_A_TIME = 256  # images in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,11 @@ class Checked:
             f"allowed: ΔAUROC {MOST_AUROC}, Δp {MOST_PROBABILITY}, {MOST_CHANGED:.1%} of the calls (here "
             f"{check.changed_share:.2%}); {check.other_reviews} images are an outlier in one way alone"
         )
+        for name, count in check.smaller.items():
+            what = "" if name in check.covered else ": too few, so that such images are decoded in full"
+            found.append(f"{count} images of {name}{what}")
+        if check.overlap:
+            found.append(f"the images and those it learned from: {check.overlap}")
         found += [f"FAILED {failure}" for failure in check.failures]
         asked = f"precision {check.precision}, decode {check.decode}"
         verdict = f"is not used with {asked}" if check.failures else f"may score with {asked}"
@@ -108,12 +118,30 @@ def check_accuracy(
         for one in (usual, asked)
     ]  # fmt: skip
     check = _compare(found, rows, _Way(usual, caches[0]), _Way(asked, caches[1]))
-    if asked.decode != spec.decode and check.decoded_otherwise < FEWEST_IMAGES:
+    few = check.decoded_otherwise < FEWEST_IMAGES or (asked.decode == "reduced" and not check.covered)
+    if asked.decode != spec.decode and few:
+        kinds = "".join(f", {count} of them {name}" for name, count in check.smaller.items())
         raise ManifestError(
-            f"{manifest}: {check.decoded_otherwise} images are decoded otherwise, and a check takes {FEWEST_IMAGES}: "
-            "what is not JPEG 2000, HTJ2K or baseline JPEG, or is small, has no smaller copy"
+            f"{manifest}: {check.decoded_otherwise} images are decoded otherwise{kinds}, and a check takes "
+            f"{FEWEST_IMAGES} of one kind: what is not JPEG 2000, HTJ2K or baseline JPEG, or is small, has no smaller "
+            "copy"
         )
+    check = check.model_copy(update={"overlap": _overlap(model, asked, found, rows, caches[0])})
     return Checked(check, attach(model, KIND, check.model_dump(mode="json")))
+
+
+def _overlap(
+    model: Path, classifier: Classifier, manifest: Manifest, rows: list[ManifestRow], cache: PixelCache
+) -> str:
+    """What the images share with those that the model learned from, in words."""
+    known = training_identity(
+        model, manifests=[member.card.provenance.manifest_sha256 for member in classifier.members]
+    )
+    pixels, uids = {image.row: image.pixels_sha256 for image in cache.images}, [row.sop_instance_uid for row in rows]
+    for image in cache.images:
+        uids[image.row] = image.sop_instance_uid
+    hashes = [pixels.get(place) for place in range(len(rows))]
+    return str(find_overlap(known, manifest_sha256=manifest.sha256, rows=rows, pixels=hashes, uids=uids))
 
 
 def _refuse_few(manifest: Manifest, targets: list[list[int | None]]) -> None:
@@ -131,6 +159,14 @@ def _refuse_few(manifest: Manifest, targets: list[list[int | None]]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    """What a model says of some images."""
+
+    probabilities: NDArray[np.float64]  # (n, labels), calibrated
+    distances: NDArray[np.float64]  # (n,), 1 = the outlier cut
+
+
+@dataclass(frozen=True, slots=True)
 class _Way:
     """One of the two ways of scoring: a model, and what it sees."""
 
@@ -142,10 +178,19 @@ class _Way:
         """Where the cache has the images, by their row."""
         return {image.row: place for place, image in enumerate(self.cache.images)}
 
-    def score(self, rows: list[int]) -> Scores:
-        """What it says of some rows."""
+    def score(self, rows: list[int]) -> _Said:
+        """What it says of some rows, some at a time: all at once may be more than memory."""
+        places = [self.places[row] for row in rows]
+        slices = (places[start : start + _AT_A_TIME] for start in range(0, len(places), _AT_A_TIME))
+        scores = [self.classifier.score(np.asarray(self.cache.pixels[some])) for some in slices]
+        return _Said(
+            np.concatenate([some.probabilities for some in scores]), np.concatenate([some.distances for some in scores])
+        )
+
+    def smaller(self, rows: list[int]) -> dict[str, int]:
+        """How many of the rows are each kind of smaller copy."""
         places = self.places
-        return self.classifier.score(np.asarray(self.cache.pixels[[places[row] for row in rows]]))
+        return dict(sorted(Counter(name for row in rows if (name := self.cache.images[places[row]].smaller)).items()))
 
     def hashes(self, rows: list[int]) -> list[str]:
         """What tells the pixels of some rows from others."""
@@ -172,17 +217,18 @@ def _compare(manifest: Manifest, rows: list[ManifestRow], usual: _Way, asked: _W
         card=card,
         images=len(both),
         decoded_otherwise=sum(map(ne, usual.hashes(both), asked.hashes(both))),
+        smaller=asked.smaller(both),
         only_one_way=len(usual.places.keys() ^ asked.places.keys()),
         other_reviews=int(((scores[0].distances > 1) != (scores[1].distances > 1)).sum()),
         labels=labels,
         manifest_sha256=manifest.sha256,
-        environment=environment(),
+        environment={**environment(), **versions()},
         created=now(),
     )
 
 
 def _compare_label(
-    classifier: Classifier, scores: tuple[Scores, Scores], column: int, targets: list[int | None]
+    classifier: Classifier, scores: tuple[_Said, _Said], column: int, targets: list[int | None]
 ) -> LabelCheck:
     usual, asked = (one.probabilities[:, column] for one in scores)
     threshold = classifier.card.operating_points[classifier.labels[column]].threshold

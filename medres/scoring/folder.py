@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from medres.model.classifier import Classifier
 from medres.records import Decoding, Precision
 from medres.scoring.columns import places_in, row_numbers, text_array
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
+from medres.scoring.failures import failures_told
 from medres.scoring.heatmaps import HeatmapPolicy
 from medres.scoring.known import (
     MOST_GONE,
@@ -99,25 +99,33 @@ def score_folder(
         decode: all pixels or a smaller copy; as the model was trained by default, else it needs a recorded check.
 
     Raises:
-        UsageError: a missing folder, `out` inside `folder`, a missing model, or results to resume that are of another
-            folder, in another precision, otherwise decoded, or whose pseudonyms were made with another key; `names` of
-            which none is there, or with results of another model.
+        UsageError: a missing folder, `out` or `metrics` inside `folder`, a missing model, or results to resume that are
+            of another folder, in another precision, otherwise decoded, or whose pseudonyms were made with another key;
+            `names` of which none is there, or with results of another model.
         UncheckedError: no passed check says that the model scores alike in this precision, so decoded, here.
         GoneError: more files are away than may be; nothing was written.
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
     """
-    began = time.monotonic()
     if force and names is not None and Shown(out).there:
         raise UsageError(
             f"--force replaces the tables in {out}, and a list names only some of their files: give --resume with the "
             "list, or --force without one"
         )
-    listing = list_files(folder, may_be_empty=True) if names is None else list_named(folder, names)
     refuse_inside(out, [folder])
-    classifier = Classifier.load(model, device=device, trust=trust, precision=precision, decode=decode)
-    need_check(model, classifier)
-    with Ledger(out, ScoringRun.columns_of(classifier), resume=resume, force=force) as ledger:
+    if metrics is not None:
+        refuse_inside(metrics, [folder], option="--metrics")
+    state = RunState(out, metrics=metrics)
+    goes_on = resume or force
+    with failures_told(state, in_folder=goes_on):
+        listing = list_files(folder, may_be_empty=True) if names is None else list_named(folder, names)
+        classifier = Classifier.load(model, device=device, trust=trust, precision=precision, decode=decode)
+        state.model_id = classifier.model_id
+        need_check(model, classifier)
+    with (
+        failures_told(state, in_folder=goes_on),
+        Ledger(out, ScoringRun.columns_of(classifier), resume=resume, force=force) as ledger,
+    ):
         run = ScoringRun(classifier, folder, ledger.home, heatmaps or HeatmapPolicy(), limits or Limits())
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
         known, rule = Listed(None, listing), studies
@@ -129,7 +137,6 @@ def score_folder(
             rule = chosen_rule(studies, before.studies if before else None)
             known = _known(run, ledger, listing, verify, most_gone, workers, listed=names is not None)
         wanted = run.studies(rule) if rule else None
-        state = RunState(out, model_id=classifier.model_id, metrics=metrics, began=began)
         try:
             summary = _scored(
                 run, ledger, known, state, model=model, studies=wanted, workers=workers, progress=progress

@@ -143,8 +143,10 @@ class ScoringRun:
         """
         if before is None:
             return
-        said = before.forward.precision if before.forward else "float32"
-        self._refuse_other_kind(said, before.decode or "full")
+        ours = before.model_id == self.classifier.model_id
+        if ours:  # of another model no row is kept
+            said = before.forward.precision if before.forward else "float32"
+            self._refuse_other_kind(said, before.decode or "full")
         same = before.limits == self.limits.model_dump(mode="json") and before.limits_mixed is False
         self.limits_mixed = not same
         if before.pseudonym_key not in (None, fingerprint(self.key)):
@@ -152,7 +154,7 @@ class ScoringRun:
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
             )
-        if before.forward is not None and before.model_id == self.classifier.model_id:
+        if ours and before.forward is not None:
             self._compute_as(before.forward)
 
     def _refuse_other_kind(self, precision: str, decode: str) -> None:
@@ -178,7 +180,7 @@ class ScoringRun:
         """
         job = partial(
             prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits,
-            decode=self.classifier.decode, pictured=self.heatmaps.pictured,
+            decode=self.classifier.decode, smaller=self.classifier.smaller, pictured=self.heatmaps.pictured,
         )  # fmt: skip
         if not paths:
             return
