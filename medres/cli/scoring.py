@@ -81,7 +81,7 @@ _SECTIONS = {
     default="10%",
     show_default=True,
     metavar="SHARE",
-    help="With --resume: the share of scored files that may be gone. More looks like a missing mount: exit 1.",
+    help="With --resume or --force: the share of scored files that may be gone. More is a missing mount: exit 1.",
 )
 @click.option(
     "--max-refused",

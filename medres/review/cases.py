@@ -110,6 +110,12 @@ class Worklist:
         if missing:
             raise UsageError(f"{scores / 'predictions.csv'} lacks the columns {', '.join(missing)}")
         rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
+        others = {row["model_id"] for row in rows} - {"", model.model_id}
+        if others:
+            raise UsageError(
+                f"{scores / 'predictions.csv'} holds rows of model {', '.join(sorted(others))}, and run.json names "
+                f"{model.model_id}: a run was ended while it wrote them; score the folder again with --resume"
+            )
         self.cases = _cases(rows, self.labels)
         self.unscored = _unscored(rows)
         self._opened: OrderedDict[str, OpenedCase] = OrderedDict()

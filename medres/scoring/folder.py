@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from medres.cohort.listing import Listing, list_files, list_named
 from medres.config import Limits
@@ -13,14 +17,23 @@ from medres.errors import UsageError
 from medres.model.accuracy import need_check
 from medres.model.classifier import Classifier
 from medres.records import Decoding, Precision
+from medres.scoring.columns import places_in, row_numbers, text_array
 from medres.scoring.deidentified import DEIDENTIFIED, write_deidentified
 from medres.scoring.failures import failures_told
 from medres.scoring.heatmaps import HeatmapPolicy
-from medres.scoring.known import MOST_GONE, SCORED, refuse_many_gone, refuse_other_folder, unchanged
+from medres.scoring.known import (
+    MOST_GONE,
+    SCORED,
+    hashes_of_files,
+    refuse_many_gone,
+    refuse_other_folder,
+    unchanged,
+)
 from medres.scoring.ledger import Ledger, shown_columns
 from medres.scoring.listed import Listed, with_unlisted
 from medres.scoring.resuming import Kept, kept_rows, with_what_they_share
 from medres.scoring.run import ScoringRun
+from medres.scoring.shown import Shown
 from medres.scoring.stages import Results
 from medres.scoring.state import RunState, Summary
 from medres.scoring.studies import Rule, StudyTable, chosen_rule, write_studies
@@ -76,7 +89,7 @@ def score_folder(
         deidentify: also write `predictions.deidentified.csv` and `.parquet`: see `scoring.deidentified`. Where an
             earlier run wrote them they are written again.
         verify: with `resume`, hash every file instead of trusting size, modification time and inode.
-        most_gone: with `resume`, the share of the known files that may be away.
+        most_gone: with `resume` and `force`, the share of the scored files that may be away.
         metrics: a textfile for Prometheus.
         names: the files to look at, relative to the folder or absolute in it; with `resume`, the rows of all others
             stay as they are. Every file without.
@@ -94,6 +107,11 @@ def score_folder(
         OutputExists: results lie there already.
         ModelError: the model is not what it was.
     """
+    if force and names is not None and Shown(out).there:
+        raise UsageError(
+            f"--force replaces the tables in {out}, and a list names only some of their files: give --resume with the "
+            "list, or --force without one"
+        )
     refuse_inside(out, [folder])
     if metrics is not None:
         refuse_inside(metrics, [folder], option="--metrics")
@@ -111,6 +129,9 @@ def score_folder(
         run = ScoringRun(classifier, folder, ledger.home, heatmaps or HeatmapPolicy(), limits or Limits())
         run.deidentify = deidentify or (resume and (out / DEIDENTIFIED).is_file())
         known, rule = Listed(None, listing), studies
+        ledger.most_gone = most_gone
+        if names is None:
+            _refuse_lost(ledger, run, listing, workers)
         if resume:
             before = ledger.record()
             rule = chosen_rule(studies, before.studies if before else None)
@@ -125,6 +146,26 @@ def score_folder(
             raise
         state.end(summary)
         return summary
+
+
+def _refuse_lost(ledger: Ledger, run: ScoringRun, listing: Listing, workers: int | None) -> None:
+    """Stop before anything is written where tables that are replaced hold the scores of too many files that are away.
+
+    Raises:
+        GoneError: more than may be.
+    """
+    if not ledger.replaces(run.classifier.model_id):
+        return
+    shown, names = ledger.shown, text_array(map(inert_path, listing.files))
+
+    def hashes() -> Any:
+        paths = shown.column("path")
+        new = np.flatnonzero(places_in(names, paths) < 0).tolist()
+        there = shown.column("sha256").take(row_numbers(np.flatnonzero(places_in(paths, names) >= 0)))
+        found = text_array(hashes_of_files(run.folder, [listing.files[place] for place in new], workers))
+        return pa.concat_arrays([there, found])
+
+    shown.refuse_lost(names, hashes=hashes, most=ledger.most_gone)
 
 
 def _known(
@@ -151,19 +192,15 @@ def _known(
     refuse_other_folder(before.input if before else None, known, run.folder, len(listing.files))
     if not listed:
         found = Listed(unchanged(known, run.folder, listing.files, verify=verify, workers=workers), listing)
-    elif before and before.model_id != model_id:
-        raise UsageError(
-            f"the results are of model {before.model_id}, and this is {model_id}: with a list, one table would hold "
-            "rows of both. Give the model that scored them, --resume without a list, or another --out"
-        )
     elif ledger.home != ledger.folder:
         raise UsageError(
             f"a run with --force in {ledger.folder} was ended before it was whole; with a list, what it did not reach "
             "would be lost from the old table. Give --resume without a list first"
         )
     else:
-        table = ledger.home / "predictions.parquet"
-        found = with_unlisted(known, run.folder, listing, table=table, verify=verify, workers=workers)
+        named, recorded = text_array(map(inert_path, listing.files)), before.model_id if before else None
+        ledger.shown.refuse_list(known.text("path"), named, model_id=model_id, recorded=recorded)
+        found = with_unlisted(known, run.folder, listing, shown=ledger.shown, verify=verify, workers=workers)
     assert found.held is not None
     scored = int(known.where("status", SCORED.__contains__).sum())
     refuse_many_gone(scored, len(found.held.gone), most=most_gone, folder=run.folder, empty=not found.listing.files)
@@ -194,8 +231,7 @@ def _scored(
         kept = kept_rows(held, holds=lambda row: known.leaves(row["path"]) or run.holds(row))
         ledger.renew(held, kept.places())
     ledger.append(refused)
-    left, done, total = len(known.left.intersection(kept)), 0, len(listing.files)
-    reused = len(kept) - left
+    done, total = 0, len(listing.files)
     state.begin(total + len(refused), len(kept))
     state.add(refused)
     if progress:
@@ -205,7 +241,12 @@ def _scored(
         there = [path for path in paths if path not in known.left or os.path.lexists(run.folder / path)]
         return run.prepared(there, ordered, workers=workers)
 
-    for rows in run.rows(with_what_they_share(kept, prepare, forget=run.repeats.forget)):
+    def remember(row: Mapping[str, str]) -> None:
+        facts = {name: row[name] for name in ("sha256", "pixels_sha256")}
+        run.repeats.compare(row["path"], sop_instance_uid=row["SOPInstanceUID"], **facts)
+
+    results = with_what_they_share(kept, prepare, forget=run.repeats.forget, remember=remember)
+    for rows in run.rows(results):
         ledger.append(rows)
         state.add(rows)
         done += len(rows)
@@ -222,7 +263,8 @@ def _scored(
     summary.statuses.update(table.counts("status"))
     summary.reasons.update(table.counts("reason"))
     summary.files = len(table) - summary.statuses["gone"]
-    summary.reused, summary.unlisted = reused, len(known.left)
+    summary.reused = len(kept) - len(known.left.intersection(kept))
+    summary.unlisted = len(known.left)
     summary.seconds = state.elapsed
     ledger.announce(record.finished(summary, ledger.holds()))
     ledger.whole()
