@@ -97,14 +97,36 @@ class RadiographNetwork(nn.Module):
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """The last convolutional feature maps A, (N, channels, k, k); k = S / 32, rounded up (ResNet) or down."""
-        net = self.backbone
+        return self.activated(self.before(images, 0))
+
+    def before(self, images: Tensor, stages: int) -> Tensor:
+        """What all but so many of the last stages give."""
         x = (images - self.mean) / self.std
         if self.folded:
             x = torch.cat([x, torch.ones_like(x)], dim=1)
+        modules = self._modules_in_order()
+        for module in modules[: len(modules) - self._modules_of_last(stages)]:
+            x = module(x)
+        return x
+
+    def last_stages(self, stages: int) -> nn.Sequential:
+        """So many of the last stages, each of which halves the image; they give feature maps to be `activated`."""
+        return nn.Sequential(*self._modules_in_order()[-self._modules_of_last(stages) :])
+
+    def activated(self, features: Tensor) -> Tensor:
+        """Feature maps A of what the last stage gives."""
+        return torch.relu(features) if self.family == _DENSENET else features
+
+    def _modules_of_last(self, stages: int) -> int:
+        if self.family == _DENSENET and stages:
+            return 2 * stages + 1  # a transition and a block, and at the end a norm
+        return stages
+
+    def _modules_in_order(self) -> list[nn.Module]:
+        net = self.backbone
         if self.family == _DENSENET:
-            return torch.relu(net.features(x))
-        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        return net.layer4(net.layer3(net.layer2(net.layer1(x))))  # type: ignore[no-any-return]  # torchvision is untyped
+            return list(net.features)
+        return [net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4]
 
     def features(self, images: Tensor) -> Tensor:
         """The pooled features, (N, channels)."""
