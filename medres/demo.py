@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
-from medres.cohort.indexing import Progress
 from medres.config import load_config
 from medres.documents import Document, write_document
 from medres.tables import MARKER, named_path, output_folder, read_csv
+from medres.terminal import Told
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ PATIENTS = 90
 FOLDS = 3
 SEED = 7
 
-Bar = Callable[[str], AbstractContextManager[Progress]]
+Bar = Callable[[str], AbstractContextManager[Told]]
 
 
 class DemoRecord(Document):

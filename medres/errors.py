@@ -64,10 +64,15 @@ REASONS: dict[str, str] = {
     "NO_PATIENT_ID": "PatientID is empty, so the image cannot be kept apart by patient",
     "DUPLICATE_IDENTICAL": "the same image as another file; scored once",
     "DUPLICATE_CONFLICT": "the same SOPInstanceUID as another file, with other content",
+    "PATIENT_CONFLICT": "images of one StudyInstanceUID name several patients",
     "CHANGED": "the file is not, or no longer, the one that was scored, or another took its place while it was read",
     # the label
     "UNLABELLED": "no label that the model knows is given for the image, so nothing can be judged",
     "EXCLUDED": "the manifest itself says, by its status, that the image is not used",
+    # the training cohort
+    "VIEW_UNSEEN": "no image of the training cohort has this ViewPosition",
+    "LATERALITY_UNSEEN": "no image of the training cohort has this ImageLaterality",
+    "POLARITY_UNLIKELY": "the image is more like a negative of the training images than like them",
     # the score
     "OUTLIER": "the image is unlike the images the model was trained on",
     "NOT_FINITE": "the network's output is not a finite number",

@@ -114,6 +114,20 @@ def ensure_file(path: Path, *, private: bool = True) -> None:
         refuse_link(path)
 
 
+def open_to_append(path: Path, *, private: bool = True) -> IO[bytes]:
+    """A file whose end is written to at once, each piece by itself, made where there is none.
+
+    Raises:
+        OutputExists: a link lies there, or something that is no file.
+        OSError: it cannot be opened.
+    """
+    refuse_link(path)
+    if path.exists() and not path.is_file():
+        raise OutputExists(f"{path} is not a file, and one is needed there: name another")
+    flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | _NO_FOLLOW | _BINARY
+    return os.fdopen(os.open(path, flags, _file_mode(private)), "ab", buffering=0)
+
+
 def make_folder(path: Path, *, private: bool = True) -> None:
     """Create a folder, if there is none; those above it that are missing are what the umask says.
 

@@ -74,7 +74,11 @@ def steps(images: Path, out: Path) -> list[Step]:
         Step("report", (images,), 2),
         Step("inspect", (model,)),
         Step("inspect", (images,), 2),
-        Step("score", (model, images, "--heatmaps", "--deidentify", "--out", out / "score" / "scores"), 3),
+        Step(
+            "score",
+            (model, images, "--heatmaps", "--deidentify", "--studies", "max", "--out", out / "score" / "scores"),
+            3,
+        ),
         Step("score", (model, images, "--out", images / "no"), 2),
         Step("render", (sound, "--out", out / "render" / "image.png")),
         Step("render", (cut, "--out", out / "render" / "no.png"), 3),
@@ -126,7 +130,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, medres: Medres) -> dict[str,
     said: dict[str, set[str]] = defaultdict(set)
     wrong: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("cache", "tmp", "home"):
+        for name in ("cache", "tmp", "home", "log"):
             (out / name).mkdir()
         patch.setenv("MEDRES_CACHE", str(out / "cache"))
         patch.setenv("TMPDIR", str(out / "tmp"))
@@ -136,7 +140,8 @@ def found(tmp_path_factory: pytest.TempPathFactory, medres: Medres) -> dict[str,
                 known = pd.read_csv(out / "index" / "manifest.csv", dtype=str)
                 pd.concat([known, known.head(2)]).to_csv(out / "twice.csv", index=False)
             (out / step.verb).mkdir(exist_ok=True)
-            done = medres("--debug", step.verb, *step.arguments, cwd=out, made="disc" if step.made else None)
+            logged = ("--log-file", out / "log" / f"{step.verb}.log")
+            done = medres("--debug", *logged, step.verb, *step.arguments, cwd=out, made="disc" if step.made else None)
             if done.returncode != step.code:
                 wrong.append(f"{step}: {done.returncode}\n{done.stdout}{done.stderr[-3000:]}")
             said[f"{step.verb}: stdout"] |= marks_in(done.stdout.encode())

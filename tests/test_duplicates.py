@@ -25,7 +25,7 @@ def test_repeats_are_those_of_a_plain_list(files: list[tuple[str, str, str, str,
             seen.pop(uid, None)
         earlier = seen.setdefault(uid, [])
         same = next((name for name, other, _ in earlier if other == sha256 and name != path), None)
-        conflict = same is None and any(other != pixels for _, _, other in earlier)
+        conflict = same is None and any(not pixels or other != pixels for _, _, other in earlier)
         expected = Repeat(same, conflict) if uid else Repeat()
         assert repeats.compare(path, sop_instance_uid=uid, sha256=sha256, pixels_sha256=pixels) == expected
         if same is None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medres.cohort.indexing import list_files, write_index
+from medres.cohort.indexing import write_index
+from medres.cohort.listing import list_files
 from medres.cohort.manifest import read_manifest
 from medres.errors import ManifestError, UsageError
 from medres.tables import read_csv

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from medres.errors import ModelError
 from medres.model.attachments import attach
 from medres.model.audit import audit_model
-from medres.model.card import CARD_FILE, identify
+from medres.model.card import CARD_FILE, FORMAT, identify
 from medres.model.classifier import Classifier, read_card
 from medres.model.inspection import BAD, inspect_folder, verify_folder
 from medres.tables import read_json, write_json
@@ -72,7 +72,7 @@ def test_the_card_names_every_file_of_a_saved_model(model: Path) -> None:
     card = read_card(model)
     files = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
     assert {one.path for one in inspect_folder(model, card) if one.state == "covered"} == files
-    assert card.format == read_json(model / CARD_FILE)["format"] == 5
+    assert card.format == read_json(model / CARD_FILE)["format"] == FORMAT
 
 
 def test_the_name_of_a_model_is_of_128_bits_and_lies_in_no_file_that_it_covers(model: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medres.errors import GoneError, OutputExists, UsageError
+from medres.imaging.isolation import Workers
 from medres.scoring import known
 from medres.scoring.folder import score_folder
 from medres.scoring.known import STAMP, stamp, unchanged
@@ -116,6 +117,9 @@ def test_nothing_that_did_not_change_is_opened_and_verify_opens_all(
 
     monkeypatch.setattr(known, "file_sha256", noted)
     assert score_folder(small_model, folder, out=out, resume=True, workers=1).reused == COUNT
+    with monkeypatch.context() as patched:
+        patched.setattr(Workers, "__init__", _killed)  # none is needed
+        assert score_folder(small_model, folder, out=out, resume=True, workers=1).reused == COUNT
     assert opened == []
     parts = sorted((out / "parts").iterdir())
     assert score_folder(small_model, folder, out=out, resume=True, workers=1, verify=True).reused == COUNT

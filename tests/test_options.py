@@ -65,3 +65,12 @@ def test_limits_of_the_command_line_replace_those_of_the_recipe_one_by_one() -> 
     assert isinstance(config, Config)
     assert limits == Limits(seconds=20, pixels=1000)
     assert config.limits == Limits(seconds=20, pixels=1000, smallest_side=32)
+
+
+def test_help_in_sections_shows_every_option_once() -> None:
+    command = command_line.commands["score"]
+    shown = command.get_help(click.Context(command, info_name="score"))
+    options = [max(parameter.opts, key=len) for parameter in command.params if isinstance(parameter, click.Option)]
+    starts = [line.split()[0] for line in shown.splitlines() if line.startswith("  -")]
+    assert sorted(starts) == sorted([*options, "--help"])
+    assert "For schedulers:" in shown

@@ -34,12 +34,13 @@ def test_a_run_that_ended_says_how(tmp_path: Path) -> None:
         forward=ForwardRecord(batch=16, threads=2, device="cpu", precision="float32"),
     )  # fmt: skip
     summary = Summary(4, Counter(ok=3, refused=1), Counter(NOT_DICOM=1), reused=2, seconds=1.25)
-    write_scores_record(tmp_path, running.finished(summary))
+    write_scores_record(tmp_path, running.finished(summary, {"evidence.parquet": "maps"}))
     found = json.loads((tmp_path / "run.json").read_text())
     assert (found["state"], found["limits_mixed"], found["rows_kept"]) == ("finished", False, 2)
     assert found["counts"] == {"statuses": {"ok": 3, "refused": 1}, "reasons": {"NOT_DICOM": 1}}
     assert found["forward"] == {"batch": 16, "threads": 2, "device": "cpu", "precision": "float32"}
     assert found["seconds"] == 1.2
+    assert found["holds"] == {"evidence.parquet": "maps"}
     assert found["ended"] >= "2026"
 
 

@@ -15,6 +15,7 @@ from medres.errors import MedresError, ModelError, OutputExists, UsageError
 from medres.model import signing
 from medres.model.attachments import attach, read_attachments
 from medres.model.audit import audit_model
+from medres.model.card import FORMAT
 from medres.model.classifier import Classifier, read_card
 from medres.model.inspection import verify_folder
 from medres.model.signing import new_key, sign_model, signatures, verify_trust
@@ -243,7 +244,7 @@ def test_without_cryptography_a_signed_model_loads_and_nobody_claims_to_have_ver
     model: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "find_spec", lambda name: None)
-    assert Classifier.load(model, device="cpu").card.format == 5
+    assert Classifier.load(model, device="cpu").card.format == FORMAT
     found = audit_model(model)
     assert found.signatures == ()
     assert any("nobody verified that" in note for note in found.notes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch and MONAI are imported when they are needed
     from medres.evaluation.comparison_results import Comparison
     from medres.model.card import ModelCard
     from medres.scoring.folder import Summary
+    from medres.scoring.studies import Rule
 
 
 def train(
@@ -170,6 +171,8 @@ def score_folder(
     force: bool = False,
     resume: bool = False,
     deidentify: bool = False,
+    studies: Rule | None = None,
+    files: Sequence[str] | None = None,
     trust: Sequence[str | Path] = (),
     device: str = "auto",
 ) -> Summary:
@@ -190,6 +193,9 @@ def score_folder(
         force: replace results that lie there.
         resume: keep rows of unchanged files scored by the same model.
         deidentify: also write a table with keyed UIDs and paths.
+        studies: also write `studies.csv`, one row for each study: `max`, `mean`, or `frontal-first`, the mean of its
+            frontal images (AP or PA), or of all where it has none. It is not calibrated at that level.
+        files: look only at these, relative to the folder or absolute in it; with `resume`, all other rows stay.
         trust: public keys (PEM files), one of which must have signed the model.
         device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
 
@@ -202,7 +208,7 @@ def score_folder(
     policy = HeatmapPolicy(enabled=heatmaps)
     return scoring.score_folder(
         Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume, device=device,
-        deidentify=deidentify, trust=[Path(key) for key in trust],
+        deidentify=deidentify, studies=studies, names=files, trust=[Path(key) for key in trust],
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from medres.cli import cohort, machine, models, results, scoring, training
 from medres.cli.group import medres
 from medres.errors import MedresError
 from medres.safe_text import visible_streams
+from medres.terminal import note
 
 __all__ = ["cohort", "machine", "main", "medres", "models", "results", "scoring", "training"]
 
@@ -30,7 +32,20 @@ def main() -> None:
     What files, tables and folders say of themselves is shown, and steers no terminal: see `medres.safe_text`.
     """
     with visible_streams():
-        _run()
+        try:
+            _run()
+        except SystemExit as ending:
+            note(logging.INFO, f"ended with exit code {ending.code or 0}")
+            raise
+
+
+def _say(text: str, *, debug: bool = False) -> None:
+    """The one line that says why a command failed; where people debug, the traceback says it."""
+    note(logging.ERROR, text)
+    if debug:
+        traceback.print_exc()
+    else:
+        click.echo(f"medres: {text}", err=True)
 
 
 def _run() -> None:
@@ -47,30 +62,22 @@ def _run() -> None:
     except click.exceptions.Abort:
         sys.exit(EXIT_INTERRUPTED)
     except KeyboardInterrupt:
-        click.echo("medres: interrupted", err=True)
+        _say("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except click.exceptions.Exit as ending:
         sys.exit(ending.exit_code)
     except click.ClickException as error:
+        note(logging.ERROR, error.format_message())
         error.show()
         sys.exit(error.exit_code)
     except MedresError as error:
-        if debug:
-            traceback.print_exc()
-        else:
-            click.echo(f"medres: {' '.join(str(error).split())}", err=True)
+        _say(" ".join(str(error).split()), debug=debug)
         sys.exit(error.exit_code)
     except OSError as error:  # the system's word on a file: a name too long, a disk that is full
-        if debug:
-            traceback.print_exc()
-        else:
-            named = f"{str(error.filename)[:300]}: " if error.filename else ""
-            click.echo(f"medres: {named}{error.strerror or error} (--debug shows where)", err=True)
+        named = f"{str(error.filename)[:300]}: " if error.filename else ""
+        _say(f"{named}{error.strerror or error} (--debug shows where)", debug=debug)
         sys.exit(1)
     except Exception as error:  # noqa: BLE001  the last boundary: whatever it is, it is one sentence
-        if debug:
-            traceback.print_exc()
-            sys.exit(1)
         text = " ".join(str(error).split()) or type(error).__name__
-        click.echo(f"medres: unexpected {type(error).__name__}: {text} (--debug shows where)", err=True)
+        _say(f"unexpected {type(error).__name__}: {text} (--debug shows where)", debug=debug)
         sys.exit(1)

@@ -15,6 +15,7 @@ from medres.cli.options import (
     out_option,
     with_burned_in,
     with_cohort,
+    with_files,
     with_folds_column,
     with_force,
     with_gate,
@@ -45,6 +46,7 @@ _MOST_NOTES = 20  # shown on a terminal
     metavar="NAME|FILE",
     help="Labels of a public dataset, described by a YAML file of data_manifests/.",
 )
+@with_files
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
 @with_limits
 @with_force
@@ -55,6 +57,7 @@ def index(
     gate: str,
     labels: Path | None,
     source: str | None,
+    names: list[str] | None,
     workers: int | None,
     limits: Limits,
     force: bool,
@@ -73,6 +76,7 @@ def index(
             workers=workers,
             force=force,
             progress=progress,
+            names=names,
         )
     for line in result.lines():
         click.echo(line)

@@ -243,6 +243,30 @@ def with_burned_in(verb: Verb) -> Verb:
     return click.option("--allow-burned-in", is_flag=True, help=text)(verb)
 
 
+def with_files(verb: Verb) -> Verb:
+    """The options that name a list of files; the verb gets `names`, None where every file is looked at."""
+
+    @wraps(verb)
+    def listed(*, files: str | None, files0: str | None, **others: Any) -> Any:
+        if files and files0:
+            raise UsageError("--files and --files0 both name the list: give one of the two")
+        names = None
+        if source := files or files0:
+            from medres.cohort.listing import read_names
+
+            names = read_names(source, nul=bool(files0))
+        return verb(names=names, **others)
+
+    lines = click.option(
+        "--files",
+        metavar="LIST|-",
+        help="Look only at the files that this text file (-: standard input) names, one a line, relative to FOLDER or "
+        "absolute in it. A name that is no file there is refused.",
+    )
+    nul = click.option("--files0", metavar="LIST|-", help="The same with NUL after each name, as find -print0 writes.")
+    return lines(nul(listed))  # type: ignore[return-value]  # the same verb with other options
+
+
 def out_option(text: str) -> Callable[[Verb], Verb]:
     """The option that names the output."""
     return click.option("--out", type=FILE, required=True, help=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,30 +20,52 @@ from medres.cli.options import (
     refuse_early,
     with_burned_in,
     with_device,
+    with_files,
     with_force,
     with_group_readable,
     with_limits,
     with_trust,
 )
+from medres.cli.sections import SectionedCommand
 from medres.errors import UsageError
-from medres.terminal import progress_bar
+from medres.terminal import note, progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
 
 
-@medres.command()
+_SECTIONS = {
+    "What is written": ("--out", "--studies", "--deidentify", "--heatmaps", "--allow-burned-in", "--group-readable"),
+    "Night after night": ("--resume", "--files", "--files0", "--verify", "--max-gone", "--force"),
+    "For schedulers": ("--max-refused", "--fail-if-empty", "--json", "--metrics"),
+    "How it computes": ("--workers", "--device", "--limit", "--trust"),
+}
+
+
+@medres.command(cls=SectionedCommand, sections=_SECTIONS)
 @click.argument("model", type=FILE)
 @click.argument("folder", type=FILE)
 @out_option("Folder for predictions.csv and predictions.parquet.")
 @click.option("--heatmaps", is_flag=True, help="Also write a picture for every label at or above its operating point.")
 @with_burned_in
-@click.option("--resume", is_flag=True, help="Continue: keep the rows of unchanged files.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Continue: keep the rows of unchanged files, and of all that a list (--files) does not name.",
+)
+@with_files
 @click.option("--workers", type=click.IntRange(1), help="Decoding processes; one per processor by default.")
 @click.option(
     "--deidentify",
     is_flag=True,
     help="Also write predictions.deidentified.csv and .parquet: keyed UIDs and paths, nothing that joins a manifest.",
+)
+@click.option(
+    "--studies",
+    type=click.Choice(["max", "mean", "frontal-first"]),
+    help="Also write studies.csv and .parquet: one row for each StudyInstanceUID. max: the highest probability of its "
+    "images; mean; frontal-first: the mean of its frontal images (ViewPosition AP or PA), or of all where it has none. "
+    "Calibration and operating points are of single images: a study's probability is not calibrated at its own level.",
 )
 @click.option(
     "--verify",
@@ -64,7 +87,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="The share of refused files that is still exit code 0; by default any is 3.",
 )
-@click.option("--fail-if-empty", is_flag=True, help="Exit 4 where the folder holds no file.")
+@click.option("--fail-if-empty", is_flag=True, help="Exit 4 where the folder holds no file, or the list no name.")
 @click.option("--json", "as_json", is_flag=True, help="Print what state.json says, instead of lines for people.")
 @click.option("--metrics", type=FILE, help="Also write a textfile for Prometheus, kept up to date.")
 @with_trust
@@ -79,8 +102,10 @@ def score(
     heatmaps: bool,
     allow_burned_in: bool,
     resume: bool,
+    names: list[str] | None,
     workers: int | None,
     deidentify: bool,
+    studies: Literal["max", "mean", "frontal-first"] | None,
     verify: bool,
     max_gone: float,
     max_refused: float,
@@ -96,28 +121,30 @@ def score(
     if resume and force:
         raise UsageError("--resume keeps results and --force replaces them: give one of the two")
     need_model(model)
-    from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
     from medres.scoring.state import STATE
+    from medres.tables import MARKER, read_json
 
     with progress_bar("scoring") as progress:
         summary = score_folder(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
             trust=trust, deidentify=deidentify, verify=verify, most_gone=max_gone, metrics=metrics,
+            names=names, studies=studies,
         )  # fmt: skip
     ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
-    if fail_if_empty and not summary.files:
+    if fail_if_empty and (not summary.files if names is None else not names):
         ending = EXIT_NOTHING
+    for line in summary.lines():
+        note(logging.INFO, line)
     if as_json:
         click.echo((out / STATE).read_text(encoding="utf-8"))
         sys.exit(ending)
     for line in summary.lines():
         click.echo(line)
-    click.echo(f"table: {out / 'predictions.csv'}: {HOLDS['predictions.csv']}")
-    if (out / DEIDENTIFIED).is_file():
-        click.echo(f"table: {out / DEIDENTIFIED}: {HOLDS[DEIDENTIFIED]}")
+    for name, holds in read_json(out / MARKER)["holds"].items():
+        click.echo(f"table: {out / name}: {holds}")
     sys.exit(ending)
 
 

@@ -45,7 +45,8 @@ class Repeats:
             path: the file, as messages name it.
             sop_instance_uid: its SOPInstanceUID; a file without one repeats nothing.
             sha256: of the file.
-            pixels_sha256: of the decoded pixels.
+            pixels_sha256: of the decoded pixels; "" where they were not all decoded: then nobody can tell that they are
+                the same, and another file of the same SOPInstanceUID is a conflict.
         """
         if not sop_instance_uid:
             return Repeat()
@@ -58,7 +59,7 @@ class Repeats:
         self._last[uid] = len(self._paths)
         self._paths.append(path)
         self._hashes += file + pixels
-        return Repeat(conflict=any(its_pixels != pixels for _, _, its_pixels in earlier))
+        return Repeat(conflict=any(not pixels_sha256 or its_pixels != pixels for _, _, its_pixels in earlier))
 
     def _files_of(self, uid: bytes) -> list[tuple[str, bytes, bytes]]:
         """Path and hashes of the files with a SOPInstanceUID, as they were seen."""

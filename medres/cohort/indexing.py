@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medres.cohort.duplicates import Repeats
+from medres.cohort.listing import list_files, list_named
 from medres.config import Gate, Limits, load_gate
-from medres.errors import REASONS, ManifestError, UsageError
+from medres.errors import REASONS, ManifestError
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Inspected, inspect
 from medres.records import Refusal
@@ -35,59 +36,16 @@ Progress = Callable[[int, int], None]
 """Called with (done, total)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a walk through a folder found, sorted by path."""
-
-    files: tuple[str, ...]  # relative to the folder, "/" between parts
-    refused: tuple[Refusal, ...]  # links that lead out of it, and what could not be looked into; paths likewise
-
-
-def list_files(folder: Path, *, may_be_empty: bool = False) -> Listing:
-    """Every file below a folder, each once: links to folders are followed, but never in a circle or out of it.
-
-    Raises:
-        UsageError: `folder` is missing, not a folder, cannot be listed, or holds no file where it may not be empty.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder")
-    root = os.path.realpath(folder)
-    files: list[str] = []
-    refused: list[Refusal] = []
-    visited: set[tuple[int, int]] = set()
-    waiting = [""]
-    while waiting:
-        here = waiting.pop()
-        try:
-            status = (folder / here).stat()
-            if (status.st_dev, status.st_ino) in visited and status.st_ino:
-                continue
-            visited.add((status.st_dev, status.st_ino))
-            with os.scandir(folder / here) as found:
-                entries = sorted(found, key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            if not here:
-                raise UsageError(f"{folder} cannot be listed: {error.strerror}") from None
-            refused.append(Refusal(here, "UNREADABLE", f"a folder that cannot be listed: {error.strerror}"))
-            continue
-        for entry in entries:
-            path = f"{here}/{entry.name}" if here else entry.name
-            try:
-                if entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(root):
-                    refused.append(Refusal(path, "OUTSIDE_ROOT", "a link that leads out of the folder"))
-                else:
-                    (waiting if entry.is_dir() else files).append(path)
-            except OSError as error:
-                refused.append(Refusal(path, "UNREADABLE", f"cannot be looked at: {error.strerror}"))
-    if not files and not refused and not may_be_empty:
-        raise UsageError(f"{folder} holds no files")
-    return Listing(tuple(sorted(files)), tuple(sorted(refused, key=lambda item: item.path)))
-
-
 def index_folder(
-    folder: Path, *, gate: Gate, limits: Limits, workers: int | None = None, progress: Progress | None = None
+    folder: Path,
+    *,
+    gate: Gate,
+    limits: Limits,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    names: Sequence[str] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read every file below a folder far enough to know that it is a usable radiograph.
+    """Read every file below a folder, or those of a list, far enough to know that it is a usable radiograph.
 
     Returns:
         The manifest (MANIFEST_COLUMNS; `status` ok or review, `warnings` codes joined by spaces) and the table of
@@ -98,7 +56,7 @@ def index_folder(
     """
     import pandas as pd
 
-    listing = list_files(folder)
+    listing = list_files(folder) if names is None else list_named(folder, names)
     usable: list[dict[str, str]] = []
     other = [_refused(refusal) for refusal in listing.refused]
     found: list[tuple[str, dict[str, str], str]] = []  # path, row, hash of the pixels: as they are done
@@ -241,6 +199,7 @@ def write_index(
     workers: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    names: Sequence[str] | None = None,
 ) -> Indexed:
     """Index a folder, join labels, and write the manifest with `refused.csv` beside it.
 
@@ -254,9 +213,10 @@ def write_index(
         workers: decoding processes.
         force: replace outputs.
         progress: told (done, total).
+        names: the files to look at, as `medres.cohort.listing.read_names` gives them; every file without.
 
     Raises:
-        UsageError: the folder is missing or empty, or `out` lies in it.
+        UsageError: the folder is missing or empty, none of the list is in it, or `out` lies in it.
         ManifestError: the labels do not fit.
         OutputExists: an output is already there.
     """
@@ -267,7 +227,7 @@ def write_index(
         refuse_existing(path, force=force)
     table = read_csv(labels) if labels else source_labels(read_source(source), folder) if source else None
     manifest, refused = index_folder(
-        folder, gate=load_gate(gate), limits=limits or Limits(), workers=workers, progress=progress
+        folder, gate=load_gate(gate), limits=limits or Limits(), workers=workers, progress=progress, names=names
     )
     unlabelled = None
     if table is not None:

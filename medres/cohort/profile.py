@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from medres.config.versions import Versioned
+from medres.cohort.layout import Layout, describe_layout
+from medres.config.versions import Since, Versioned
 
 CATEGORIES = (
     "Modality", "BodyPartExamined", "ViewPosition", "PatientSex", "Manufacturer", "ManufacturerModelName",
@@ -17,7 +20,16 @@ CATEGORIES = (
 )  # fmt: skip
 """Tags whose values are counted."""
 
-TAGS = (*CATEGORIES, "PatientAge", "Rows", "Columns", "PixelSpacing", "ImagerPixelSpacing")
+DEFINED_TERMS = {
+    "ViewPosition": frozenset({
+        "AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "LATERAL", "LAT", "OBLIQUE",
+        "CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "XCC", "FB", "SIO", "ISO", "CV",
+    }),
+    "ImageLaterality": frozenset({"L", "R", "B"}),
+}  # fmt: skip
+"""Tags of which a profile also says what occurs at all, and the terms that tell nothing of who a patient is."""
+
+TAGS = (*CATEGORIES, "ImageLaterality", "PatientAge", "Rows", "Columns", "PixelSpacing", "ImagerPixelSpacing")
 """All header attributes that a profile is made of."""
 
 NUMBERS = {
@@ -65,6 +77,14 @@ class Distribution(Versioned):
     quantiles: tuple[float, ...]  # at QUANTILES
 
 
+class Occurring(Versioned):
+    """Which values of a tag occur, however seldom."""
+
+    values: tuple[str, ...]  # defined terms, and what at least SMALLEST patients have
+    others: bool  # whether there are more, which are not told
+    recorded: float  # the share of the images that have a value
+
+
 class CohortProfile(Versioned):
     """Tags and intensities of a cohort's images."""
 
@@ -73,6 +93,8 @@ class CohortProfile(Versioned):
     categories: dict[str, dict[str, Count]]  # by tag and value; values of few patients together as RARE
     numbers: dict[str, Distribution]  # of NUMBERS; none of fewer than SMALLEST patients
     intensities: dict[str, Distribution]  # of INTENSITIES, of at most 1,000 images
+    occurring: Annotated[dict[str, Occurring], Since(6, then={})] = Field(default_factory=dict)  # of DEFINED_TERMS
+    layout: Annotated[Layout | None, Since(6, then=None)] = None  # of the images whose intensities are measured
 
 
 def describe(
@@ -92,13 +114,29 @@ def describe(
     owners = np.asarray(patients, dtype=object)
     numbers = {name: np.array([_number(name, record) for record in records]) for name in NUMBERS}
     some = np.unique(np.linspace(0, len(places) - 1, min(len(places), _MOST_IMAGES)).round().astype(int))
-    measured = np.array([_intensities(pixels[places[at]]) for at in some]).reshape(-1, len(INTENSITIES))
+    shown = [np.asarray(pixels[places[at]]) for at in some]
+    measured = np.array([_intensities(one) for one in shown]).reshape(-1, len(INTENSITIES))
     return CohortProfile(
         images=len(records),
         patients=len(set(patients)),
         categories={name: _counts([record.get(name, "") for record in records], patients) for name in CATEGORIES},
         numbers=_distributions(numbers, owners),
         intensities=_distributions(dict(zip(INTENSITIES, measured.T, strict=True)), owners[some]),
+        occurring={
+            name: _occurring([record.get(name, "") for record in records], patients, terms)
+            for name, terms in DEFINED_TERMS.items()
+        },
+        layout=describe_layout(shown, [patients[at] for at in some]),
+    )
+
+
+def _occurring(values: Sequence[str], patients: Sequence[str], terms: frozenset[str]) -> Occurring:
+    found = [value.strip().upper() for value in values]
+    told = {value for value in _counts(found, patients) if value not in {RARE, UNKNOWN}} | (terms & set(found))
+    return Occurring(
+        values=tuple(sorted(told)),
+        others=bool(set(found) - told - {""}),
+        recorded=sum(map(bool, found)) / len(found) if found else 0.0,
     )
 
 

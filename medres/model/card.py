@@ -19,7 +19,7 @@ CARD_FILE = "medres.json"
 WEIGHTS_FILE = "models/model.safetensors"
 OUTLIERS_FILE = "models/outliers.safetensors"
 
-FORMAT = 5
+FORMAT = 6
 """Of the cards that this version writes; raised whenever a field is added, which is marked: see `config.versions`."""
 
 COVERS_ALL = 5

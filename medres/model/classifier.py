@@ -22,6 +22,7 @@ from medres.model.explain import native_heatmap
 from medres.model.forward import as_images, forward
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
+from medres.model.plausibility import Expectation
 from medres.model.signing import verify_trust
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 
@@ -53,6 +54,7 @@ class Classifier:
         self.members = members
         self.device = device
         self.card = joint_card(tuple(member.card for member in members))
+        self.expected = Expectation(tuple(member.card.cohort_profile for member in members))
         self.batch = _whole_batch(self.card, device)
         """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
         for member in members:
@@ -187,13 +189,15 @@ class Classifier:
     def predict(self, radiograph: Radiograph) -> Prediction:
         """What the model says of one radiograph.
 
-        `status` is `review` where the radiograph asks for it or is unlike the training images, and `refused`
+        `status` is `review` where the radiograph asks for it or is unlike the training images (also by its view,
+        laterality or polarity), and `refused`
         with NOT_FINITE where the network's output is not a number.
         """
         if not isinstance(radiograph, Radiograph):
             raise TypeError(f"predict wants a Radiograph, not a {type(radiograph).__name__}: read_radiograph(path)")
-        scores = self.score(preprocess(radiograph, self.preprocessing).pixels[None])
-        return self.prediction(radiograph.sop_instance_uid, scores, 0, review=radiograph.review)
+        pixels = preprocess(radiograph, self.preprocessing).pixels
+        review = (*radiograph.review, *self.expected.doubts(radiograph, pixels))
+        return self.prediction(radiograph.sop_instance_uid, self.score(pixels[None]), 0, review=review)
 
     def prediction(self, sop_instance_uid: str, scores: Scores, place: int, *, review: tuple[str, ...]) -> Prediction:
         """The Prediction of image `place` of a scored batch."""

@@ -16,6 +16,7 @@ from medres.scoring.parts import Parts
 from medres.scoring.table import Selected
 
 EVIDENCE = "evidence.parquet"
+EVIDENCE_HOLDS = "paths and hashes, each member's probability, and the cells of maps: for whoever may see the images"
 _AT_A_TIME = 4096  # rows, of which each may hold the maps of many labels
 
 

@@ -14,7 +14,7 @@ from medres.errors import MedresError, OutputExists, UsageError
 from medres.files import make_folder, refuse_link, remove_leftovers
 from medres.provenance import now
 from medres.scoring.columns import Row, is_evidence, places_in, slices, text_array
-from medres.scoring.evidence import EVIDENCE, write_evidence
+from medres.scoring.evidence import EVIDENCE, EVIDENCE_HOLDS, write_evidence
 from medres.scoring.known import GONE, RESTATED, SCORED, STAMP, Unchanged, said_when_gone
 from medres.scoring.parts import Parts
 from medres.scoring.record import ScoresRecord, read_scores_record, write_scores_record
@@ -214,6 +214,10 @@ class Ledger:
             latest = Selected(rows, rows.latest())  # of the same paths
         return latest.only(here | (ours & latest.where("status", GONE.__eq__)))
 
+    def holds(self) -> dict[str, str]:
+        """What the files hold that are not in every folder, as `run.json` says it."""
+        return {EVIDENCE: EVIDENCE_HOLDS} if (self.home / EVIDENCE).is_file() else {}
+
     def whole(self) -> None:
         """All is written: what `--force` made takes the place of what was there."""
         self.parts.flush()
@@ -249,7 +253,7 @@ class Ledger:
 
 
 def _is_result(path: Path) -> bool:
-    return path.name in {MARKER, EVIDENCE} or path.name.startswith(f"{_TABLE}.")
+    return path.name in {MARKER, EVIDENCE} or path.name.startswith((f"{_TABLE}.", "studies."))
 
 
 def _is_free(folder: Path) -> bool:

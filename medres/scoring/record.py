@@ -46,15 +46,17 @@ class ScoresRecord(Document):
     limits_mixed: bool | None = None  # rows may be refused by other limits, until the run has finished
     holds: Mapping[str, str] = {}  # what each table holds, in words
     forward: ForwardRecord | None = None
-    decode: str | None = None  # at which resolution files were decoded: `full` or reduced where the model allows it
+    precision: str | None = None  # of the network's convolutions
+    decode: str | None = None  # at which resolution files were decoded
+    studies: str | None = None  # the rule by which `studies.csv` judges them
     state: Word | None = None
     ended: str = ""
     seconds: float | None = None  # of the last run
     rows_kept: int | None = None  # of unchanged files
     counts: CountsRecord | None = None
 
-    def finished(self, summary: Summary) -> ScoresRecord:
-        """What it says when the tables are whole."""
+    def finished(self, summary: Summary, holds: Mapping[str, str]) -> ScoresRecord:
+        """What it says when the tables are whole; `holds` says what those hold that are not in every folder."""
         counts = CountsRecord(statuses=dict(summary.statuses), reasons=dict(summary.reasons))
         return self.model_copy(
             update={
@@ -64,6 +66,7 @@ class ScoresRecord(Document):
                 "seconds": round(summary.seconds, 1),
                 "rows_kept": summary.reused,
                 "counts": counts,
+                "holds": {**self.holds, **holds},
             }
         )
 

@@ -34,6 +34,7 @@ from medres.scoring.resuming import same_image
 from medres.scoring.same_bytes import Copies, same_bytes
 from medres.scoring.stages import Planned, Results, batches, nearly_sorted, overlapped
 from medres.scoring.state import Summary
+from medres.scoring.studies import Rule, StudyTable
 from medres.tables import inert_path
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,12 @@ class ScoringRun:
             holds={name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
             state="running",
         )
+
+    def studies(self, rule: Rule) -> StudyTable:
+        """How the studies of the folder are judged."""
+        points = self.classifier.card.operating_points
+        thresholds = {label: points[label].threshold for label in self.classifier.labels}
+        return StudyTable(rule, thresholds, self.key if self.deidentify else None)
 
     def forward(self) -> ForwardRecord:
         """What the last digits of a score depend on beside the file and the model."""
@@ -244,11 +251,13 @@ class ScoringRun:
         }
 
     def _scored_row(self, path: str, item: Prepared, scores: Scores, place: int, *, conflict: bool) -> dict[str, Cell]:
-        review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review)
+        doubts = self.classifier.expected.doubts(item, item.pixels)
+        review = (*(("DUPLICATE_CONFLICT",) if conflict else ()), *item.review, *doubts)
         prediction = self.classifier.prediction(item.sop_instance_uid, scores, place, review=review)
-        warnings = (*item.review, *item.warnings, *(("BATCH_SPLIT",) if scores.split[place] else ()))
+        split = ("BATCH_SPLIT",) if scores.split[place] else ()
         row = self._row(path, item) | {
-            "status": prediction.status, "reason": prediction.reason, "warnings": " ".join(warnings),
+            "status": prediction.status, "reason": prediction.reason,
+            "warnings": " ".join((*item.review, *doubts, *item.warnings, *split)),
         }  # fmt: skip
         for label, score in prediction.scores.items():
             row[f"prob_{label}"] = score.probability

@@ -30,6 +30,7 @@ class Summary:
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     reused: int = 0
+    unlisted: int = 0  # rows of files that a list did not name
     heatmaps: int = 0
     heatmaps_withheld: int = 0
     seconds: float = 0.0
@@ -53,6 +54,8 @@ class Summary:
             found.append(f"{self.statuses['gone']} files that were scored are gone; their scores are kept")
         if self.reused:
             found.append(f"{self.reused} rows of unchanged files were kept")
+        if self.unlisted:
+            found.append(f"{self.unlisted} rows of files that the list does not name stay as they are")
         if self.reasons:
             found.append("reasons: " + ", ".join(f"{count} {code}" for code, count in sorted(self.reasons.items())))
         if self.heatmaps or self.heatmaps_withheld:
