@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,8 @@ from medres.model.calibration import probabilities
 from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import native_heatmap
-from medres.model.forward import as_images, forward
+from medres.model.fine_maps import SHOWN, FineMaps, Finer, FineStride, Stride, fine_maps
+from medres.model.forward import Scores, as_images, forward, joined
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
@@ -27,18 +27,6 @@ from medres.model.signing import verify_trust
 from medres.records import Explanation, LabelScore, Prediction, Radiograph
 
 __all__ = ["Classifier", "Member", "Scores", "read_card"]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a model computes for a batch of images."""
-
-    logits: NDArray[np.float64]  # (n, labels); of an ensemble: the log odds of the mean probability
-    probabilities: NDArray[np.float64]  # (n, labels), calibrated
-    distances: NDArray[np.float64]  # (n,), 1 = the outlier cut
-    maps: NDArray[np.float32] | None  # (n, labels, k, k) class-activation maps, logit units
-    members: NDArray[np.float64]  # (networks, n, labels), each network's calibrated probabilities
-    split: NDArray[np.bool_]  # (n,), whether memory made the pass smaller than it was meant to be
 
 
 class Classifier:
@@ -57,6 +45,7 @@ class Classifier:
         self.expected = Expectation(tuple(member.card.cohort_profile for member in members))
         self.batch = _whole_batch(self.card, device)
         """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
+        self._fine: dict[FineStride, tuple[FineMaps, ...]] = {}
         for member in members:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -122,8 +111,13 @@ class Classifier:
         self._place(label)
         return self.card.heatmap_scale[label]
 
-    def score(self, pixels: NDArray[np.uint16], *, maps: bool = False) -> Scores:
-        """Score preprocessed images, uint16 (n, size, size); with `maps`, their class-activation maps as well.
+    def score(self, pixels: NDArray[np.uint16], *, maps: bool = False, finer: Finer | None = None) -> Scores:
+        """Score preprocessed images.
+
+        Args:
+            pixels: uint16 (n, size, size).
+            maps: whether the class-activation maps of every image and label are wanted, which cost nothing.
+            finer: of which images finer ones are wanted as well, for which the last stages are computed again.
 
         Raises:
             DeviceError: the GPU's memory does not even suffice for one image.
@@ -132,18 +126,13 @@ class Classifier:
         with said_plainly(self.device):
             for start in range(0, len(pixels), self.batch):
                 wanted = pixels[start : start + self.batch]
-                found = in_parts(lambda part: self._score_batch(part, maps), wanted)
-                parts += found if len(found) == 1 else [_marked(part) for part in found]
-        return Scores(
-            logits=np.concatenate([part.logits for part in parts]),
-            probabilities=np.concatenate([part.probabilities for part in parts]),
-            distances=np.concatenate([part.distances for part in parts]),
-            maps=np.concatenate([part.maps for part in parts if part.maps is not None]) if maps else None,
-            members=np.concatenate([part.members for part in parts], axis=1),
-            split=np.concatenate([part.split for part in parts]),
-        )
+                found = in_parts(lambda part: self._score_batch(part, maps, finer), wanted)
+                parts += found if len(found) == 1 else [part.marked() for part in found]
+        return joined(parts)
 
-    def score_whole_batch(self, pixels: NDArray[np.uint16], *, maps: bool = False) -> Scores:
+    def score_whole_batch(
+        self, pixels: NDArray[np.uint16], *, maps: bool = False, finer: Finer | None = None
+    ) -> Scores:
         """Score at most `batch` images, in a pass that black ones fill up: a score does not depend on its neighbours.
 
         What one image gets is then a function of the image, the model and the kind of machine alone.
@@ -153,27 +142,22 @@ class Classifier:
             raise ValueError(f"{count} images are more than the {self.batch} of one pass")
         filled = np.zeros((self.batch, *pixels.shape[1:]), np.uint16)
         filled[:count] = pixels
-        found = self.score(filled, maps=maps)
-        return Scores(
-            logits=found.logits[:count],
-            probabilities=found.probabilities[:count],
-            distances=found.distances[:count],
-            maps=found.maps[:count] if found.maps is not None else None,
-            members=found.members[:, :count],
-            split=found.split[:count],
-        )
+        found = self.score(filled, maps=maps, finer=finer)
+        return found.first(count)
 
-    def _score_batch(self, pixels: NDArray[np.uint16], maps: bool) -> Scores:
+    def _score_batch(self, pixels: NDArray[np.uint16], maps: bool, finer: Finer | None) -> Scores:
         images = as_images(pixels, self.device)
-        logits, calibrated, relative, drawn = [], [], [], []
+        logits, calibrated, relative, drawn, before = [], [], [], [], []
         for member in self.members:
-            found = forward(member.network, images, maps=maps)
+            found = forward(member.network, images, maps=maps, stages=finer.stages if finer else 0)
             raw = found.logits.double().cpu().numpy()
             logits.append(raw)
             calibrated.append(probabilities(raw, member.card.tasks, member.card.temperatures))
             relative.append(distances(member.space, found.features.cpu().numpy()) / member.card.outliers.cut)
             if found.maps is not None:
                 drawn.append(found.maps.cpu().numpy())
+            if found.before is not None:
+                before.append(found.before)
         probability = np.mean(calibrated, axis=0)
         with np.errstate(divide="ignore"):
             combined = np.log(probability) - np.log1p(-probability)
@@ -184,7 +168,18 @@ class Classifier:
             maps=np.mean(drawn, axis=0, dtype=np.float32) if maps else None,
             members=np.stack(calibrated),
             split=np.zeros(len(pixels), np.bool_),
+            fine=fine_maps(self._finer(finer.stride), before, self._wanted(probability, finer)) if finer else (),
         )
+
+    def _finer(self, stride: FineStride) -> tuple[FineMaps, ...]:
+        if stride not in self._fine:  # two threads may make it at once: either's shares the weights and has no state
+            self._fine[stride] = tuple(FineMaps(member.network, stride) for member in self.members)
+        return self._fine[stride]
+
+    def _wanted(self, probability: NDArray[np.float64], finer: Finer) -> NDArray[np.bool_]:
+        points = [self.card.operating_points[label].threshold for label in self.labels]
+        called = (probability >= points).any(axis=1) | (not finer.called_only)
+        return np.asarray(called)
 
     def predict(self, radiograph: Radiograph) -> Prediction:
         """What the model says of one radiograph.
@@ -215,22 +210,57 @@ class Classifier:
         threshold = self.card.operating_points[label].threshold
         return LabelScore(probability, threshold, probability >= threshold)
 
-    def explain(self, radiograph: Radiograph, *, label: str) -> Explanation:
+    def explain(self, radiograph: Radiograph, *, label: str, stride: Stride | None = None) -> Explanation:
         """The class-activation map of one label, in native pixels and logit units.
+
+        Args:
+            radiograph: as `read_radiograph` gives it.
+            label: which.
+            stride: input pixels between neighbouring cells: 16 unless said otherwise; 8 is finer, 32 the network's own.
 
         Raises:
             UsageError: the model has no such label.
         """
-        place = self._place(label)
-        prepared = preprocess(radiograph, self.preprocessing)
-        maps = self.score(prepared.pixels[None], maps=True).maps
-        assert maps is not None
-        heatmap = self.native_heatmap(prepared.placement, maps[0, place])
-        return Explanation(radiograph.sop_instance_uid, self.model_id, label, heatmap, float(maps[0, place].max()))
+        return self.explain_labels(radiograph, (label,), stride=stride)[0]
 
-    def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    def explain_labels(
+        self, radiograph: Radiograph, labels: Sequence[str], *, stride: Stride | None = None
+    ) -> tuple[Explanation, ...]:
+        """The class-activation maps of several labels, of one pass: see `explain`."""
+        places = [self._place(label) for label in labels]
+        prepared = preprocess(radiograph, self.preprocessing)
+        cells = self._cells(prepared.pixels, stride or SHOWN)
+        found = []
+        for label, place in zip(labels, places, strict=True):
+            mean, spread = cells[:, place].mean(axis=0), cells[:, place].std(axis=0)
+            heatmap, apart = (
+                native_heatmap(self.card.architecture, prepared.placement, one, stride=stride or SHOWN)
+                for one in (mean, spread)
+            )
+            found.append(
+                Explanation(
+                    radiograph.sop_instance_uid, self.model_id, label, heatmap, float(mean.max()),
+                    stride=stride or SHOWN, spread=apart if len(cells) > 1 else None,
+                )
+            )  # fmt: skip
+        return tuple(found)
+
+    def _cells(self, pixels: NDArray[np.uint16], stride: Stride) -> NDArray[np.float32]:
+        """The maps of one image, (networks, labels, k, k)."""
+        if stride == 32:
+            with said_plainly(self.device):
+                images = as_images(pixels[None], self.device)
+                drawn = [forward(member.network, images, maps=True).maps for member in self.members]
+                return np.concatenate([one.cpu().numpy() for one in drawn if one is not None])
+        found = self.score(pixels[None], finer=Finer(stride, called_only=False)).fine[0]
+        assert found is not None
+        return found
+
+    def native_heatmap(
+        self, placement: Placement, cells: NDArray[np.float32], *, stride: Stride = 32
+    ) -> NDArray[np.float32]:
         """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-        return native_heatmap(self.card.architecture, placement, cells)
+        return native_heatmap(self.card.architecture, placement, cells, stride=stride)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:
@@ -245,7 +275,3 @@ def _whole_batch(card: ModelCard, device: torch.device) -> int:
 
     design = Design(card.architecture, card.preprocessing.size, len(card.labels), card.folded)
     return filling_batch(design, memory=torch.cuda.get_device_properties(device).total_memory)
-
-
-def _marked(part: Scores) -> Scores:
-    return replace(part, split=np.ones_like(part.split))

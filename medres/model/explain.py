@@ -31,6 +31,15 @@ def evidence(network: RadiographNetwork, feature_maps: Tensor) -> Tensor:
     return torch.einsum("lc,nchw->nlhw", network.head.weight, feature_maps).clamp(min=0)
 
 
-def native_heatmap(architecture: Architecture, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A class-activation map (k, k) in native pixels, each cell where the strides of such a network centre it."""
-    return placement.restore(cells, first_center=family(architecture).first_cell, step=STRIDE)
+def native_heatmap(
+    architecture: Architecture, placement: Placement, cells: NDArray[np.float32], *, stride: int = STRIDE
+) -> NDArray[np.float32]:
+    """A class-activation map (k, k) in native pixels, each cell where the strides of such a network centre it.
+
+    Args:
+        architecture: of the network.
+        placement: of the radiograph in its input.
+        cells: the map. The first cell of a finer one lies where that of the coarse one does.
+        stride: input pixels between neighbouring cells.
+    """
+    return placement.restore(cells, first_center=family(architecture).first_cell, step=stride)

@@ -8,10 +8,14 @@ Networks). The prediction stays the plain network's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medres.model.device import full_precision
@@ -19,7 +23,33 @@ from medres.model.explain import evidence
 from medres.model.network import STRIDE, RadiographNetwork
 
 FineStride = Literal[16, 8]
-"""Input pixels between neighbouring cells."""
+"""Input pixels between neighbouring cells of a fine map."""
+
+Stride = Literal[32, 16, 8]
+"""Input pixels between neighbouring cells: 32 is the network's own, and costs nothing beside its prediction."""
+
+SHOWN: FineStride = 16
+"""The stride of the maps that people are shown."""
+
+
+_STAGES = {16: 1, 8: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Finer:
+    """Of which images of a batch finer maps are wanted beside the scores."""
+
+    stride: FineStride = SHOWN
+    called_only: bool = True  # only where a label is at or above its operating point
+
+    @property
+    def stages(self) -> int:
+        """How many of the last stages are computed again."""
+        return _STAGES[self.stride]
+
+
+OF_CALLED = Finer()
+"""The maps that people are shown, where a label is called."""
 
 
 class FineMaps:
@@ -32,7 +62,7 @@ class FineMaps:
 
     def __init__(self, network: RadiographNetwork, stride: FineStride = 16) -> None:
         self.network, self.stride = network, stride
-        self.stages = {16: 1, 8: 2}[stride]
+        self.stages = _STAGES[stride]
         own = [*network.parameters(), *network.buffers()]
         self.last = deepcopy(network.last_stages(self.stages), {id(tensor): tensor for tensor in own})
         _widen(self.last)
@@ -49,6 +79,27 @@ class FineMaps:
             (N, labels, k, k), ≥ 0, logit units; cell 0 lies where the coarse map's does, the others `stride` pixels on.
         """
         return evidence(self.network, self.network.activated(self.last(before)))
+
+
+def fine_maps(
+    members: Sequence[FineMaps], before: Sequence[Tensor], wanted: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32] | None, ...]:
+    """The fine maps of some images of a batch, each computed alone, so that none depends on its neighbours.
+
+    Args:
+        members: of each network.
+        before: what their last stages were given, (n, channels, rows, columns).
+        wanted: (n,), which images.
+
+    Returns:
+        An array (networks, labels, k, k) for each wanted image, None for the others.
+    """
+
+    def of(place: int) -> NDArray[np.float32]:
+        alone = [member.of(batch[place : place + 1]) for member, batch in zip(members, before, strict=True)]
+        return torch.cat(alone).cpu().numpy()
+
+    return tuple(of(place) if asked else None for place, asked in enumerate(wanted))
 
 
 def _widen(stages: nn.Sequential) -> None:

@@ -100,27 +100,25 @@ class RadiographNetwork(nn.Module):
         return self.activated(self.before(images, 0))
 
     def before(self, images: Tensor, stages: int) -> Tensor:
-        """What all but so many of the last stages give."""
+        """What all but so many of the last stages give; of no stages, what `activated` makes feature maps of."""
         x = (images - self.mean) / self.std
         if self.folded:
             x = torch.cat([x, torch.ones_like(x)], dim=1)
-        modules = self._modules_in_order()
-        for module in modules[: len(modules) - self._modules_of_last(stages)]:
+        for module in self._modules_in_order()[: self._first_of_last(stages)]:
             x = module(x)
         return x
 
     def last_stages(self, stages: int) -> nn.Sequential:
         """So many of the last stages, each of which halves the image; they give feature maps to be `activated`."""
-        return nn.Sequential(*self._modules_in_order()[-self._modules_of_last(stages) :])
+        return nn.Sequential(*self._modules_in_order()[self._first_of_last(stages) :])
 
     def activated(self, features: Tensor) -> Tensor:
         """Feature maps A of what the last stage gives."""
         return torch.relu(features) if self.family == _DENSENET else features
 
-    def _modules_of_last(self, stages: int) -> int:
-        if self.family == _DENSENET and stages:
-            return 2 * stages + 1  # a transition and a block, and at the end a norm
-        return stages
+    def _first_of_last(self, stages: int) -> int:
+        count = 2 * stages + 1 if self.family == _DENSENET and stages else stages  # transitions, blocks, and a norm
+        return len(self._modules_in_order()) - count
 
     def _modules_in_order(self) -> list[nn.Module]:
         net = self.backbone

@@ -162,7 +162,7 @@ class Worklist:
                 found.label: encode_heatmap(
                     found.heatmap, scale=self.model.heatmap_scale(found.label), strength=found.strength
                 )
-                for found in (self.model.explain(radiograph, label=label) for label in self.labels)
+                for found in self.model.explain_labels(radiograph, self.labels)
             },
         )
         with self._lock:
