@@ -59,6 +59,7 @@ DOORS = {
     "sqlalchemy": {"review"},
     "alembic": {"review"},
     "cryptography": {"model"},
+    "pytorch_grad_cam": {"model"},
     "rich": {"terminal"},
 }
 

@@ -17,10 +17,12 @@ from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
 from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
-from medres.model.explain import native_heatmap
+from medres.model.explain import Grid
 from medres.model.fine_maps import SHOWN, FineMaps, Finer, FineStride, Stride, fine_maps
 from medres.model.forward import Scores, as_images, forward, joined
+from medres.model.heatmaps.library import Method, cells_of, check_library_method, library_map, unit
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
+from medres.model.network import family
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
 from medres.model.signing import verify_trust
@@ -210,18 +212,39 @@ class Classifier:
         threshold = self.card.operating_points[label].threshold
         return LabelScore(probability, threshold, probability >= threshold)
 
-    def explain(self, radiograph: Radiograph, *, label: str, stride: Stride | None = None) -> Explanation:
-        """The class-activation map of one label, in native pixels and logit units.
+    def explain(
+        self,
+        radiograph: Radiograph,
+        *,
+        label: str,
+        stride: Stride | None = None,
+        method: Method = "cam",
+        layer: str | None = None,
+    ) -> Explanation:
+        """Where one label's score comes from, in native pixels: the exact class-activation map, in logit units.
 
         Args:
             radiograph: as `read_radiograph` gives it.
             label: which.
             stride: input pixels between neighbouring cells: 16 unless said otherwise; 8 is finer, 32 the network's own.
+            method: one of the grad-cam library's instead (`medres.model.heatmaps.library`), some without a logit scale.
+            layer: a module's name, such as `backbone.layer3`, for these methods; without it the last feature maps.
 
         Raises:
-            UsageError: the model has no such label.
-        """
-        return self.explain_labels(radiograph, (label,), stride=stride)[0]
+            UsageError: there is no such label, method or layer, or the method knows no strides or no layers.
+        """  # fmt: skip
+        if method == "cam" and layer is None:
+            return self.explain_labels(radiograph, (label,), stride=stride)[0]
+        place = self._place(label)
+        check_library_method(method, stride=stride, layer=layer)
+        prepared = preprocess(radiograph, self.preprocessing)
+        image = as_images(prepared.pixels[None], self.device)
+        with said_plainly(self.device):
+            found = [
+                library_map(member.network, image, label=place, method=method, layer=layer) for member in self.members
+            ]
+        grid = cells_of(self.members[0].network, self.preprocessing.size, found[0])
+        return self._explanation(radiograph, label, prepared.placement, grid, np.stack(found), method)
 
     def explain_labels(
         self, radiograph: Radiograph, labels: Sequence[str], *, stride: Stride | None = None
@@ -230,26 +253,29 @@ class Classifier:
         places = [self._place(label) for label in labels]
         prepared = preprocess(radiograph, self.preprocessing)
         cells = self._cells(prepared.pixels, stride or SHOWN)
-        found = []
-        for label, place in zip(labels, places, strict=True):
-            mean, spread = cells[:, place].mean(axis=0), cells[:, place].std(axis=0)
-            heatmap, apart = (
-                native_heatmap(self.card.architecture, prepared.placement, one, stride=stride or SHOWN)
-                for one in (mean, spread)
-            )
-            found.append(
-                Explanation(
-                    radiograph.sop_instance_uid, self.model_id, label, heatmap, float(mean.max()),
-                    stride=stride or SHOWN, spread=apart if len(cells) > 1 else None,
-                )
-            )  # fmt: skip
-        return tuple(found)
+        grid = Grid(family(self.card.architecture).first_cell, stride or SHOWN)
+        return tuple(
+            self._explanation(radiograph, label, prepared.placement, grid, cells[:, place])
+            for label, place in zip(labels, places, strict=True)
+        )
+
+    def _explanation(
+        self, radiograph: Radiograph, label: str, placement: Placement, grid: Grid, cells: NDArray[np.float32],
+        method: Method = "cam",
+    ) -> Explanation:  # fmt: skip
+        """An explanation of the networks' maps of one label, (networks, k, k)."""
+        mean = cells.mean(axis=0)
+        spread = grid.restored(placement, cells.std(axis=0)) if len(cells) > 1 else None
+        return Explanation(
+            radiograph.sop_instance_uid, self.model_id, label, grid.restored(placement, mean), float(mean.max()),
+            method, unit(method), grid.stride, spread=spread,
+        )  # fmt: skip
 
     def _cells(self, pixels: NDArray[np.uint16], stride: Stride) -> NDArray[np.float32]:
         """The maps of one image, (networks, labels, k, k)."""
         if stride == 32:
+            images = as_images(pixels[None], self.device)
             with said_plainly(self.device):
-                images = as_images(pixels[None], self.device)
                 drawn = [forward(member.network, images, maps=True).maps for member in self.members]
                 return np.concatenate([one.cpu().numpy() for one in drawn if one is not None])
         found = self.score(pixels[None], finer=Finer(stride, called_only=False)).fine[0]
@@ -260,7 +286,7 @@ class Classifier:
         self, placement: Placement, cells: NDArray[np.float32], *, stride: Stride = 32
     ) -> NDArray[np.float32]:
         """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-        return native_heatmap(self.card.architecture, placement, cells, stride=stride)
+        return Grid(family(self.card.architecture).first_cell, stride).restored(placement, cells)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:

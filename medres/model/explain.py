@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,6 +33,18 @@ def evidence(network: RadiographNetwork, feature_maps: Tensor) -> Tensor:
     return torch.einsum("lc,nchw->nlhw", network.head.weight, feature_maps).clamp(min=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the cells of a map lie in the network's input."""
+
+    first: float  # the input pixel on which the first cell is centred, rows and columns
+    stride: int  # input pixels between neighbouring cells
+
+    def restored(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map (k, k) in native pixels."""
+        return placement.restore(cells, first_center=self.first, step=self.stride)
+
+
 def native_heatmap(
     architecture: Architecture, placement: Placement, cells: NDArray[np.float32], *, stride: int = STRIDE
 ) -> NDArray[np.float32]:
@@ -42,4 +56,4 @@ def native_heatmap(
         cells: the map. The first cell of a finer one lies where that of the coarse one does.
         stride: input pixels between neighbouring cells.
     """
-    return placement.restore(cells, first_center=family(architecture).first_cell, step=stride)
+    return Grid(family(architecture).first_cell, stride).restored(placement, cells)
