@@ -18,9 +18,9 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from medres import Classifier, read_radiograph
 from medres.config import Architecture
 from medres.errors import UsageError
-from medres.model.explain import evidence
+from medres.model.explain import evidence, grid_of
 from medres.model.heatmaps import library
-from medres.model.heatmaps.library import LOGIT_SCALE, METHODS, Method, cells_of, library_map
+from medres.model.heatmaps.library import LOGIT_SCALE, METHODS, Method, library_map
 from medres.model.network import RadiographNetwork, build_network
 from medres.records import Radiograph
 from tests.support.processes import loaded_after
@@ -177,12 +177,12 @@ def test_cells_of_an_earlier_layer_are_drawn_where_they_lie(architecture: Archit
         with torch.inference_mode():
             network(torch.zeros(1, 1, size, size))
         handle.remove()
-        grid = cells_of(network, size, np.zeros((seen[0], seen[0]), np.float32))
+        grid = grid_of(architecture, size, seen[0])
         assert grid.stride == stride
         if stride == 32:
             assert grid.first == network.family.first_cell
     with pytest.raises(UsageError):
-        cells_of(network, 128, np.zeros((5, 5), np.float32))
+        grid_of(architecture, 128, 5)
 
 
 def test_the_library_is_imported_for_its_methods_alone() -> None:

@@ -335,10 +335,10 @@ class _Labelled:
     labels = ("view_is_AP/LAT", "../view_is_AP LAT")
     preprocessing, gate = Preprocessing(size=64), GATES["any"]
 
-    def native_heatmap(self, placement: Placement, cells: np.ndarray, *, stride: int) -> np.ndarray:
+    def native_heatmap(self, placement: Placement, cells: np.ndarray) -> np.ndarray:
         return placement.restore(cells)
 
-    def heatmap_scale(self, label: str) -> float:
+    def heatmap_scale(self, label: str, *, stride: int) -> float:
         return 1.0
 
 

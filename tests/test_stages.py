@@ -103,7 +103,7 @@ def test_a_score_is_the_same_to_the_bit_at_every_place_of_a_batch_and_beside_any
     rng = np.random.default_rng(0)
     side = model.preprocessing.size
     pixels = rng.integers(0, 65536, (model.batch, side, side)).astype(np.uint16)
-    finer = Finer(called_only=False)
+    finer = Finer(labels=(0,))
     whole = model.score_whole_batch(pixels, maps=True, finer=finer)
     order = rng.permutation(model.batch)
     moved = model.score_whole_batch(pixels[order], maps=True, finer=finer)

@@ -224,9 +224,11 @@ def explain(
     from medres.imaging.isolation import read_isolated
     from medres.imaging.pictures import overlay, refuse_burned_in, write_picture
     from medres.model.classifier import Classifier
+    from medres.model.fine_maps import SHOWN
 
     classifier = Classifier.load(model, device=device)
-    scale = classifier.heatmap_scale(label)
+    step = cast("Stride", int(stride)) if stride else None
+    scale = classifier.heatmap_scale(label, stride=step or SHOWN)
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
@@ -235,7 +237,7 @@ def explain(
         label=label,
         method=method,
         layer=layer,
-        stride=cast("Stride | None", int(stride) if stride else None),
+        stride=step,
     )
     if not found.unit:
         scale = found.strength if found.strength > 0 else 1.0

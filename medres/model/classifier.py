@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medres.cohort.tasks import Task
 from medres.config import Gate, Preprocessing
@@ -17,12 +18,11 @@ from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
 from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
-from medres.model.explain import Grid
-from medres.model.fine_maps import SHOWN, FineMaps, Finer, FineStride, Stride, fine_maps
+from medres.model.explain import grid_of, native_heatmap
+from medres.model.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
 from medres.model.forward import Scores, as_images, forward, joined
-from medres.model.heatmaps.library import Method, cells_of, check_library_method, library_map, unit
+from medres.model.heatmaps.library import Method, check_library_method, library_map, unit
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
-from medres.model.network import family
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
 from medres.model.signing import verify_trust
@@ -47,7 +47,6 @@ class Classifier:
         self.expected = Expectation(tuple(member.card.cohort_profile for member in members))
         self.batch = _whole_batch(self.card, device)
         """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
-        self._fine: dict[FineStride, tuple[FineMaps, ...]] = {}
         for member in members:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -104,14 +103,16 @@ class Classifier:
         """Which radiographs this model accepts."""
         return self.card.gate
 
-    def heatmap_scale(self, label: str) -> float:
+    def heatmap_scale(self, label: str, *, stride: Stride = SHOWN) -> float:
         """The value of a heatmap that is drawn as full colour, logit units; the same for every image.
+
+        It is the same number of logits from one cell on every grid: the card has it for the exact map's (stride 32).
 
         Raises:
             UsageError: the model has no such label.
         """
         self._place(label)
-        return self.card.heatmap_scale[label]
+        return self.card.heatmap_scale[label] * (32 / stride) ** 2
 
     def score(self, pixels: NDArray[np.uint16], *, maps: bool = False, finer: Finer | None = None) -> Scores:
         """Score preprocessed images.
@@ -170,18 +171,15 @@ class Classifier:
             maps=np.mean(drawn, axis=0, dtype=np.float32) if maps else None,
             members=np.stack(calibrated),
             split=np.zeros(len(pixels), np.bool_),
-            fine=fine_maps(self._finer(finer.stride), before, self._wanted(probability, finer)) if finer else (),
+            fine=self._finer(before, probability, finer) if finer else (),
         )
 
-    def _finer(self, stride: FineStride) -> tuple[FineMaps, ...]:
-        if stride not in self._fine:  # two threads may make it at once: either's shares the weights and has no state
-            self._fine[stride] = tuple(FineMaps(member.network, stride) for member in self.members)
-        return self._fine[stride]
-
-    def _wanted(self, probability: NDArray[np.float64], finer: Finer) -> NDArray[np.bool_]:
+    def _finer(self, before: Sequence[Tensor], probability: NDArray[np.float64], finer: Finer) -> tuple[Maps, ...]:
         points = [self.card.operating_points[label].threshold for label in self.labels]
-        called = (probability >= points).any(axis=1) | (not finer.called_only)
-        return np.asarray(called)
+        wanted = probability >= points
+        if finer.labels is not None:
+            wanted[:] = np.isin(np.arange(len(self.labels)), finer.labels)
+        return fine_maps([member.network for member in self.members], before, wanted, stages=finer.stages)
 
     def predict(self, radiograph: Radiograph) -> Prediction:
         """What the model says of one radiograph.
@@ -243,8 +241,7 @@ class Classifier:
             found = [
                 library_map(member.network, image, label=place, method=method, layer=layer) for member in self.members
             ]
-        grid = cells_of(self.members[0].network, self.preprocessing.size, found[0])
-        return self._explanation(radiograph, label, prepared.placement, grid, np.stack(found), method)
+        return self._explanation(radiograph, label, prepared.placement, np.stack(found), method)
 
     def explain_labels(
         self, radiograph: Radiograph, labels: Sequence[str], *, stride: Stride | None = None
@@ -252,41 +249,36 @@ class Classifier:
         """The class-activation maps of several labels, of one pass: see `explain`."""
         places = [self._place(label) for label in labels]
         prepared = preprocess(radiograph, self.preprocessing)
-        cells = self._cells(prepared.pixels, stride or SHOWN)
-        grid = Grid(family(self.card.architecture).first_cell, stride or SHOWN)
+        cells = self._cells(prepared.pixels, places, stride or SHOWN)
         return tuple(
-            self._explanation(radiograph, label, prepared.placement, grid, cells[:, place])
+            self._explanation(radiograph, label, prepared.placement, cells[place])
             for label, place in zip(labels, places, strict=True)
         )
 
     def _explanation(
-        self, radiograph: Radiograph, label: str, placement: Placement, grid: Grid, cells: NDArray[np.float32],
+        self, radiograph: Radiograph, label: str, placement: Placement, cells: NDArray[np.float32],
         method: Method = "cam",
     ) -> Explanation:  # fmt: skip
         """An explanation of the networks' maps of one label, (networks, k, k)."""
-        mean = cells.mean(axis=0)
-        spread = grid.restored(placement, cells.std(axis=0)) if len(cells) > 1 else None
+        mean = positive_mean(cells) if method == "cam" else cells.mean(axis=0)
+        spread = self.native_heatmap(placement, cells.std(axis=0)) if len(cells) > 1 else None
         return Explanation(
-            radiograph.sop_instance_uid, self.model_id, label, grid.restored(placement, mean), float(mean.max()),
-            method, unit(method), grid.stride, spread=spread,
+            radiograph.sop_instance_uid, self.model_id, label, self.native_heatmap(placement, mean), float(mean.max()),
+            method, unit(method), grid_of(self.card.architecture, placement.size, len(mean)).stride, spread=spread,
         )  # fmt: skip
 
-    def _cells(self, pixels: NDArray[np.uint16], stride: Stride) -> NDArray[np.float32]:
-        """The maps of one image, (networks, labels, k, k)."""
+    def _cells(self, pixels: NDArray[np.uint16], places: Sequence[int], stride: Stride) -> Maps:
         if stride == 32:
             images = as_images(pixels[None], self.device)
             with said_plainly(self.device):
                 drawn = [forward(member.network, images, maps=True).maps for member in self.members]
-                return np.concatenate([one.cpu().numpy() for one in drawn if one is not None])
-        found = self.score(pixels[None], finer=Finer(stride, called_only=False)).fine[0]
-        assert found is not None
-        return found
+            cells = np.concatenate([one.cpu().numpy() for one in drawn if one is not None])
+            return {place: cells[:, place] for place in places}
+        return self.score(pixels[None], finer=Finer(stride, tuple(places))).fine[0]
 
-    def native_heatmap(
-        self, placement: Placement, cells: NDArray[np.float32], *, stride: Stride = 32
-    ) -> NDArray[np.float32]:
-        """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
-        return Grid(family(self.card.architecture).first_cell, stride).restored(placement, cells)
+    def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map (k, k) in native pixels, each cell where the network's strides centre it."""
+        return native_heatmap(self.card.architecture, placement, cells)
 
     def _place(self, label: str) -> int:
         if label not in self.labels:

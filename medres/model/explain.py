@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medres.config import Architecture
+from medres.errors import UsageError
 from medres.imaging.preprocessing import Placement
-from medres.model.network import STRIDE, RadiographNetwork, family
+from medres.model.network import RadiographNetwork, family
 
 
 def evidence(network: RadiographNetwork, feature_maps: Tensor) -> Tensor:
@@ -45,15 +46,30 @@ class Grid:
         return placement.restore(cells, first_center=self.first, step=self.stride)
 
 
-def native_heatmap(
-    architecture: Architecture, placement: Placement, cells: NDArray[np.float32], *, stride: int = STRIDE
-) -> NDArray[np.float32]:
-    """A class-activation map (k, k) in native pixels, each cell where the strides of such a network centre it.
+def grid_of(architecture: Architecture, size: int, side: int) -> Grid:
+    """Where the cells of a map of one of a network's layers lie; how many there are a side tells which layer it is.
 
     Args:
         architecture: of the network.
-        placement: of the radiograph in its input.
-        cells: the map. The first cell of a finer one lies where that of the coarse one does.
-        stride: input pixels between neighbouring cells.
+        size: of its input, pixels.
+        side: cells a side.
+
+    Raises:
+        UsageError: no strides of the network lead to so many cells.
+
+    >>> grid_of("resnet18", 128, 4), grid_of("densenet121", 128, 8)
+    (Grid(first=0.0, stride=32), Grid(first=6.0, stride=16))
     """
-    return Grid(family(architecture).first_cell, stride).restored(placement, cells)
+    averages = family(architecture).first_cell > 0  # DenseNet's transitions, from a stride of 4 on
+    found, stride = size, 1
+    while found > side:
+        stride *= 2
+        found = found // 2 if averages and stride > 4 else (found + 1) // 2
+    if found != side:
+        raise UsageError(f"a layer with {side} × {side} cells of {size} × {size} pixels cannot be placed")
+    return Grid(max(0.0, stride / 2 - 2) if averages else 0.0, stride)
+
+
+def native_heatmap(architecture: Architecture, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A map (k, k) of one of a network's layers in native pixels, each cell where the strides centre it."""
+    return grid_of(architecture, placement.size, len(cells)).restored(placement, cells)

@@ -1,46 +1,52 @@
-"""Finer class-activation maps from the same weights: what the strides of the last stages leave out, computed as well.
+"""Finer maps of where a logit comes from: what each cell of an earlier stage adds to it, by gradient times activation.
 
-A stage that halves the image keeps every second place of every second row. Without its stride, and with its later
-3 × 3 convolutions dilated, it gives the maps of all shifts of its grid, stitched together: every second cell of the
-fine map is a cell of the coarse one (the à trous algorithm, Holschneider et al. 1989; Yu et al. 2017, Dilated Residual
-Networks). The prediction stays the plain network's.
+The last stage sees a coarse grid (cells 32 input pixels apart) and looks far beyond a cell, so that its exact map peaks
+beside a finding as often as on it. One stage earlier the same logit is the sum, to first order, of what the finer cells
+add: HiResCAM at that stage. The prediction stays the plain network's, and only the last stage is computed again, with
+its gradient.
+
+Measured on phantoms (how often the peak lies on a called lesion or within 16 input pixels of it, by chance 16 %; the
+mean of three folds at 128 pixels; training seeds 7 and 1001, on which the choice was made): the exact map 51 and 51 %;
+the last stage without its stride, its later convolutions dilated, 75 and 68 % (two stages so, 77 % of the latter), the
+same smoothed by a tent of a coarse cell 85 and 83 %; this map 98 and 99 %, and 93 to 99 % of single networks. Nothing
+was gained by multiplying it with those, smoothing it, or LayerCAM's positive gradients instead (98 to 100 %); flips
+and shifts of the input helped the other maps by at most 13 points, at two and five times their cost.
+
+Source: Draelos and Carin 2021, Use HiResCAM instead of Grad-CAM for faithful explanations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medres.model.device import full_precision
-from medres.model.explain import evidence
-from medres.model.network import STRIDE, RadiographNetwork
+from medres.model.network import RadiographNetwork
 
 FineStride = Literal[16, 8]
 """Input pixels between neighbouring cells of a fine map."""
 
 Stride = Literal[32, 16, 8]
-"""Input pixels between neighbouring cells: 32 is the network's own, and costs nothing beside its prediction."""
+"""Input pixels between neighbouring cells: 32 is the exact map's, which costs nothing beside the prediction."""
 
 SHOWN: FineStride = 16
 """The stride of the maps that people are shown."""
-
 
 _STAGES = {16: 1, 8: 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Finer:
-    """Of which images of a batch finer maps are wanted beside the scores."""
+    """Which finer maps of a batch are wanted beside its scores."""
 
     stride: FineStride = SHOWN
-    called_only: bool = True  # only where a label is at or above its operating point
+    labels: tuple[int, ...] | None = None  # these of every image; None: those at or above their operating point
 
     @property
     def stages(self) -> int:
@@ -51,93 +57,57 @@ class Finer:
 OF_CALLED = Finer()
 """The maps that people are shown, where a label is called."""
 
+Maps = Mapping[int, NDArray[np.float32]]
+"""The finer maps of one image, (networks, k, k), by the number of the label."""
 
-class FineMaps:
-    """The last stages of a network on a finer grid; they share its weights, and the network itself stays as it is.
+
+def positive_mean(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What speaks for a label in the mean of the networks' maps, (networks, k, k): (k, k), ≥ 0."""
+    mean: NDArray[np.float32] = maps.mean(axis=0)
+    return mean.clip(min=0)
+
+
+def earlier_evidence(network: RadiographNetwork, before: Tensor, labels: Sequence[int], *, stages: int) -> Tensor:
+    """What each cell of an earlier stage adds to logits, of one image.
 
     Args:
-        network: in evaluation mode.
-        stride: 16 changes the last stage, which then costs four times as much; 8 also the one before it.
+        network: in evaluation mode. It stays as it is: no hooks, no gradients of weights.
+        before: what `network.before(image, stages)` gives, (1, channels, k, k).
+        labels: the numbers of the labels.
+        stages: how many of the last stages lie between.
+
+    Returns:
+        (labels, k, k), logit units like the exact map's: the mean over cells is what they add to the logit, to first
+        order. Negative where a place speaks against the label.
     """
-
-    def __init__(self, network: RadiographNetwork, stride: FineStride = 16) -> None:
-        self.network, self.stride = network, stride
-        self.stages = _STAGES[stride]
-        own = [*network.parameters(), *network.buffers()]
-        self.last = deepcopy(network.last_stages(self.stages), {id(tensor): tensor for tensor in own})
-        _widen(self.last)
-
-    @torch.inference_mode()
-    @full_precision()
-    def of(self, before: Tensor) -> Tensor:
-        """Every label's class-activation map.
-
-        Args:
-            before: what `network.before(images, stages)` gives for these stages.
-
-        Returns:
-            (N, labels, k, k), ≥ 0, logit units; cell 0 lies where the coarse map's does, the others `stride` pixels on.
-        """
-        return evidence(self.network, self.network.activated(self.last(before)))
+    with torch.inference_mode(False), torch.enable_grad(), full_precision():
+        given = before.clone().requires_grad_(True)
+        cells = network.activated(network.last_stages(stages)(given))
+        logits = network.head(cells.mean(dim=(2, 3)))[0]
+        gradients = [torch.autograd.grad(logits[label], given, retain_graph=True)[0] for label in labels]
+        found = [(gradient * given).sum(dim=1)[0] for gradient in gradients]
+        return torch.stack(found).detach() * (given.shape[2] * given.shape[3])
 
 
 def fine_maps(
-    members: Sequence[FineMaps], before: Sequence[Tensor], wanted: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32] | None, ...]:
-    """The fine maps of some images of a batch, each computed alone, so that none depends on its neighbours.
+    networks: Sequence[RadiographNetwork], before: Sequence[Tensor], wanted: NDArray[np.bool_], *, stages: int
+) -> tuple[Maps, ...]:
+    """Fine maps of some images and labels of a batch; each image is computed alone: none depends on its neighbours.
 
     Args:
-        members: of each network.
-        before: what their last stages were given, (n, channels, rows, columns).
-        wanted: (n,), which images.
-
-    Returns:
-        An array (networks, labels, k, k) for each wanted image, None for the others.
+        networks: whose maps they are.
+        before: what the last stages of each were given, (n, channels, k, k).
+        wanted: (n, labels), which maps.
+        stages: how many of the last stages.
     """
 
-    def of(place: int) -> NDArray[np.float32]:
-        alone = [member.of(batch[place : place + 1]) for member, batch in zip(members, before, strict=True)]
-        return torch.cat(alone).cpu().numpy()
+    def of(place: int, labels: Sequence[int]) -> Maps:
+        if not labels:
+            return {}
+        drawn = [
+            earlier_evidence(network, batch[place : place + 1], labels, stages=stages).cpu().numpy()
+            for network, batch in zip(networks, before, strict=True)
+        ]
+        return {label: np.stack([one[number] for one in drawn]) for number, label in enumerate(labels)}
 
-    return tuple(of(place) if asked else None for place, asked in enumerate(wanted))
-
-
-def _widen(stages: nn.Sequential) -> None:
-    """Take the strides out, and let what follows each of them reach as far as before."""
-    reach = 1
-    for stage in stages:
-        halving = [module for module in stage.modules() if isinstance(module, nn.Conv2d) and module.stride == (2, 2)]
-        after = 2 * reach if halving else reach
-        for name, module in list(stage.named_modules()):
-            if isinstance(module, nn.AvgPool2d):  # DenseNet halves with the mean of four
-                stage.set_submodule(name, _MeanOfFour(reach))
-                after = 2 * reach
-            elif isinstance(module, nn.Conv2d):
-                _dilate(module, reach if module in halving else after)
-        reach = after
-
-
-def _dilate(module: nn.Conv2d, reach: int) -> None:
-    module.stride = (1, 1)
-    if module.kernel_size != (1, 1):
-        module.dilation, module.padding = (reach, reach), (reach, reach)
-
-
-class _MeanOfFour(nn.Module):
-    """The mean of four cells that lie so far apart, at every place."""
-
-    def __init__(self, reach: int) -> None:
-        super().__init__()
-        self.reach = reach
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, k - reach, k - reach)."""
-        reach = self.reach
-        two = x[..., :-reach, :] + x[..., reach:, :]
-        return (two[..., :-reach] + two[..., reach:]) / 4
-
-
-def coarse_cells(fine: Tensor, stride: FineStride) -> Tensor:
-    """The cells of a fine map that the coarse one has."""
-    step = STRIDE // stride
-    return fine[..., ::step, ::step]
+    return tuple(of(place, np.flatnonzero(asked).tolist()) for place, asked in enumerate(wanted))

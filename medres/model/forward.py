@@ -13,6 +13,7 @@ from torch import Tensor
 from medres.imaging.preprocessing import as_float
 from medres.model.device import batch_size, full_precision, in_parts, said_plainly, unit_range, uploaded
 from medres.model.explain import evidence
+from medres.model.fine_maps import Maps, positive_mean
 from medres.model.network import RadiographNetwork
 
 
@@ -99,15 +100,11 @@ class Scores:
     maps: NDArray[np.float32] | None  # (n, labels, k, k) class-activation maps, logit units
     members: NDArray[np.float64]  # (networks, n, labels), each network's calibrated probabilities
     split: NDArray[np.bool_]  # (n,), whether memory made the pass smaller than it was meant to be
-    fine: tuple[NDArray[np.float32] | None, ...] = ()  # (networks, labels, k, k) finer maps, of images where wanted
+    fine: tuple[Maps, ...] = ()  # finer maps, where wanted
 
     def shown(self, place: int, label: int) -> NDArray[np.float32]:
-        """The finer map (k, k) of a label and an image that has one: the mean of the networks'."""
-        found = self.fine[place]
-        if found is None:
-            raise ValueError(f"image {place} has no finer maps: no label of it was called")
-        mean: NDArray[np.float32] = found[:, label].mean(axis=0)
-        return mean
+        """The finer map (k, k) of an image and a label that have one: what speaks for it, in the networks' mean."""
+        return positive_mean(self.fine[place][label])
 
     def first(self, count: int) -> Scores:
         """Those of so many images at the start."""

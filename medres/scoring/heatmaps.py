@@ -106,10 +106,9 @@ class HeatmapWriter:
     def _draw(self, item: Prepared, scores: Scores, place: int, label: str) -> None:
         assert item.picture is not None
         cells = scores.shown(place, self.classifier.labels.index(label))
-        heatmap = self.classifier.native_heatmap(item.placement, cells, stride=self.policy.finer.stride)
-        write_png(
-            self._place(item.sha256, label), overlay(item.picture, heatmap, scale=self.classifier.heatmap_scale(label))
-        )
+        heatmap = self.classifier.native_heatmap(item.placement, cells)
+        scale = self.classifier.heatmap_scale(label, stride=self.policy.finer.stride)
+        write_png(self._place(item.sha256, label), overlay(item.picture, heatmap, scale=scale))
 
     def _finish(self, left: int) -> None:
         while len(self._begun) > left:

@@ -6,7 +6,6 @@ threads may explain at once.
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 
 from medres.errors import UsageError
 from medres.model.device import full_precision
-from medres.model.explain import Grid
 from medres.model.network import RadiographNetwork
 
 Method = Literal["cam", "gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "scorecam"]
@@ -103,27 +101,6 @@ def check_library_method(method: Method, *, stride: int | None, layer: str | Non
         raise UsageError(f"the exact map is of the last feature maps, not of {layer}: give a method for another layer")
     if stride is not None:
         raise UsageError(f"{method} has the cells of its layer: a stride can be chosen for the exact map only")
-
-
-def cells_of(network: RadiographNetwork, size: int, cells: NDArray[np.float32]) -> Grid:
-    """Where the cells of a layer's map lie in the network's input.
-
-    Args:
-        network: whose layer it is.
-        size: of its input, pixels.
-        cells: the layer's map, (k, k).
-
-    Raises:
-        UsageError: no strides of the network lead to so many cells.
-    """
-    side, stride = size, 1
-    while side > len(cells):
-        stride *= 2
-        averaged = network.family.first_cell > 0 and stride > 4  # DenseNet's transitions drop what is over
-        side = side // 2 if averaged else math.ceil(side / 2)
-    if side != len(cells):
-        raise UsageError(f"a layer with {len(cells)} × {len(cells)} cells of {size} × {size} pixels cannot be placed")
-    return Grid(max(0.0, stride / 2 - 2) if network.family.first_cell > 0 else 0.0, stride)
 
 
 class _Structure(nn.Module):
