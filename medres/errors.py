@@ -146,6 +146,12 @@ class OutputExists(UsageError):  # noqa: N818  reads as what it says: the output
     default_code = "OUTPUT_EXISTS"
 
 
+class UncheckedError(UsageError):
+    """A model is to compute otherwise than it was trained, and no recorded check says that it then scores alike."""
+
+    default_code = "UNCHECKED"
+
+
 class WeightsError(MedresError):
     """Pretrained weights are missing, damaged or of another architecture."""
 

@@ -172,6 +172,15 @@ def refuse_links(folder: Path) -> None:
             refuse_link(Path(home, name))
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a write left behind that was killed.
+
+    >>> is_leftover(Path("scores/.run.json.0123456789abcdef.partial")), is_leftover(Path("scores/run.json"))
+    (True, False)
+    """
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what writes left behind that were killed: files that never took their place."""
     for home, _, names in os.walk(folder):

@@ -13,6 +13,19 @@ from numpy.typing import NDArray
 Status = Literal["ok", "review", "refused", "duplicate"]
 """`ok`; `review`: usable, a human must look; `refused`: not used; `duplicate`: scored as another row."""
 
+Precision = Literal["float32", "bf16", "fp16"]
+"""What a network computes in; whoever says nothing gets float32."""
+
+Decoding = Literal["full", "reduced"]
+"""`full`: every stored value; `reduced`: a smaller copy that the compressed image holds, where it holds one."""
+
+FULL = "full"
+DECODED = (FULL, "1/2", "1/4", "1/8")
+"""How a file was decoded: every pixel, or a smaller copy."""
+
+DECODED_FOR = "decoded_for"
+"""Of a Radiograph's provenance: the pixels that its shorter side had to keep; "" where it was decoded in full."""
+
 TargetValue = Literal[0, 1] | None
 """1 present, 0 absent, None unknown."""
 
@@ -40,6 +53,29 @@ class Shutter:
     polygon: tuple[tuple[int, int], ...] = ()  # (row, column) of each corner
 
 
+def copy_name(kind: str, step: int) -> str:
+    """What a kind of smaller copies is called.
+
+    >>> copy_name("JPEG 2000", 4)
+    'JPEG 2000 1/4'
+    """
+    return f"{kind} 1/{step}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Where the pixels of a smaller copy lie in the native image: number i of a line is centred on `first` + `step` i.
+
+    Native points count from the centre of the first pixel. Low-pass samples of a wavelet transform lie on every second
+    pixel (ISO 15444-1 F.3), so that `first` is 0; a DCT that is scaled averages pixels, and `first` is amid them.
+    """
+
+    rows: int  # native
+    columns: int  # native
+    step: int  # native pixels from one centre to the next: 2, 4 or 8
+    first: float
+
+
 @dataclass(frozen=True, slots=True)
 class Radiograph:
     """One decoded radiograph, ready to be looked at or preprocessed.
@@ -57,6 +93,7 @@ class Radiograph:
     review: tuple[str, ...] = ()  # keys of errors.REASONS for which a human must look
     pixel_aspect_ratio: float = 1.0  # height ÷ width of one pixel
     shutter: Shutter | None = None  # for viewers; the pixels hold what it hides
+    sampling: Sampling | None = None  # of pixels that are a smaller copy; None: they are the native ones
     attributes: Mapping[str, str] = field(default_factory=dict)  # other DICOM keywords, e.g. "PatientSex": "F"
     provenance: Mapping[str, str] = field(default_factory=dict)  # transfer_syntax, decoder, voi, aspect_source, …
 

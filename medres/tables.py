@@ -202,17 +202,22 @@ def refuse_existing(path: Path, *, force: bool = False, marker: str = MARKER) ->
         raise UsageError(f"{path} cannot be written: {ancestor} is not a folder you may write to")
 
 
-def refuse_inside(output: Path, inputs: Sequence[Path]) -> None:
+def refuse_inside(output: Path, inputs: Sequence[Path], *, option: str = "--out") -> None:
     """Say no to an output inside an input, or around one: medres never writes where it reads.
+
+    Args:
+        output: what is to be written.
+        inputs: what is read.
+        option: which names the output, for the refusal.
 
     Raises:
         UsageError: `output` lies in one of `inputs`, or would take its place.
     """
     for folder in inputs:
         if folder.resolve().is_relative_to(output.resolve()):
-            raise UsageError(f"{output} holds the input {folder}; choose another --out")
+            raise UsageError(f"{output} holds the input {folder}; choose another {option}")
         if output.resolve().is_relative_to(folder.resolve()):
-            raise UsageError(f"{output} lies inside the input folder {folder}; choose an --out outside of it")
+            raise UsageError(f"{output} lies inside the input folder {folder}; let {option} name a place outside of it")
 
 
 @contextmanager

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from medres.config import Architecture
 from medres.model import forward as forwarding
 from medres.model.explain import evidence
-from medres.model.forward import as_images, forward, forward_batches
+from medres.model.forward import as_images, forward, forward_batches, lower_precision, precision_complaint
 from medres.model.network import RadiographNetwork, build_network
 
 CPU = torch.device("cpu")
@@ -59,3 +60,32 @@ def test_a_batch_that_does_not_fit_is_passed_in_parts(
     assert torch.allclose(
         torch.cat([part.logits for part in found]), whole(network, as_images(PIXELS, CPU)).logits, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "densenet121"])
+def test_bf16_rounds_convolutions_and_nothing_after_them(architecture: Architecture) -> None:
+    torch.manual_seed(0)
+    exact, rounded = (build_network(architecture, labels=2).eval() for _ in range(2))
+    rounded.load_state_dict(exact.state_dict())
+    lower_precision(rounded, "bf16")
+    images = as_images(np.random.default_rng(0).integers(0, 2**16, (3, 64, 64), dtype=np.uint16), CPU)
+    one, other = forward(exact, images, maps=True), forward(rounded, images, maps=True)
+    assert other.maps is not None
+    assert {tensor.dtype for tensor in (other.logits, other.features, other.maps)} == {torch.float32}
+    with torch.inference_mode():
+        assert torch.equal(other.logits, rounded.head(other.features))
+    assert not torch.equal(one.features, other.features)
+    assert torch.allclose(one.features, other.features, atol=0.05 * float(one.features.abs().max()))
+    norms = [module for module in rounded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert {module.weight.dtype for module in norms} == {torch.float32}
+
+
+def test_float32_changes_nothing(network: RadiographNetwork) -> None:
+    before = forward(network, as_images(PIXELS, CPU)).logits
+    lower_precision(network, "float32")
+    assert torch.equal(forward(network, as_images(PIXELS, CPU)).logits, before)
+
+
+def test_fp16_on_a_processor_is_refused_with_what_to_choose() -> None:
+    assert "bf16" in precision_complaint("fp16", CPU)
+    assert not precision_complaint("bf16", CPU)

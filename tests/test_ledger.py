@@ -52,11 +52,11 @@ LINES = st.fixed_dictionaries(
 
 def merged(rows: Sequence[Mapping[str, Cell]], paths: Sequence[str], model_id: str) -> list[Mapping[str, Cell]]:
     """The rows of the tables, said simply."""
-    latest: dict[object, Mapping[str, Cell]] = {row["path"]: row for row in rows}
+    latest: dict[object, Mapping[str, Cell]] = {row["path"]: row for row in rows if row["model_id"] == model_id}
     here = set(paths)
     hashes = {latest[path]["sha256"] for path in here}
     for path, row in latest.items():
-        lasting = row["status"] in {*SCORED, GONE} and row["model_id"] == model_id and row["sha256"] not in hashes
+        lasting = row["status"] in {*SCORED, GONE} and row["sha256"] not in hashes
         if path not in here and lasting:
             here.add(str(path))
             if row["status"] != GONE:
@@ -88,7 +88,7 @@ def test_tables_are_those_of_a_simple_list_of_rows(parts: list[tuple[bool, Rows]
                 ledger.append(rows)
                 ledger.parts.flush()
     everything = [row for _, rows in parts for row in rows]
-    known = sorted({str(row["path"]) for row in everything})
+    known = sorted({str(row["path"]) for row in everything if row["model_id"] == "m"})
     paths = data.draw(st.lists(st.sampled_from(known), unique=True) if known else st.just([]))
     with Ledger(out, COLUMNS, resume=True, force=False) as ledger:
         assert [row["path"] for row in ledger.parts.rows().rows()] == [row["path"] for row in everything]
@@ -124,6 +124,7 @@ def test_evidence_is_kept_for_the_rows_that_have_any_also_when_their_files_moved
         ledger.announce(ScoresRecord())
         ledger.finish(["0", "1", "3"], model_id="m")
         assert pd.read_parquet(tmp_path / "out" / EVIDENCE)["path"].tolist() == ["1", "2"]
+        ledger.append([{**row, "model_id": "other"} for row in (rows[0], rows[3])])
         ledger.finish(["0", "3"], model_id="other")
     assert not (tmp_path / "out" / EVIDENCE).exists()
 

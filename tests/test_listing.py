@@ -24,6 +24,7 @@ from medres.scoring.folder import score_folder
 from medres.scoring.known import STAMP
 from medres.scoring.ledger import Ledger
 from medres.scoring.listed import Listed, with_unlisted
+from medres.scoring.shown import Shown
 from medres.scoring.table import RowTable, Selected
 from medres.tables import inert_path
 from tests.conftest import Medres
@@ -246,10 +247,10 @@ def test_every_known_row_stays_or_moves_and_a_list_of_all_is_no_list(data: st.Da
                 (folder / name).rename(folder / f"new-{name}")
     (folder / "kept.dcm").write_bytes(b"there is always one")
     held = RowTable.of(list(rows.values()), [*rows["0.dcm"], "reason", "detail"])
-    selected, table = Selected(held, np.arange(len(held))), folder.with_name("none.parquet")
+    selected, shown = Selected(held, np.arange(len(held))), Shown(folder.with_name("none"))
 
     def taken(names: list[str]) -> Listed:
-        return with_unlisted(selected, folder, list_named(folder, names), table=table, verify=False, workers=1)
+        return with_unlisted(selected, folder, list_named(folder, names), shown=shown, verify=False, workers=1)
 
     there = sorted(path.name for path in folder.iterdir())
     whole, expected = taken([*there, *rows]), known.unchanged(selected, folder, there, verify=False, workers=1)

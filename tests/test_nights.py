@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,12 @@ def test_a_mount_that_vanishes_stops_the_run_and_its_return_changes_nothing(
     done = medres("score", small_model, folder, "--out", out, "--resume")
     assert done.returncode == 1
     assert "7 of 12 files that were scored are gone" in done.stderr
-    assert "--max-gone 58%" in done.stderr
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert "--max-gone 59%" in done.stderr
+    assert json.loads((out / "state.json").read_text())["state"] == "failed"
+    before.pop(out / "state.json")
+    assert {
+        path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "state.json"
+    } == before
     for path in away.iterdir():
         path.rename(folder / path.name)
     summary = score_folder(small_model, folder, out=out, resume=True, workers=1)
@@ -186,7 +191,11 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
     night: tuple[Path, Path], small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, out = night
-    expected = (out / "predictions.csv").read_bytes()
+    old = (out / "predictions.csv").read_bytes()
+    (folder / "00.dcm").unlink()  # so that the new table is another
+    score_folder(small_model, folder, out=tmp_path / "new", workers=1)
+    expected = (tmp_path / "new" / "predictions.csv").read_bytes()
+    assert expected != old
     for place in range(1, 6):
         here = tmp_path / f"swapped-{place}"
         shutil.copytree(out, here)
@@ -207,7 +216,10 @@ def test_a_swap_that_was_killed_anywhere_is_ended_by_the_next_run(
                 score_folder(small_model, folder, out=here, force=True, workers=1)
             except RuntimeError:
                 assert left <= 0  # what is written after an error counts as well
-        assert score_folder(small_model, folder, out=here, resume=True, workers=1).reused == COUNT
+            assert (here / "predictions.csv").read_bytes() in {old, expected}
+        begun = not (here / ANEW).exists() or any((here / ANEW / name).exists() for name in ("run.json", "whole.json"))
+        done = score_folder(small_model, folder, out=here, resume=begun, force=not begun, workers=1)
+        assert done.reused == (COUNT - 1 if begun else 0)
         assert (here / "predictions.csv").read_bytes() == expected
 
 
@@ -293,3 +305,116 @@ def test_what_a_folder_says_of_known_files_is_what_hashing_all_would_say(data: s
     assert not found.gone & now.keys()
     for path in set(files) - now.keys():
         assert path not in rows or known.file_sha256(folder / path) != rows[path]["sha256"]
+
+
+def rows_in_parts(out: Path) -> int:
+    return sum(pd.read_parquet(path, columns=["path"]).shape[0] for path in (out / "parts").iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no FIFOs there")
+def test_what_is_refused_night_after_night_is_said_once(night: tuple[Path, Path], small_model: Path) -> None:
+    folder, out = night
+    os.mkfifo(folder / "fifo")
+    (folder / "out").symlink_to(__file__)
+    (folder / "broken").write_bytes(b"no DICOM")
+    (folder / "locked").symlink_to(folder / "nothing")
+    counts = []
+    for _ in range(3):
+        score_folder(small_model, folder, out=out, resume=True, workers=1)
+        counts.append(rows_in_parts(out))
+    assert counts == counts[:1] * 3
+    assert table(out)["status"].value_counts()["refused"] >= 3
+    (folder / "fifo").unlink()
+    (folder / "fifo").write_bytes(b"no DICOM either")
+    score_folder(small_model, folder, out=out, resume=True, workers=1)
+    assert table(out).loc["fifo", "reason"] == "NOT_DICOM"
+
+
+def test_rows_that_hold_no_longer_leave_the_parts(
+    night: tuple[Path, Path], small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = night
+    before = (out / "predictions.csv").read_bytes()
+
+    def remounted() -> None:
+        for path in folder.iterdir():
+            os.utime(path)
+        score_folder(small_model, folder, out=out, resume=True, workers=1)
+        assert (out / "predictions.csv").read_bytes() == before
+
+    def interrupted(self: Path, missing_ok: bool = False, unlink: Callable[..., None] = Path.unlink) -> None:
+        if self.parent.name == "parts":
+            raise KeyboardInterrupt
+        unlink(self, missing_ok=missing_ok)
+
+    counts = []
+    for _ in range(4):
+        remounted()
+        counts.append(rows_in_parts(out))
+    assert counts == [2 * COUNT, COUNT, 2 * COUNT, COUNT]
+    remounted()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", interrupted)  # the old parts lie beside the new ones
+        remounted()
+    assert rows_in_parts(out) == 4 * COUNT
+    assert score_folder(small_model, folder, out=out, resume=True, workers=1).reused == COUNT
+    assert (out / "predictions.csv").read_bytes() == before
+    assert rows_in_parts(out) == COUNT
+
+
+def test_originals_that_were_deleted_are_not_gone_where_their_copies_are_there(
+    night: tuple[Path, Path], small_model: Path
+) -> None:
+    folder, out = night
+    first = table(out)
+    (folder / "z").mkdir()
+    for number in range(4):
+        shutil.copy(folder / f"{number:02d}.dcm", folder / "z")
+    assert score_folder(small_model, folder, out=out, resume=True, workers=1).statuses["duplicate"] == 4
+    for number in range(4):
+        (folder / f"{number:02d}.dcm").unlink()
+    summary = score_folder(small_model, folder, out=out, resume=True, workers=1)
+    assert (summary.files, summary.statuses["duplicate"], summary.statuses["gone"]) == (COUNT, 0, 0)
+    rows = table(out)
+    assert rows.loc["z/00.dcm", "prob_disc"] == first.loc["00.dcm", "prob_disc"]
+
+
+def test_an_archive_that_deletes_old_files_is_still_itself_at_another_place(
+    night: tuple[Path, Path], small_model: Path
+) -> None:
+    folder, out = night
+    for path in sorted(folder.iterdir())[:8]:
+        path.unlink()
+    score_folder(small_model, folder, out=out, resume=True, workers=1, most_gone=1)
+    there = folder.rename(folder.with_name("remounted"))
+    summary = score_folder(small_model, there, out=out, resume=True, workers=1)
+    assert (summary.reused, summary.statuses["gone"]) == (4, 8)
+
+
+def test_what_a_killed_lock_left_is_in_nobodys_way(night: tuple[Path, Path], small_model: Path) -> None:
+    folder, out = night[0], night[0].with_name("new")
+    for options in ({}, {"resume": True}, {"force": True}):
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        for name in (".lock", "..lock.holder.0123456789abcdef.partial"):
+            (out / name).touch()
+        assert score_folder(small_model, folder, out=out, workers=1, **options).files == COUNT  # type: ignore[arg-type]
+        assert not list(out.glob("*.partial"))
+
+
+def test_a_forced_run_that_was_ended_goes_on_with_a_word_and_can_be_dropped(
+    night: tuple[Path, Path], small_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, out = night
+    before = {path: path.read_bytes() for path in (out / "parts").iterdir()}
+    for drop in (True, False):
+        with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="killed"):
+            patched.setattr(Ledger, "finish", _killed)
+            score_folder(small_model, folder, out=out, force=True, workers=1)
+        if drop:
+            shutil.rmtree(out / ANEW)
+        caplog.clear()
+        assert score_folder(small_model, folder, out=out, resume=True, workers=1).reused == COUNT
+        told = [record.message for record in caplog.records if str(out / ANEW) in record.message]
+        assert ["--force was ended" in message for message in told] == ([] if drop else [True])
+        assert (before.keys() <= set((out / "parts").iterdir())) or not drop

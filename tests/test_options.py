@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from medres.cli import medres as command_line
 from medres.cli.options import with_config, with_limits
 from medres.config import Config, Limits
+from medres.errors import UsageError
 from tests.conftest import Medres
 from tests.support.dicom_files import radiograph, write
 from tests.test_cli import refusal
@@ -74,3 +75,21 @@ def test_help_in_sections_shows_every_option_once() -> None:
     starts = [line.split()[0] for line in shown.splitlines() if line.startswith("  -")]
     assert sorted(starts) == sorted([*options, "--help"])
     assert "For schedulers:" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "goes_with"),
+    [
+        (["--verify"], "--resume"),
+        (["--verify", "--force"], "--resume"),
+        (["--max-gone", "10%"], "--resume or --force"),
+        (["--allow-burned-in"], "--heatmaps"),
+    ],
+)
+def test_score_refuses_an_option_that_would_change_nothing(given: list[str], goes_with: str, tmp_path: Path) -> None:
+    places = [str(tmp_path / name) for name in ("model", "in")]
+    done = CliRunner().invoke(command_line, ["score", *places, "--out", str(tmp_path / "out"), *given])
+    assert isinstance(done.exception, UsageError)
+    assert given[0] in str(done.exception)
+    assert goes_with in str(done.exception)
+    assert not (tmp_path / "out").exists()

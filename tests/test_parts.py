@@ -80,13 +80,26 @@ def test_a_damaged_part_is_set_aside(tmp_path: Path, content: bytes) -> None:
     assert paths(again) == ["0001", "c", "'=1+1"]
 
 
+@pytest.mark.parametrize("cells", ["x,1", "0.5,x", "0.5,999", "0.5,1e99"])
+def test_a_part_of_a_first_version_with_no_number_where_one_belongs_is_set_aside(tmp_path: Path, cells: str) -> None:
+    columns = ["path", "sha256", "status", "prob_a", "positive_a", "pixels_sha256"]
+    (tmp_path / "000000.csv").write_text(f"{','.join(columns)}\na,1,ok,{cells},2\n")
+    assert paths(Parts(tmp_path, columns)) == []
+    assert (tmp_path / "000000.damaged").is_file()
+
+
 @pytest.mark.parametrize("columns", [COLUMNS[:3], ["path", "sha256", "status", "prob_b", "pixels_sha256"]])
-def test_a_part_of_another_model_s_labels_is_set_aside(tmp_path: Path, columns: Sequence[str]) -> None:
+def test_a_part_of_another_model_s_labels_stays_and_is_not_among_the_rows(
+    tmp_path: Path, columns: Sequence[str]
+) -> None:
     written = Parts(tmp_path, columns)
     written.append([{"path": "a"}])
     written.flush()
-    assert paths(Parts(tmp_path, COLUMNS)) == []
-    assert (tmp_path / "000000.damaged").is_file()
+    found = Parts(tmp_path, COLUMNS)
+    assert paths(found) == []
+    found.append([{"path": "b"}])
+    assert paths(found) == ["b"]
+    assert paths(Parts(tmp_path, columns))[0] == "a"
 
 
 def test_evidence_that_was_damaged_since_its_part_was_read_is_set_aside_and_said(tmp_path: Path) -> None:
@@ -96,6 +109,22 @@ def test_evidence_that_was_damaged_since_its_part_was_read_is_set_aside_and_said
     (tmp_path / "000000.parquet").write_bytes(b"")
     with pytest.raises(MedresError, match=r"000000\.parquet was damaged .* --resume"):
         written.evidence(numbers)
+
+
+def test_a_part_without_evidence_is_not_opened_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Parts(tmp_path, COLUMNS)
+    for row in ROWS:
+        written.append([row])
+        written.flush()
+    numbers = written.rows().latest()
+    assert written.hold_evidence
+    (tmp_path / "000001.parquet").unlink()
+    (tmp_path / "000002.parquet").unlink()
+    found = written.evidence(numbers)
+    assert found.column("cells_a").to_pylist() == [None, b"\x00\xff", None]
+    assert found.column("folds_a").to_pylist() == [None, [0.25, 1 / 3], None]
+    monkeypatch.setattr(parts, "_holds_evidence", lambda _: False)
+    assert not Parts(tmp_path, COLUMNS).hold_evidence
 
 
 def test_a_part_is_written_when_enough_rows_wait_or_they_waited_long_and_each_is_read_once(
@@ -128,3 +157,40 @@ def test_a_part_is_written_when_enough_rows_wait_or_they_waited_long_and_each_is
     for _ in range(200):  # a long run writes fewer, larger ones
         written.append([{"path": "many"}] * PART_ROWS)
     assert count() < 150
+
+
+def test_rows_that_are_written_again_open_each_part_once_or_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Parts(tmp_path, COLUMNS)
+    for number in range(6):
+        written.append([{"path": f"{number}{place}", "cells_a": bytes([number, place])} for place in range(5)])
+        written.flush()
+    numbers = written.rows().latest()
+    opened: list[str] = []
+    read = Parts._evidence_in
+    monkeypatch.setattr(parts, "MOST_ROWS", 3)
+    monkeypatch.setattr(
+        Parts, "_evidence_in", lambda self, path, some: opened.append(path.name) or read(self, path, some)
+    )
+    mixed = numbers.reshape(6, 5).T.ravel()  # of all parts in turn
+    written.restate(mixed, {"sha256": [f"new {number}" for number in mixed]})
+    assert max(map(opened.count, opened)) <= 3
+    again = Parts(tmp_path, COLUMNS)
+    rows = again.rows()
+    last = rows.latest()
+    assert [row["sha256"] for row in rows.rows(last)] == [f"new {number}" for number in range(30)]
+    cells = again.evidence(last).column("cells_a").to_pylist()
+    assert cells == [bytes([number, place]) for number in range(6) for place in range(5)]
+
+
+def test_parts_of_a_model_with_more_labels_stay_when_others_are_made_fewer(tmp_path: Path) -> None:
+    more = [*COLUMNS, "prob_b"]
+    for columns, path in ((more, "b"), (COLUMNS, "a"), (COLUMNS, "a")):
+        written = Parts(tmp_path, columns)
+        written.append([{"path": path, "prob_b": 0.5}])
+        written.flush()
+    found = Parts(tmp_path, COLUMNS)
+    found.keep_only(found.rows().latest())
+    assert paths(Parts(tmp_path, COLUMNS)) == ["b", "a"]
+    assert [row["prob_b"] for row in Parts(tmp_path, more).rows().rows()] == ["0.5"]

@@ -131,6 +131,23 @@ def test_a_profile_is_silent_where_a_value_may_be_among_those_it_does_not_tell()
     assert never_occurred(odd, "ViewPosition", "LL")
 
 
+def test_a_cohort_with_words_of_its_own_tells_of_no_view() -> None:
+    for own in (["FRONTAL"] * 100, ["FRONTAL"] * 60 + ["PA"] * 40, ["FRONTAL"] * 10, ["LL"] * 60 + ["FRONTAL"] * 15):
+        for view in ("PA", "AP", "FRONTAL"):
+            assert not never_occurred(profile(own), "ViewPosition", view)
+
+
+@pytest.mark.parametrize(("one", "other"), [("LATERAL", "LL"), ("LAT", "RL"), ("LAT", "LATERAL"), ("OBLIQUE", "RAO")])
+def test_a_view_is_not_unseen_because_it_goes_by_a_broader_name(one: str, other: str) -> None:
+    for cohort, asked in ((one, other), (other, one)):
+        assert not never_occurred(profile(["PA"] * 50 + [cohort] * 50), "ViewPosition", asked)
+        assert never_occurred(profile(["PA"] * 50 + [cohort] * 50), "ViewPosition", "LLD")
+
+
+def test_left_and_right_are_two_views() -> None:
+    assert never_occurred(profile(["LL"] * 100), "ViewPosition", "RL")
+
+
 def test_a_side_is_unseen_only_where_the_cohort_records_sides() -> None:
     left = profile(["PA"] * 100, ["L"] * 100)
     assert never_occurred(left, "ImageLaterality", "R")

@@ -158,6 +158,7 @@ def test_the_hash_of_a_specification_depends_on_every_field() -> None:
         Preprocessing(voi="full"),
         Preprocessing(percentiles=(1, 99)),
         Preprocessing(laterality="mirror-left-limbs"),
+        Preprocessing(decode="reduced"),
     ]
     assert len(others) == len(Preprocessing.model_fields)
     assert len({specification_hash(spec) for spec in (base, *others)}) == len(others) + 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from medres.scoring.columns import text_array
 from medres.scoring.folder import score_folder
 from medres.scoring.known import STAMP, Unchanged, back
 from medres.scoring.resuming import Kept, kept_rows, same_image, with_what_they_share
-from medres.scoring.table import RowTable
+from medres.scoring.table import Numbers, RowTable
 from medres.tables import read_csv, read_json
 from tests.support.dicom_files import radiograph, write
 from tests.support.phantoms import blob, write_radiograph
@@ -57,8 +58,17 @@ def judged(
     said = {path: row["detail"] for path, row in kept.items()}
     files = sorted(folder)
     places = [place for place, path in enumerate(files) if path in kept]
-    held = Kept(files, np.array(places, np.int64), text_array(kept[files[place]]["SOPInstanceUID"] for place in places))
-    for path, result in with_what_they_share(held, read, forget=repeats.forget):
+    uids = text_array(kept[files[place]]["SOPInstanceUID"] for place in places)
+
+    def rows(places: Numbers) -> Iterator[dict[str, str]]:
+        return ({"path": files[place], "sha256": folder[files[place]][1]} for place in places)
+
+    def remember(row: Mapping[str, str]) -> None:
+        uid, content = folder[row["path"]]
+        repeats.compare(row["path"], sop_instance_uid=uid, sha256=content, pixels_sha256=content[0])
+
+    held = Kept(files, np.array(places, np.int64), uids, rows)
+    for path, result in with_what_they_share(held, read, forget=repeats.forget, remember=remember):
         assert isinstance(result, Prepared)
         found = repeats.compare(
             path, sop_instance_uid=result.sop_instance_uid, sha256=result.sha256, pixels_sha256=result.pixels_sha256
@@ -126,6 +136,38 @@ def test_rows_are_kept_as_if_each_was_asked_in_turn(rows: list[dict[str, str]], 
     for uid in ("1", "2", "3"):
         assert found.sharing(uid) == [path for path, its in kept if its == uid and uid not in doubtful]
     assert found.sharing("") == []
+
+
+def test_a_refused_file_is_compared_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept(["a", "b", "c"], np.arange(3), text_array([""] * 3))
+    monkeypatch.setattr(np, "searchsorted", None)
+    assert kept.sharing("") == []
+
+
+def test_a_copy_of_a_later_night_is_read_once_and_its_original_is_kept(
+    format3_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in range(3):
+        pixels = blob(number, bright=True)
+        write_radiograph(folder / "b" / f"{number}.dcm", pixels, patient=str(number), uid=f"2.25.{number + 1}")
+    score_folder(format3_model, folder, out=out, workers=1)
+    asked: list[str] = []
+
+    def decode(_: object, job: Callable[[str], Any], items: Iterable[str], *, ordered: bool) -> Iterator[Any]:
+        for path in items:
+            asked.append(Path(path).parent.name)
+            yield path, job(path)
+
+    monkeypatch.setattr(Workers, "map", decode)
+    shutil.copytree(folder / "b", folder / "c")
+    summary = score_folder(format3_model, folder, out=out, resume=True, workers=1)
+    assert (asked, summary.reused, summary.statuses["duplicate"]) == (["c"] * 3, 3, 3)
+    shutil.copytree(folder / "b", folder / "a")  # comes first now: the originals are its duplicates
+    summary = score_folder(format3_model, folder, out=out, resume=True, workers=1)
+    assert (summary.reused, summary.statuses["duplicate"]) == (0, 6)
+    score_folder(format3_model, folder, out=tmp_path / "fresh", workers=1)
+    assert (out / "predictions.csv").read_bytes() == (tmp_path / "fresh" / "predictions.csv").read_bytes()
 
 
 @pytest.mark.slow

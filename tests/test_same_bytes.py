@@ -34,17 +34,18 @@ def test_groups_are_those_of_equal_bytes_and_the_first_by_path_speaks(
     names = [f"{number:02d}" for number in range(len(contents))]
     for name, content in zip(names, contents, strict=True):
         (folder / name).write_bytes(content)
-    found = same_bytes(folder, reversed(names), {name: stamp(folder / name) for name in names}, workers=2)
+    found = same_bytes(folder, names[::-1], workers=2)
     wanted: dict[bytes, list[str]] = {}
     for name, content in zip(names, contents, strict=True):
         wanted.setdefault(content, []).append(name)
+    assert found.stamps == {path: stamp(folder / path) for others in found.of.values() for path in others}
     assert found.of == {first: tuple(others) for first, *others in wanted.values() if others}
 
 
 def test_a_file_that_cannot_be_read_is_nobodys_copy(tmp_path: Path) -> None:
     for name in "ab":
         os.mkfifo(tmp_path / name)
-    assert same_bytes(tmp_path, "abc", {name: stamp(tmp_path / name) for name in "abc"}, workers=1) == Copies()
+    assert same_bytes(tmp_path, ["a", "b", "c"], workers=1) == Copies()
 
 
 def test_copies_follow_their_original_and_are_read_where_it_cannot_speak_for_them() -> None:

@@ -67,8 +67,8 @@ def ended(arguments: list[str], home: Path, *, after: float | None) -> bool:
     return True
 
 
-def scored(out: Path) -> bytes:
-    return (out / "predictions.csv").read_bytes() + (out / "predictions.parquet").read_bytes()
+def scored(out: Path) -> tuple[bytes, bytes]:
+    return (out / "predictions.csv").read_bytes(), (out / "predictions.parquet").read_bytes()
 
 
 @pytest.mark.sweep
@@ -80,7 +80,11 @@ def test_kills_change_no_byte_of_the_tables(night: Path, small_model: Path, tmp_
     started = time.monotonic()
     assert ended([*command, str(tmp_path / "whole")], tmp_path, after=None)
     longest = time.monotonic() - started
-    wanted = scored(tmp_path / "whole")
+    coming, away = night / "0" / "000.dcm", tmp_path / "000.dcm"
+    tables = {True: scored(tmp_path / "whole")}  # with this file, and without
+    shutil.move(coming, away)
+    assert ended([*command, str(tmp_path / "fewer")], tmp_path, after=None)
+    tables[False] = scored(tmp_path / "fewer")
     kills: Counter[str] = Counter()
     out, runs = tmp_path / "out", 0
     while kills.total() < KILLS:
@@ -88,17 +92,21 @@ def test_kills_change_no_byte_of_the_tables(night: Path, small_model: Path, tmp_
         first = rng.choice(["fresh", "--force"]) if out.exists() else "fresh"
         if first == "fresh":
             shutil.rmtree(out, ignore_errors=True)
-        else:
+        else:  # what takes the old table's place differs from it
             (out / "reviews.db").write_text("verdicts")
+            shutil.move(*((away, coming) if away.exists() else (coming, away)))
+        wanted = tables[coming.exists()]
         arguments, name = [*command, str(out), *([first] if first == "--force" else [])], first
         while not ended(arguments, tmp_path, after=rng.uniform(0, longest)):
             kills[name] += 1
-            if first == "--force":  # what was there is there until the new is whole, and afterwards the new is
-                assert scored(out) == wanted, f"seed {seed}"
-                assert (out / "reviews.db").read_text() == "verdicts"
             goes_on = (out / "run.json").exists()
-            name = "--resume" if goes_on else "fresh"
-            arguments = [*command, str(out), *(["--resume"] if goes_on else [])]
+            if first == "--force":  # what was there is there until the new is whole, and afterwards the new is
+                for found, *either in zip(scored(out), *tables.values(), strict=True):
+                    assert found in either, f"seed {seed}"
+                assert (out / "reviews.db").read_text() == "verdicts"
+                goes_on = (out / ".anew" / "run.json").exists()  # else the old table would be gone on with
+            name = "--resume" if goes_on else first
+            arguments = [*command, str(out), *([name] if name != "fresh" else [])]
         assert scored(out) == wanted, f"seed {seed}"
         paths = pyarrow.dataset.dataset(out / "parts", format="parquet").to_table(columns=["path"])["path"].to_pylist()
         repeated = sum(count - 1 for count in Counter(paths).values())

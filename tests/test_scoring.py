@@ -329,10 +329,29 @@ def test_resume_draws_the_heatmaps_that_are_missing(small_model: Path, incoming:
     assert again.reused == again.files
 
 
+def test_pictures_of_another_model_are_drawn_anew_and_do_not_stay(
+    small_model: Path, small_run: Path, incoming: Path, tmp_path: Path
+) -> None:
+    drawn, out = HeatmapPolicy(enabled=True), tmp_path / "out"
+    score_folder(small_model, incoming, out=out, heatmaps=drawn, workers=1)
+    pictures = out / "heatmaps"
+    of_first = {path.name for path in pictures.iterdir()}
+    (pictures / "notes.txt").write_text("of a reader")
+    score_folder(small_run, incoming, out=out, resume=True, workers=1)
+    assert [path.name for path in pictures.iterdir()] == ["notes.txt"]
+    score_folder(small_run, incoming, out=out, heatmaps=drawn, resume=True, workers=1)
+    score_folder(small_run, incoming, out=tmp_path / "whole", heatmaps=drawn, workers=1)
+    (pictures / "notes.txt").unlink()
+    content = {path.name: path.read_bytes() for path in pictures.iterdir()}
+    assert content == {path.name: path.read_bytes() for path in (tmp_path / "whole" / "heatmaps").iterdir()}
+    assert content.keys().isdisjoint(of_first)
+
+
 class _Labelled:
     """As much of a classifier as a picture needs, with labels that are no file names."""
 
     labels = ("view_is_AP/LAT", "../view_is_AP LAT")
+    model_id = "resnet18-0123456789"
     preprocessing, gate = Preprocessing(size=64), GATES["any"]
 
     def native_heatmap(self, placement: Placement, cells: np.ndarray) -> np.ndarray:

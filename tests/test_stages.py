@@ -18,7 +18,7 @@ from medres.imaging.preprocessing import Prepared
 from medres.model.classifier import Classifier
 from medres.model.fine_maps import Finer
 from medres.records import Refusal
-from medres.scoring.stages import MOST_PICTURES, PART_ROWS, Planned, batches, nearly_sorted, overlapped
+from medres.scoring.stages import MOST_PICTURES, MOST_ROWS, Planned, batches, nearly_sorted, overlapped
 from tests.test_replies import PREPARED
 
 NOT_READ = Refusal("x", "CORRUPT", "")
@@ -39,10 +39,10 @@ def test_every_plan_is_in_one_batch_in_order_and_none_holds_more_images_than_a_p
     found = list(batches(plans, size))
     assert [plan for batch in found for plan in batch] == plans
     for batch in found:
-        assert len(batch) <= max(size, PART_ROWS)
+        assert len(batch) <= max(size, MOST_ROWS)
         assert sum(plan.image is not None for plan in batch) <= size
     for batch in found[:-1]:
-        assert sum(plan.image is not None for plan in batch) == size or len(batch) == max(size, PART_ROWS)
+        assert sum(plan.image is not None for plan in batch) == size or len(batch) == max(size, MOST_ROWS)
 
 
 def test_a_batch_of_large_pictures_is_closed_before_they_fill_the_memory() -> None:

@@ -16,10 +16,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medres.scoring.arrays import number_column, picked, text_column, texts
+from medres.scoring.columns import dense, known_numbers, text_array
 from medres.scoring.deidentified import keyed_path, keyed_uid
 from medres.scoring.folder import score_folder
-from medres.scoring.studies import RULES, STUDIES, STUDIES_DEIDENTIFIED, UNCALIBRATED, Rule, StudyTable, by_study
+from medres.scoring.studies import (
+    RULES,
+    STUDIES,
+    STUDIES_DEIDENTIFIED,
+    UNCALIBRATED,
+    Rule,
+    StudyTable,
+    by_study,
+    picked,
+)
 from medres.tables import read_csv, read_json
 from tests.conftest import Medres
 from tests.support.phantoms import blob, write_radiograph
@@ -32,14 +41,18 @@ KEY = b"0123456789abcdef"
 def images(*rows: tuple[str, str, str, str, float | None]) -> pa.Table:
     """Rows of StudyInstanceUID, ViewPosition, status, reason and probability; the path is the row's number."""
     names = ("StudyInstanceUID", "ViewPosition", "status", "reason")
-    columns = {name: texts([str(row[place]) for row in rows]) for place, name in enumerate(names)}
-    columns["path"] = texts([f"{number:03d}.dcm" for number in range(len(rows))])
-    columns |= {name: texts([name] * len(rows)) for name in ("PatientKey", "model_id")}
+    columns = {name: text_array([str(row[place]) for row in rows]) for place, name in enumerate(names)}
+    columns["path"] = text_array([f"{number:03d}.dcm" for number in range(len(rows))])
+    columns |= {name: text_array([name] * len(rows)) for name in ("PatientKey", "model_id")}
     return pa.table({**columns, "prob_a": pa.array([row[4] for row in rows], pa.float64())})
 
 
 def studies(table: pa.Table, rule: Rule) -> pd.DataFrame:
     return by_study(table, StudyTable(rule, {"a": THRESHOLD})).to_pandas().set_index("StudyInstanceUID")
+
+
+def of_patients(table: pa.Table, *keys: str) -> pa.Table:
+    return table.set_column(table.column_names.index("PatientKey"), "PatientKey", text_array(list(keys)))
 
 
 def test_each_rule_answers_with_the_images_that_it_names() -> None:
@@ -91,11 +104,29 @@ def test_one_image_that_asks_for_review_asks_it_for_its_study() -> None:
 
 def test_a_study_of_several_patients_is_ascribed_to_none() -> None:
     table = images(("1.1", "PA", "ok", "", 0.2), ("1.1", "PA", "ok", "", 0.4), ("1.2", "PA", "ok", "", 0.4))
-    table = table.set_column(table.column_names.index("PatientKey"), "PatientKey", texts(["a", "b", "b"]))
-    found = studies(table, "mean")
+    found = studies(of_patients(table, "a", "b", "b"), "mean")
     assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [
         ["review", "PATIENT_CONFLICT", ""], ["ok", "", "b"],
     ]  # fmt: skip
+
+
+def test_a_wrong_patients_image_that_was_removed_no_longer_makes_a_conflict() -> None:
+    table = images(("1.1", "PA", "ok", "", 0.2), ("1.1", "PA", "gone", "", 0.4), ("1.1", "PA", "gone", "", 0.4))
+    for rule in RULES:
+        found = studies(of_patients(table, "a", "b", "b"), rule)
+        assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [["ok", "", "a"]]
+
+
+def test_a_wrong_patients_image_makes_a_conflict_whatever_view_answers() -> None:
+    table = images(("1.1", "PA", "ok", "", 0.2), ("1.1", "LL", "ok", "", 0.4))
+    found = studies(of_patients(table, "a", "b"), "frontal-first")
+    assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [["review", "PATIENT_CONFLICT", ""]]
+
+
+def test_a_study_of_several_patients_that_is_all_gone_is_gone() -> None:
+    table = images(("1.1", "PA", "gone", "", 0.2), ("1.1", "PA", "gone", "", 0.4))
+    found = studies(of_patients(table, "a", "b"), "mean")
+    assert found[["status", "reason", "PatientKey"]].to_numpy().tolist() == [["gone", "PATIENT_CONFLICT", ""]]
 
 
 def test_an_image_without_a_study_is_one_by_itself() -> None:
@@ -149,10 +180,10 @@ def test_every_scored_image_is_in_one_study_whose_probability_is_among_its_image
 def test_columns_come_out_of_arrow_as_they_went_in(cells: Sequence[float | None], start: int) -> None:
     table = pa.table({"a": pa.array(cells, pa.float64())}).slice(start)
     expected = [np.nan if cell is None else cell for cell in cells[start:]]
-    np.testing.assert_array_equal(number_column(table, "a"), expected)
-    names = texts([f"{number}é" for number in range(len(cells))])
+    np.testing.assert_array_equal(known_numbers(table["a"]), expected)
+    names = text_array([f"{number}é" for number in range(len(cells))])
     sliced = pa.table({"a": names}).slice(start)
-    assert text_column(sliced, "a").to_pylist() == [f"{number}é" for number in range(len(cells))][start:]
+    assert dense(sliced["a"]).to_pylist() == [f"{number}é" for number in range(len(cells))][start:]
     assert picked(names, np.arange(len(cells)), where=np.zeros(len(cells), dtype=bool)).to_pylist() == [""] * len(cells)
 
 

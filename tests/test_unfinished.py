@@ -142,7 +142,7 @@ def diverging(arguments: list[str], folder: Path) -> None:
         return found
 
     AccumulatedStep.__call__ = poisoned  # type: ignore[method-assign]
-    preloaded._main(arguments, folder / "output", folder / "errors", None, dict(os.environ))
+    preloaded.main(arguments, folder / "output", folder / "errors", None, dict(os.environ))
 
 
 @pytest.mark.skipif(preloaded.server() is None, reason="the process is forked")

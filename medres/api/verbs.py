@@ -11,6 +11,7 @@ from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.tasks import Task
 from medres.config import Config, load_config
 from medres.errors import UsageError
+from medres.records import Decoding, Precision
 from medres.runs.division import NO_DIVISION, Division
 from medres.runs.options import RunOptions
 from medres.runs.run import OpenRun
@@ -175,6 +176,8 @@ def score_folder(
     files: Sequence[str] | None = None,
     trust: Sequence[str | Path] = (),
     device: str = "auto",
+    precision: Precision = "float32",
+    decode: Decoding | None = None,
 ) -> Summary:
     """Score every file below a folder with a saved model, as `medres score` does: one row per file, always.
 
@@ -198,9 +201,12 @@ def score_folder(
         files: look only at these, relative to the folder or absolute in it; with `resume`, all other rows stay.
         trust: public keys (PEM files), one of which must have signed the model.
         device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
+        precision: `float32`, `bf16` or `fp16`: the latter two need a passed `medres accuracy-check`.
+        decode: `full`, or `reduced` where compressed images hold smaller copies; as the model was trained by default,
+            else it needs such a check as well.
 
     Raises:
-        UsageError, OutputExists, ModelError: see `medres.errors`.
+        UsageError, UncheckedError, OutputExists, ModelError: see `medres.errors`.
     """
     from medres.scoring import folder as scoring
     from medres.scoring.heatmaps import HeatmapPolicy
@@ -208,7 +214,8 @@ def score_folder(
     policy = HeatmapPolicy(enabled=heatmaps)
     return scoring.score_folder(
         Path(model), Path(folder), out=Path(out), heatmaps=policy, force=force, resume=resume, device=device,
-        deidentify=deidentify, studies=studies, names=files, trust=[Path(key) for key in trust],
+        deidentify=deidentify, studies=studies, names=files, trust=[Path(key) for key in trust], precision=precision,
+        decode=decode,
     )  # fmt: skip
 
 

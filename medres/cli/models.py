@@ -5,12 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from medres.cli.group import medres
-from medres.cli.options import EXIT_SOME_REFUSED, FILE, need_model, out_option, refuse_early, with_trust
+from medres.cli.options import (
+    EXIT_SOME_REFUSED,
+    FILE,
+    check_early,
+    need_model,
+    out_option,
+    refuse_early,
+    with_device,
+    with_limits,
+    with_precision,
+    with_root,
+    with_trust,
+)
 from medres.errors import ModelError, UsageError
+from medres.terminal import progress_bar
+
+if TYPE_CHECKING:
+    from medres.config import Limits
+    from medres.records import Decoding, Precision
 
 
 @medres.command()
@@ -78,6 +96,44 @@ def sign(model: Path | None, key: Path | None, new_key: Path | None, signer: str
         card = Classifier.load(model, device="cpu").card
         path = signing.sign_model(model, mine, signer=signer)
         click.echo(f"{path}: signed {card.model_id}, and all that is attached to it now")
+
+
+@medres.command("accuracy-check")
+@click.argument("model", type=FILE)
+@click.argument("manifest", type=FILE)
+@with_precision
+@with_root
+@with_device
+@with_limits
+def accuracy_check(
+    model: Path,
+    manifest: Path,
+    precision: Precision,
+    decode: Decoding | None,
+    root: Path | None,
+    device: str,
+    limits: Limits,
+) -> None:
+    """Does MODEL score the labelled images of MANIFEST alike in another precision, or from smaller copies?
+
+    They are scored both ways. It passes where every label's AUROC differs by at most 0.002, every probability by at
+    most 0.005, and at most 0.1 % of the calls change; at least 100 images of each label, 10 with and 10 without it.
+    The figures are attached to the model (a signed model is signed again afterwards), and `score` then takes the same
+    --precision and --decode on the same kind of device. Take images that it was not trained on. Exit 1 where it fails.
+    """
+    need_model(model)
+    check_early(manifest, (), root)
+    from medres.runs.accuracy_checks import check_accuracy
+
+    with progress_bar("decoding") as progress:
+        found = check_accuracy(
+            model, manifest, precision=precision, decode=decode, root=root, device=device, limits=limits,
+            progress=progress,
+        )  # fmt: skip
+    for line in found.lines():
+        click.echo(line)
+    if found.check.failures:
+        sys.exit(1)
 
 
 @medres.command()

@@ -155,6 +155,21 @@ def with_device(verb: Verb) -> Verb:
     )(verb)
 
 
+def with_precision(verb: Verb) -> Verb:
+    """The options that say how a model computes; the verb gets `precision` and `decode`."""
+    precision = click.option(
+        "--precision", type=click.Choice(["float32", "bf16", "fp16"]), default="float32", show_default=True,
+        help="What the network computes in. Another than float32 needs a passed `medres accuracy-check` of exactly "
+        "this model, precision, decoding and kind of device. --resume refuses results of another one.",
+    )  # fmt: skip
+    decode = click.option(
+        "--decode", type=click.Choice(["full", "reduced"]),
+        help="All pixels, or a smaller copy where JPEG 2000, HTJ2K or baseline JPEG holds one. As the model was "
+        "trained by default; the other needs a passed `medres accuracy-check`. --resume refuses results of the other.",
+    )  # fmt: skip
+    return precision(decode(verb))
+
+
 def with_limits(verb: Verb) -> Verb:
     """The option that changes budgets of one file; the verb gets them as `limits`."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
+from click.core import ParameterSource
 
 from medres.cli.group import medres
 from medres.cli.options import (
@@ -24,6 +25,7 @@ from medres.cli.options import (
     with_force,
     with_group_readable,
     with_limits,
+    with_precision,
     with_trust,
 )
 from medres.cli.sections import SectionedCommand
@@ -34,13 +36,14 @@ if TYPE_CHECKING:
     from medres.config import Limits
     from medres.model.fine_maps import Stride
     from medres.model.heatmaps.library import Method
+    from medres.records import Decoding, Precision
 
 
 _SECTIONS = {
     "What is written": ("--out", "--studies", "--deidentify", "--heatmaps", "--allow-burned-in", "--group-readable"),
     "Night after night": ("--resume", "--files", "--files0", "--verify", "--max-gone", "--force"),
     "For schedulers": ("--max-refused", "--fail-if-empty", "--json", "--metrics"),
-    "How it computes": ("--workers", "--device", "--limit", "--trust"),
+    "How it computes": ("--workers", "--device", "--precision", "--decode", "--limit", "--trust"),
 }
 
 
@@ -80,7 +83,7 @@ _SECTIONS = {
     default="10%",
     show_default=True,
     metavar="SHARE",
-    help="With --resume: the share of scored files that may be gone. More looks like a missing mount: exit 1.",
+    help="With --resume or --force: the share of scored files that may be gone. More is a missing mount: exit 1.",
 )
 @click.option(
     "--max-refused",
@@ -93,6 +96,7 @@ _SECTIONS = {
 @click.option("--json", "as_json", is_flag=True, help="Print what state.json says, instead of lines for people.")
 @click.option("--metrics", type=FILE, help="Also write a textfile for Prometheus, kept up to date.")
 @with_trust
+@with_precision
 @with_device
 @with_limits
 @with_group_readable
@@ -115,6 +119,8 @@ def score(
     as_json: bool,
     metrics: Path | None,
     trust: tuple[Path, ...],
+    precision: Precision,
+    decode: Decoding | None,
     device: str,
     limits: Limits,
     force: bool,
@@ -122,7 +128,9 @@ def score(
     """Score a folder with a model (or a cross-validation run as an ensemble): one row per file, always."""
     if resume and force:
         raise UsageError("--resume keeps results and --force replaces them: give one of the two")
-    need_model(model)
+    _refuse_idle(resume=resume, force=force, heatmaps=heatmaps, allow_burned_in=allow_burned_in, verify=verify)
+    if not resume and not force and metrics is None:  # else who looks after the folder is told as well
+        need_model(model)
     from medres.scoring.folder import score_folder
     from medres.scoring.heatmaps import HeatmapPolicy
     from medres.scoring.state import STATE
@@ -133,7 +141,7 @@ def score(
             model, folder, out=out, resume=resume, force=force, workers=workers, progress=progress,
             heatmaps=HeatmapPolicy(enabled=heatmaps, allow_burned_in=allow_burned_in), limits=limits, device=device,
             trust=trust, deidentify=deidentify, verify=verify, most_gone=max_gone, metrics=metrics,
-            names=names, studies=studies,
+            names=names, studies=studies, precision=precision, decode=decode,
         )  # fmt: skip
     ending = EXIT_SOME_REFUSED if summary.refused_share > max_refused else 0
     if fail_if_empty and (not summary.files if names is None else not names):
@@ -148,6 +156,21 @@ def score(
     for name, holds in read_json(out / MARKER)["holds"].items():
         click.echo(f"table: {out / name}: {holds}")
     sys.exit(ending)
+
+
+def _refuse_idle(*, resume: bool, force: bool, heatmaps: bool, allow_burned_in: bool, verify: bool) -> None:
+    """Say no to an option that would change nothing: who gives it believes that it does.
+
+    Raises:
+        UsageError: names it, and what it goes with.
+    """
+    if verify and not resume:
+        raise UsageError("--verify hashes the files whose rows are kept: give it with --resume")
+    given = click.get_current_context().get_parameter_source("max_gone")
+    if given is ParameterSource.COMMANDLINE and not resume and not force:
+        raise UsageError("--max-gone is about files that were scored before: give it with --resume or --force")
+    if allow_burned_in and not heatmaps:
+        raise UsageError("--allow-burned-in is about pictures, and score writes some only with --heatmaps: give both")
 
 
 @medres.command()
@@ -232,16 +255,16 @@ def explain(
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
-    found = classifier.explain(
-        radiograph,
-        label=label,
-        method=method,
-        layer=layer,
-        stride=step,
-    )
+    seen = radiograph
+    if classifier.shorter_side is not None:  # it sees a smaller copy, where there is one; a person sees all pixels
+        seen = read_isolated(
+            file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits,
+            shorter_side=classifier.shorter_side,
+        )  # fmt: skip
+    found = classifier.explain(seen, label=label, method=method, layer=layer, stride=step)
     if not found.unit:
         scale = found.strength if found.strength > 0 else 1.0
-    score = classifier.predict(radiograph).scores[label]
+    score = classifier.predict(seen).scores[label]
     write_picture(out, found.heatmap, overlay(radiograph.pixels, found.heatmap, scale=scale))
     side = "at or above" if score.positive else "below"
     click.echo(f"{label}: probability {score.probability:.3f}, {side} the operating point {score.threshold:.3f}")

@@ -26,7 +26,7 @@ class SectionedCommand(click.Command):
         left = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):  # arguments stand in the line of usage
                 left[max(parameter.opts, key=len)] = record
         for title, names in self.sections.items():
             with formatter.section(title):

@@ -27,7 +27,7 @@ from medres.documents import read_document, write_document
 from medres.errors import OutputExists, UsageError
 from medres.files import make_folder, refuse_links
 from medres.imaging import decoders
-from medres.imaging.preprocessing import Prepared, prepare, specification_hash
+from medres.imaging.preprocessing import SMALLER, Prepared, pixels_sha256, prepare, specification_hash
 from medres.records import ManifestRow, Refusal
 from medres.tables import sha256_json
 from medres.unfinished import lock, rename_held, unlock
@@ -35,7 +35,7 @@ from medres.unfinished import lock, rename_held, unlock
 log = logging.getLogger(__name__)
 
 _KEPT_TOGETHER = 64  # rows after which a build is brought to disk
-_ATTRIBUTES = 5  # raised whenever a cache keeps other header attributes than before, or tells other things of a file
+_ATTRIBUTES = 6  # raised whenever a cache keeps other header attributes than before, or tells other things of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class CachedImage:
     review: tuple[str, ...]
     warnings: tuple[str, ...]
     attributes: dict[str, str]
+    smaller: str = ""  # the kind of smaller copy that was decoded: see `records.copy_name`
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +250,12 @@ def _build(building: Path, cohort: CohortFiles, known: _Known, size: int, *, pro
                         row=number,
                         sha256=digest,
                         sop_instance_uid=result.sop_instance_uid,
-                        pixels_sha256=result.pixels_sha256,
+                        # of what the network sees, where not all stored values were decoded
+                        pixels_sha256=result.pixels_sha256 or pixels_sha256(result.pixels),
                         review=result.review,
                         warnings=result.warnings,
                         attributes={**result.attributes, "ViewPosition": result.view_position},
+                        smaller=result.provenance.get(SMALLER, ""),
                     )
                 )
             if journal.waiting == _KEPT_TOGETHER:
@@ -285,6 +288,7 @@ def _as_cache(found: _Found, cohort: CohortFiles) -> PixelCache:
             review=entry.review,
             warnings=entry.warnings,
             attributes=dict(entry.attributes),
+            smaller=entry.smaller,
         )
         for entry in index.images
     )

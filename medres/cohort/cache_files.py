@@ -32,6 +32,7 @@ class ImageEntry(Document):
     review: tuple[str, ...]
     warnings: tuple[str, ...]
     attributes: Mapping[str, str]  # by DICOM keyword
+    smaller: str = ""  # the kind of smaller copy that was decoded: see `records.copy_name`
 
 
 class RefusalEntry(Document):

@@ -59,7 +59,8 @@ class Repeats:
         self._last[uid] = len(self._paths)
         self._paths.append(path)
         self._hashes += file + pixels
-        return Repeat(conflict=any(not pixels_sha256 or its_pixels != pixels for _, _, its_pixels in earlier))
+        unknown = not pixels_sha256 and any(its_file != file for _, its_file, _ in earlier)
+        return Repeat(conflict=unknown or any(its_pixels != pixels for _, _, its_pixels in earlier))
 
     def _files_of(self, uid: bytes) -> list[tuple[str, bytes, bytes]]:
         """Path and hashes of the files with a SOPInstanceUID, as they were seen."""

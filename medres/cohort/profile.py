@@ -29,6 +29,16 @@ DEFINED_TERMS = {
 }  # fmt: skip
 """Tags of which a profile also says what occurs at all, and the terms that tell nothing of who a patient is."""
 
+BROADER_TERMS = {
+    "LATERAL": frozenset({"LAT", "LL", "RL", "ML", "LM"}),
+    "LAT": frozenset({"LATERAL", "LL", "RL", "ML", "LM"}),
+    "OBLIQUE": frozenset({"RLO", "LLO", "RAO", "LAO", "RPO", "LPO", "MLO", "LMO", "SIO", "ISO"}),
+}
+"""Terms of ViewPosition that say less than others: an image called by one may be called by these as well.
+
+LL and RL are left and right lateral; RLD and LLD are decubitus, which says how the patient lies (PS3.3 C.8.1.2).
+"""
+
 TAGS = (*CATEGORIES, "ImageLaterality", "PatientAge", "Rows", "Columns", "PixelSpacing", "ImagerPixelSpacing")
 """All header attributes that a profile is made of."""
 

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from medres.config.reading import Settings, read_yaml, validated
 from medres.config.versions import Since
 from medres.errors import ConfigError
+from medres.records import Decoding
 
 PAIRED_LIMBS = frozenset(
     ("ANKLE", "ARM", "CALCANEUS", "CLAVICLE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND", "HIP",
@@ -18,6 +19,7 @@ PAIRED_LIMBS = frozenset(
 )  # fmt: skip
 """BodyPartExamined values of limbs that have a mirror image; the trunk has none: the heart lies left."""
 
+_OVERSAMPLED = 4  # pixels that a smaller copy still has, in rows and in columns, for one of the network's
 _WEEK = 7 * 24 * 3600.0
 
 
@@ -152,6 +154,22 @@ class Preprocessing(Settings):
         default="as-acquired",
         description="`mirror-left-limbs` shows left limbs (ImageLaterality L; never the chest) as right ones.",
     )
+    decode: Annotated[Decoding, Since(6, then="full")] = Field(
+        default="full",
+        description="`reduced` decodes a smaller copy where a JPEG 2000, HTJ2K or baseline JPEG image holds one: the "
+        "smallest whose shorter side is four times `size`, at most an eighth.",
+    )
+
+    def shorter_side(self, decode: Decoding | None = None) -> int | None:
+        """The pixels that an image must keep in rows and in columns while it is decoded; None: all.
+
+        Args:
+            decode: how, where that is not as the specification says.
+
+        >>> Preprocessing(size=128).shorter_side("reduced"), Preprocessing(size=128).shorter_side()
+        (512, None)
+        """
+        return _OVERSAMPLED * self.size if (decode or self.decode) == "reduced" else None
 
 
 def load_gate(source: str | Path) -> Gate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from medres.config import Limits
 from medres.errors import Refused
 from medres.imaging import decoders, header, structure
 from medres.imaging.codestream import LOSSLESS_JPEG, CodestreamHeader, read_codestream_header, starts_codestream
+from medres.records import Sampling, copy_name
 
 _NATIVE = {
     "1.2.840.10008.1.2": "<",  # implicit little endian
@@ -58,6 +60,7 @@ _NAMES = {
     "1.2.840.10008.1.2.4.112": "JPEG XL",
 }
 _OVERLAY_GROUPS = range(0x6000, 0x6020, 2)
+_MOST_HALVINGS = 3
 _SHORT = 0.5  # with less than this part of its bytes an image is not cut off, but its header is wrong
 
 
@@ -71,6 +74,8 @@ class Decoded:
     decoder: str  # name and version
     lossy: bool
     warnings: tuple[str, ...]
+    sampling: Sampling | None = None  # where pixels of a smaller copy lie; None: these are all
+    smaller: str = ""  # which kind of copy that is: see `copy_name`
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,17 @@ class _Frame:
         return self.rows * self.columns * (self.allocated // 8)
 
 
-def decode(dataset: Dataset, *, limits: Limits) -> Decoded:
+def decode(
+    dataset: Dataset, *, limits: Limits, shorter_side: int | None = None, smaller: Set[str] | None = None
+) -> Decoded:
     """Decode the one frame of a data set whose `file_meta` names the transfer syntax.
+
+    Args:
+        dataset: the frame, with its header.
+        limits: budgets.
+        shorter_side: pixels that suffice in rows and in columns: the smallest copy that has as many is decoded, at
+            most to an eighth, where the compressed image holds one whose values are stored values. None: all pixels.
+        smaller: of which copies that may be one, each as `copy_name` names it; None: any.
 
     Raises:
         Refused: NO_PIXEL_DATA, MULTIFRAME, PHOTOMETRIC, BAD_BITS, TOO_SMALL, LIMIT, LENGTH_MISMATCH, TRUNCATED,
@@ -125,7 +139,7 @@ def decode(dataset: Dataset, *, limits: Limits) -> Decoded:
     if syntax == _RLE:
         stored, decoder = decoders.decode_rle(codestream, frame.shape, frame.allocated)
         return _resolve(stored, frame, decoder=decoder, lossy=_was_lossy(dataset), warnings=warnings)
-    return _compressed(dataset, syntax, codestream, frame, warnings)
+    return _compressed(dataset, syntax, codestream, frame, warnings, shorter_side, smaller)
 
 
 def _read_frame(dataset: Dataset, limits: Limits) -> _Frame:
@@ -194,7 +208,15 @@ def _codestream(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     return b"".join(pieces), ()
 
 
-def _compressed(dataset: Dataset, syntax: str, codestream: bytes, frame: _Frame, warnings: tuple[str, ...]) -> Decoded:
+def _compressed(
+    dataset: Dataset,
+    syntax: str,
+    codestream: bytes,
+    frame: _Frame,
+    warnings: tuple[str, ...],
+    shorter_side: int | None,
+    allowed: Set[str] | None,
+) -> Decoded:
     found = read_codestream_header(codestream)
     if found is None:
         if starts_codestream(codestream):  # a codestream whose header is damaged: only the decoder can tell
@@ -211,12 +233,39 @@ def _compressed(dataset: Dataset, syntax: str, codestream: bytes, frame: _Frame,
         raise Refused("PHOTOMETRIC", f"the compressed image has {found.components} components")
     if not found.complete:
         raise Refused("TRUNCATED", "the compressed image ends early")
-    stored, decoder = decoders.decode_compressed(dataset, codestream, found)
+    halvings = 0 if shorter_side is None else _halvings(dataset, found, frame, shorter_side)
+    if allowed is not None and copy_name(found.kind, 2**halvings) not in allowed:
+        halvings = 0
+    smaller = decoders.decode_reduced(codestream, found, halvings) if halvings else None
+    sampling = None
+    if smaller:
+        stored, decoder, first = smaller
+        sampling = Sampling(frame.rows, frame.columns, 2**halvings, first)
+    else:
+        stored, decoder = decoders.decode_compressed(dataset, codestream, found)
     lossy = (syntax in _OTHERWISE_LOSSY if found.lossy is None else found.lossy) or _was_lossy(dataset)
     followed, conflict = _follow(found, frame, stored, lossy)
     if conflict:
         warnings = (*warnings, "CODESTREAM_PRECISION")
-    return _resolve(stored, followed, decoder=decoder, lossy=lossy, warnings=warnings)
+    found_values = _resolve(stored, followed, decoder=decoder, lossy=lossy, warnings=warnings)
+    return replace(found_values, sampling=sampling, smaller=copy_name(found.kind, 2**halvings) if sampling else "")
+
+
+def _halvings(dataset: Dataset, found: CodestreamHeader, frame: _Frame, shorter_side: int) -> int:
+    """How often an image may be halved while it is decoded; 0: not at all.
+
+    The values of a smaller copy are averages. They are stored values only where nothing but an unsigned value lies in
+    a cell: no overlay, no padding value, no bits above it.
+    """
+    mixed = (
+        found.precision != frame.stored or found.signed or frame.signed or frame.overlays
+        or header.values(dataset, "PixelPaddingValue") != () or header.values(dataset, "PixelPaddingRangeLimit") != ()
+    )  # fmt: skip
+    if mixed or found.precision > 16:
+        return 0
+    most = min(found.halvings, _MOST_HALVINGS)
+    shorter = min(frame.rows, frame.columns)
+    return max((count for count in range(1, most + 1) if -(-shorter >> count) >= shorter_side), default=0)
 
 
 def _follow(found: CodestreamHeader, frame: _Frame, stored: NDArray[Any], lossy: bool) -> tuple[_Frame, bool]:

@@ -9,6 +9,7 @@ from typing import Literal
 from medres.errors import Refused
 
 CodestreamKind = Literal["JPEG", "JPEG-LS", "JPEG 2000", "HTJ2K"]
+_DCT_HALVINGS = 3  # of blocks of 8 × 8 coefficients, of which the lowest 4 × 4, 2 × 2 or 1 are a smaller image
 _LARGEST_SIDE = 0xFFFF  # of any DICOM image: Rows and Columns have 16 bits
 
 
@@ -29,6 +30,7 @@ class CodestreamHeader:
     signed: bool | None  # None: the format cannot say
     lossy: bool | None  # None: the format cannot say
     complete: bool  # the codestream ends as it should
+    halvings: int = 0  # how often it can be halved while it is decoded
 
 
 def read_codestream_header(frame: bytes) -> CodestreamHeader | None:
@@ -84,7 +86,8 @@ def _jpeg_header(frame: bytes, scan: int, found: tuple[int, int, int, int, int])
     lossy = first != b"\0" if marker == 0xF7 else not lossless_process or third[:1] not in (b"\0", b"")
     ends = frame.rstrip(b"\0").endswith(b"\xff\xd9") or b"\xff\xd9" in frame[-64:]
     kind: CodestreamKind = "JPEG-LS" if marker == 0xF7 else "JPEG"
-    return CodestreamHeader(kind, marker - 0xC0, rows, columns, components, precision, None, lossy, ends)
+    halvings = _DCT_HALVINGS if marker in (0xC0, 0xC1) and precision == 8 else 0
+    return CodestreamHeader(kind, marker - 0xC0, rows, columns, components, precision, None, lossy, ends, halvings)
 
 
 def _find_codestream(frame: bytes) -> int | None:
@@ -109,11 +112,12 @@ def _find_codestream(frame: bytes) -> int | None:
 
 
 def _read_j2k(frame: bytes, start: int) -> CodestreamHeader | None:
-    """ISO 15444-1 Annex A: SIZ (A.5.1), CAP (15444-15 A.3), COD (A.6.1), and the lengths of tile-parts (A.4.2)."""
+    """ISO 15444-1 Annex A: SIZ (A.5.1), CAP (15444-15 A.3), COD, COC (A.6.1, A.6.2), tile-parts' lengths (A.4.2)."""
     position = start + 2
     size: tuple[int, ...] | None = None
     high_throughput = False
     lossy: bool | None = None
+    levels: list[int] = []  # of the wavelet decomposition
     while position + 4 <= len(frame):
         marker, length = struct.unpack_from(">HH", frame, position)
         if marker == 0xFF90:  # the first tile-part: the main header is over
@@ -126,6 +130,9 @@ def _read_j2k(frame: bytes, start: int) -> CodestreamHeader | None:
             high_throughput = True
         elif marker == 0xFF52 and length >= 12:
             lossy = frame[position + 13] == 0  # 9-7 irreversible
+            levels.append(frame[position + 9])
+        elif marker == 0xFF53 and length >= 9:
+            levels.append(frame[position + 6])
         position += 2 + length
     if size is None or size[10] == 0 or size[11] == 0:
         return None
@@ -136,9 +143,9 @@ def _read_j2k(frame: bytes, start: int) -> CodestreamHeader | None:
         raise Refused("DECODE_FAILED", "the header of the compressed image is damaged")
     kind: CodestreamKind = "HTJ2K" if high_throughput else "JPEG 2000"
     complete = _tile_parts_fit(frame, position)
-    return CodestreamHeader(
-        kind, 0, rows, columns, size[8], (size[9] & 0x7F) + 1, bool(size[9] & 0x80), lossy, complete
-    )
+    halvings = min(levels, default=0) if left == top == 0 else 0  # from an offset, samples lie on other pixels
+    precision, signed = (size[9] & 0x7F) + 1, bool(size[9] & 0x80)
+    return CodestreamHeader(kind, 0, rows, columns, size[8], precision, signed, lossy, complete, halvings)
 
 
 def _tile_parts_fit(frame: bytes, position: int) -> bool:

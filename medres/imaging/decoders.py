@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from threading import Lock
 from typing import Any
 
 import imagecodecs
@@ -55,6 +58,64 @@ def decode_compressed(dataset: Dataset, codestream: bytes, found: CodestreamHead
     return decode_by_pydicom(dataset, shape)
 
 
+def decode_reduced(codestream: bytes, found: CodestreamHeader, halvings: int) -> tuple[NDArray[Any], str, float] | None:
+    """A smaller copy of an image, halved so often (rounded up), the decoder, and where its first pixel is centred.
+
+    The centre counts in native pixels from the centre of the first: see `records.Sampling`. Fewer coefficients are
+    decoded, so that damage beyond them is not seen.
+
+    Args:
+        codestream: one frame.
+        found: its own header; it offers so many halvings.
+        halvings: 1, 2 or 3.
+
+    Returns:
+        None where no decoder can: then there is only the whole image.
+    """
+    step = 2**halvings
+    shape = (-(-found.rows // step), -(-found.columns // step))
+    run, first = partial(_smaller_j2k, codestream, found, halvings), 0.0
+    if found.kind == "JPEG":
+        run, first = partial(_smaller_jpeg, codestream, found, halvings), (step - 1) / 2
+    try:
+        return _guarded(run, shape), f"pillow {versions()['pillow']}", first
+    except Refused:
+        return None
+
+
+def _smaller_j2k(codestream: bytes, found: CodestreamHeader, halvings: int) -> NDArray[Any]:
+    """Through Pillow and OpenJPEG, scaled up to 8 or 16 bits, which is undone here.
+
+    A low-pass overshoots at edges, also without loss. OpenJPEG clips it; OpenJPH lets it wrap: white turns black.
+    """
+    from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+
+    image = Jpeg2KImageFile(BytesIO(codestream))
+    image.reduce = halvings
+    # Pillow rounds halves where OpenJPEG rounds up, and then fails: multiples of the step have nothing to round.
+    image._size = (-(-image.width >> halvings) << halvings, -(-image.height >> halvings) << halvings)
+    image.load()
+    if image.mode not in {"L", "I;16"}:
+        raise ValueError("no grayscale of up to 16 bits")
+    scaled = np.asarray(image)
+    up = 8 * scaled.dtype.itemsize - found.precision
+    if int(np.bitwise_or.reduce(scaled, axis=None)) & (1 << up) - 1:
+        raise ValueError("values that were not scaled as expected")
+    return scaled >> up
+
+
+def _smaller_jpeg(codestream: bytes, found: CodestreamHeader, halvings: int) -> NDArray[Any]:
+    """Through Pillow and libjpeg-turbo's scaled DCT."""
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    image = JpegImageFile(BytesIO(codestream))
+    if image.mode != "L":
+        raise ValueError("no grayscale")
+    image.draft("L", (found.columns >> halvings, found.rows >> halvings))  # it has as many at least: rounded up
+    image.load()
+    return np.asarray(image)
+
+
 def decode_by_pydicom(dataset: Dataset, shape: Shape) -> tuple[NDArray[Any], str]:
     """The same, through pydicom's decoders and their plugins."""
     from pydicom.pixels.decoders.base import get_decoder
@@ -81,12 +142,29 @@ def _decoders(found: CodestreamHeader) -> tuple[Callable[[bytes], NDArray[Any]],
     if found.kind == "JPEG-LS":
         return (imagecodecs.jpegls_decode,)
     if found.kind == "HTJ2K" and not found.lossy:
-        return (imagecodecs.htj2k_decode,)
+        return (_decode_htj2k,)
     if found.kind in {"HTJ2K", "JPEG 2000"}:  # OpenJPH lets a lossy image's overshoot wrap: white turns black
         return (imagecodecs.jpeg2k_decode,)
     if found.process == LOSSLESS_JPEG:  # libjpeg-turbo takes half the time, and refuses some odd Huffman tables
         return imagecodecs.jpeg8_decode, imagecodecs.ljpeg_decode
     return (imagecodecs.jpeg8_decode,)
+
+
+_hearing = Lock()
+
+
+def _decode_htj2k(codestream: bytes) -> NDArray[Any]:
+    """What OpenJPH cannot raise while it copies pixels ends in `sys.unraisablehook`, and the pixels are wrong."""
+    heard: list[object] = []
+    with _hearing:  # the hook is the whole process's
+        before, sys.unraisablehook = sys.unraisablehook, heard.append
+        try:
+            pixels: NDArray[Any] = imagecodecs.htj2k_decode(codestream)
+        finally:
+            sys.unraisablehook = before
+    if heard:
+        raise ValueError("the codestream is damaged")
+    return pixels
 
 
 def _guarded(decoder: Callable[[], NDArray[Any]], shape: Shape) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,9 @@ from medres.imaging.sandbox.dispatch import Dispatch
 from medres.imaging.worker import DecodingProcess
 from medres.processors import usable_processors
 from medres.records import Radiograph, Refusal
+
+AHEAD = 16
+"""Results that are kept ready per worker, where they are small."""
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -31,11 +34,13 @@ class Workers:
         count: how many; one per processor that this process may use by default.
         limits: `seconds` of processor time and `wall_seconds` by the clock that a job may take, and `worker_bytes`
             that a process may allocate (Linux).
+        ahead: results that are kept ready per worker, so that memory stays flat however many files there are.
     """
 
-    def __init__(self, count: int | None = None, *, limits: Limits | None = None) -> None:
+    def __init__(self, count: int | None = None, *, limits: Limits | None = None, ahead: int = AHEAD) -> None:
         self.count = count or usable_processors()
         self.limits = limits or Limits()
+        self.ahead = ahead
         self._pool: list[DecodingProcess] = []
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -71,7 +76,7 @@ class Workers:
             MedresError: no process can be started.
         """
         self._stopping.clear()
-        dispatch = Dispatch(self._pool, self.count, self.limits, job, iter(items), ordered=ordered)
+        dispatch = Dispatch(self._pool, self.count, self.limits, job, iter(items), ordered=ordered, ahead=self.ahead)
         self._thread = threading.Thread(target=dispatch.run, args=(self._stopping,), daemon=True)
         self._thread.start()
         try:
@@ -117,6 +122,8 @@ def read_isolated(
     percentiles: tuple[float, float] = (0.5, 99.5),
     limits: Limits | None = None,
     sha256: str = "",
+    shorter_side: int | None = None,
+    smaller: Set[str] | None = None,
 ) -> Radiograph:
     """Read one file for a person who waits, through a killable process that is kept for the next file.
 
@@ -127,7 +134,10 @@ def read_isolated(
     from medres.imaging.reading import read_radiograph
 
     admitted = gate or GATES["grayscale"]
-    job = partial(read_radiograph, gate=admitted, voi=voi, percentiles=percentiles, limits=limits, sha256=sha256)
+    job = partial(
+        read_radiograph, gate=admitted, voi=voi, percentiles=percentiles, limits=limits, sha256=sha256,
+        shorter_side=shorter_side, smaller=smaller,
+    )  # fmt: skip
     with _interactive_lock:
         global _interactive
         if _interactive is None or _interactive.limits != limits:

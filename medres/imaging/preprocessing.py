@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medres.config import PAIRED_LIMBS, Gate, Limits, Preprocessing
 from medres.config.versions import hashed_content
 from medres.imaging.pictures import as_bytes
-from medres.records import Radiograph
+from medres.imaging.resizing import interpolation, resize
+from medres.records import FULL, Decoding, Radiograph
 
 if TYPE_CHECKING:
     from medres.imaging.reading import Path
@@ -24,6 +24,7 @@ ALGORITHM = 1
 """Raised whenever the same file and specification would give other pixels than before."""
 
 WHITE = 65535
+
 _CHUNK = 2**20
 
 
@@ -75,8 +76,8 @@ class Placement:
             raise ValueError(f"a heatmap is square, not {heatmap.shape}")
         step = self.size / side if step is None else step
         first = (step - 1) / 2 if first_center is None else first_center
-        down = _interpolation((self._lines(self.rows, 0) - first) / step, side)
-        across = _interpolation((self._lines(self.columns, 1) - first) / step, side)
+        down = interpolation((self._lines(self.rows, 0) - first) / step, side)
+        across = interpolation((self._lines(self.columns, 1) - first) / step, side)
         restored: NDArray[np.float32] = down @ heatmap.astype(np.float32) @ across.T
         return restored
 
@@ -114,7 +115,7 @@ class Inspected:
 
     path: str
     sha256: str  # of the file's bytes
-    pixels_sha256: str  # of the stored values and the shape, whatever their encoding
+    pixels_sha256: str  # of the stored values and the shape, whatever their encoding; "" where only some were decoded
     sop_instance_uid: str
     study_instance_uid: str
     patient_id: str
@@ -132,7 +133,12 @@ class Prepared(Inspected):
 
     pixels: NDArray[np.uint16]  # (size, size), 0 black to 65535 white
     placement: Placement
+    decode: str = FULL  # one of records.DECODED
     picture: NDArray[np.uint8] | None = None  # (rows, columns), native, as displayed: for a heatmap to be drawn over
+
+
+SMALLER = "smaller"
+"""Of a file's provenance: which kind of smaller copy was decoded (`records.copy_name`); "" where all pixels were."""
 
 
 def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
@@ -140,7 +146,8 @@ def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
 
     `spec.voi` and `spec.percentiles` act when the radiograph is rendered, not here.
     """
-    rows, columns = radiograph.pixels.shape
+    sampling = radiograph.sampling
+    rows, columns = (sampling.rows, sampling.columns) if sampling else radiograph.pixels.shape
     placement = place(
         rows,
         columns,
@@ -151,7 +158,7 @@ def preprocess(radiograph: Radiograph, spec: Preprocessing) -> Preprocessed:
     height, width = round(rows * placement.scale_row), round(columns * placement.scale_column)
     square = np.zeros((spec.size, spec.size), np.uint16)
     top, left = placement.offset_row, placement.offset_column
-    resized = _resize(radiograph.pixels, height, width)
+    resized = resize(radiograph.pixels, height, width, sampling)
     square[top : top + height, left : left + width] = np.rint(np.clip(resized, 0.0, 1.0) * WHITE)
     return Preprocessed(np.ascontiguousarray(square[:, ::-1]) if placement.mirrored else square, placement)
 
@@ -218,6 +225,8 @@ def prepare(
     spec: Preprocessing,
     gate: Gate,
     limits: Limits,
+    decode: Decoding | None = None,
+    smaller: Set[str] | None = None,
     pictured: Callable[[Mapping[str, str]], bool] | None = None,
 ) -> Prepared:
     """One file becomes one network input: the job of worker processes.
@@ -227,16 +236,31 @@ def prepare(
         spec: how it becomes the input.
         gate: which radiographs are admitted.
         limits: budgets.
-        pictured: of which radiographs, judged by their attributes, the displayed picture is wanted as well.
+        decode: all of its pixels, or a smaller copy where it holds one; as the specification says without.
+        smaller: of which copies that may be one, see `codecs.decode`; any without.
+        pictured: of which radiographs, judged by their attributes, the displayed picture is wanted as well: of all
+            pixels, whatever the network sees.
 
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    found, radiograph = _read(path, spec, gate, limits)
+    found, radiograph = _read(path, spec, gate, limits, spec.shorter_side(decode), smaller)
     done = preprocess(radiograph, spec)
     known = {field.name: getattr(found, field.name) for field in fields(found)}
-    picture = as_bytes(radiograph.pixels) if pictured and pictured(found.attributes) else None
-    return Prepared(**known, pixels=done.pixels, placement=done.placement, picture=picture)
+    decoded = f"1/{radiograph.sampling.step}" if radiograph.sampling else FULL
+    picture = _picture(found, radiograph, spec, gate, limits) if pictured and pictured(found.attributes) else None
+    return Prepared(**known, pixels=done.pixels, placement=done.placement, decode=decoded, picture=picture)
+
+
+def _picture(found: Inspected, seen: Radiograph, spec: Preprocessing, gate: Gate, limits: Limits) -> NDArray[np.uint8]:
+    """What a person is shown of a radiograph, all of its pixels."""
+    if seen.sampling:
+        from medres.imaging.reading import read_radiograph
+
+        seen = read_radiograph(
+            found.path, gate=gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits, sha256=found.sha256
+        )
+    return as_bytes(seen.pixels)
 
 
 def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
@@ -245,18 +269,22 @@ def inspect(path: str, *, gate: Gate, limits: Limits) -> Inspected:
     Raises:
         Refused: with a code of errors.REASONS.
     """
-    return _read(path, Preprocessing(), gate, limits)[0]
+    return _read(path, Preprocessing(), gate, limits, None)[0]
 
 
-def _read(path: str, spec: Preprocessing, gate: Gate, limits: Limits) -> tuple[Inspected, Radiograph]:
+def _read(
+    path: str, spec: Preprocessing, gate: Gate, limits: Limits, pixels: int | None, smaller: Set[str] | None = None
+) -> tuple[Inspected, Radiograph]:
     from medres.imaging.reading import decode_radiograph, read_dataset
 
     reading = read_dataset(path, gate=gate, limits=limits)
-    radiograph, decoded = decode_radiograph(reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
+    radiograph, decoded = decode_radiograph(
+        reading, voi=spec.voi, percentiles=spec.percentiles, limits=limits, shorter_side=pixels, smaller=smaller
+    )
     found = Inspected(
         path=path,
         sha256=reading.sha256,
-        pixels_sha256=pixels_sha256(decoded.pixels),
+        pixels_sha256="" if decoded.sampling else pixels_sha256(decoded.pixels),
         sop_instance_uid=radiograph.sop_instance_uid,
         study_instance_uid=radiograph.study_instance_uid,
         patient_id=radiograph.patient_id,
@@ -265,7 +293,7 @@ def _read(path: str, spec: Preprocessing, gate: Gate, limits: Limits) -> tuple[I
         warnings=radiograph.warnings,
         review=radiograph.review,
         attributes=radiograph.attributes,
-        provenance=radiograph.provenance,
+        provenance={**radiograph.provenance, SMALLER: decoded.smaller},
     )
     return found, radiograph
 
@@ -285,27 +313,3 @@ def pixels_sha256(stored: NDArray[np.integer]) -> str:
 
 def _is_left_limb(radiograph: Radiograph) -> bool:
     return radiograph.laterality == "L" and radiograph.attributes.get("BodyPartExamined", "").upper() in PAIRED_LIMBS
-
-
-def _resize(pixels: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Resize in one step, or in one a direction where one shrinks (pixels averaged) and the other grows (bilinear)."""
-    rows, columns = pixels.shape
-    if height <= rows and width <= columns:
-        return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
-    if height >= rows and width >= columns:
-        return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR))
-    shrunk = (min(width, columns), min(height, rows))
-    smaller = cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(smaller, (width, height), interpolation=cv2.INTER_LINEAR))
-
-
-def _interpolation(cells: NDArray[np.float64], side: int) -> NDArray[np.float32]:
-    """The matrix (positions × cells) that interpolates a line of `side` cells linearly at these positions."""
-    inside = np.clip(cells, 0.0, side - 1)
-    lower = np.minimum(inside.astype(np.intp), max(side - 2, 0))
-    part = inside - lower
-    matrix = np.zeros((len(cells), side), np.float32)
-    rows = np.arange(len(cells))
-    matrix[rows, lower] = 1.0 - part
-    matrix[rows, np.minimum(lower + 1, side - 1)] += part
-    return matrix

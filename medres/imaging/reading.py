@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 import warnings as python_warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,9 +21,9 @@ from pydicom.uid import UID
 
 from medres.config import GATES, Gate, Limits
 from medres.errors import Refused
-from medres.imaging import codecs, display, gating, grayscale, header, shutter, structure
+from medres.imaging import codecs, display, gating, grayscale, header, structure
 from medres.imaging.rendering import Voi
-from medres.records import Radiograph
+from medres.records import DECODED_FOR, Radiograph
 
 Path = str | os.PathLike[str]
 
@@ -144,6 +144,8 @@ def read_radiograph(
     percentiles: tuple[float, float] = (0.5, 99.5),
     limits: Limits = DEFAULT_LIMITS,
     sha256: str = "",
+    shorter_side: int | None = None,
+    smaller: Set[str] | None = None,
 ) -> Radiograph:
     """Read, decode and render one file in this process.
 
@@ -162,6 +164,9 @@ def read_radiograph(
         percentiles: of `voi="percentile"`.
         limits: budgets, checked before anything is allocated (time and memory limits need a process of their own).
         sha256: of the bytes that the file must hold, if given; else it is CHANGED.
+        shorter_side: pixels that suffice in rows and in columns, see `codecs.decode`; `Classifier.shorter_side` is what
+            a model needs, which is None for most: all pixels.
+        smaller: of which copies that may be one, see `codecs.decode`; any by default.
 
     Raises:
         Refused: with a code of errors.REASONS.
@@ -169,23 +174,33 @@ def read_radiograph(
     reading = read_dataset(path, gate=gate, limits=limits)
     if sha256 not in {"", reading.sha256}:
         raise Refused("CHANGED", "the file has changed since it was scored", path=path)
-    return decode_radiograph(reading, voi=voi, percentiles=percentiles, limits=limits)[0]
+    return decode_radiograph(
+        reading, voi=voi, percentiles=percentiles, limits=limits, shorter_side=shorter_side, smaller=smaller
+    )[0]
 
 
 def decode_radiograph(
-    reading: HeaderReading, *, voi: Voi, percentiles: tuple[float, float], limits: Limits
+    reading: HeaderReading,
+    *,
+    voi: Voi,
+    percentiles: tuple[float, float],
+    limits: Limits,
+    shorter_side: int | None = None,
+    smaller: Set[str] | None = None,
 ) -> tuple[Radiograph, codecs.Decoded]:
     """Decode and render a parsed file: the Radiograph, and the stored pixels it was rendered from.
+
+    With `shorter_side` and `smaller`, that may be a smaller copy: see `codecs.decode`.
 
     Raises:
         Refused: with a code of errors.REASONS.
     """
     dataset = reading.dataset
     with _refusing(reading.sha256), _silence():
-        decoded = codecs.decode(dataset, limits=limits)
+        decoded = codecs.decode(dataset, limits=limits, shorter_side=shorter_side, smaller=smaller)
         chain = grayscale.read_grayscale(dataset, precision=decoded.precision, signed=decoded.signed)
         shown = display.show(decoded.pixels, chain, voi=voi, percentiles=percentiles)
-        hidden = shutter.read_shutter(dataset)
+        hidden = display.read_shutter(dataset)
         warnings = (
             *(*reading.warnings, *decoded.warnings, *chain.warnings, *shown.warnings),
             *(("SHUTTER",) if hidden is not None else ()),
@@ -202,6 +217,7 @@ def decode_radiograph(
             review=tuple(dict.fromkeys((*reading.review, *shown.review))),
             pixel_aspect_ratio=ratio,
             shutter=hidden,
+            sampling=decoded.sampling,
             attributes=_attributes(dataset),
             provenance={
                 "transfer_syntax": str(dataset.file_meta.TransferSyntaxUID),
@@ -210,6 +226,7 @@ def decode_radiograph(
                 "voi": shown.voi,
                 "modality_transform": chain.modality_source,
                 "aspect_source": source,
+                DECODED_FOR: str(shorter_side or ""),
             },
         )
     return radiograph, decoded

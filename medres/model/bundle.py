@@ -185,6 +185,11 @@ def train(card: ModelCard) -> dict[str, JsonValue]:
     }
 
 
+def _smaller_copies(card: ModelCard) -> str:
+    side = card.preprocessing.shorter_side()
+    return f"; decoded reduced, to {side} pixels or more, where an image holds a smaller copy" if side else ""
+
+
 def card_text(card: ModelCard) -> str:
     """The model card as Markdown, from the same numbers; without a name before the model has one."""
     origin = card.provenance
@@ -195,7 +200,7 @@ def card_text(card: ModelCard) -> str:
         "**Not for diagnostic use.** " + card.intended_use,
         "",
         f"- Network: {card.architecture}, {card.parameters:,} parameters, input {card.preprocessing.size} × "
-        f"{card.preprocessing.size} pixels, one channel",
+        f"{card.preprocessing.size} pixels, one channel{_smaller_copies(card)}",
         f"- Starting weights: {start}",
         *(f"- {task}" for task in card.tasks),
         f"- {card.folds or _trained(card)}",

@@ -20,13 +20,13 @@ from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import grid_of, native_heatmap
 from medres.model.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
-from medres.model.forward import Scores, as_images, forward, joined
+from medres.model.forward import Scores, as_images, forward, joined, lower_precision, precision_complaint
 from medres.model.heatmaps.library import Method, check_library_method, library_map, unit
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
 from medres.model.signing import verify_trust
-from medres.records import Explanation, LabelScore, Prediction, Radiograph
+from medres.records import DECODED_FOR, Decoding, Explanation, LabelScore, Precision, Prediction, Radiograph
 
 __all__ = ["Classifier", "Member", "Scores", "read_card"]
 
@@ -43,7 +43,11 @@ class Classifier:
     def __init__(self, members: tuple[Member, ...], *, device: torch.device) -> None:
         self.members = members
         self.device = device
+        self.precision: Precision = "float32"
         self.card = joint_card(tuple(member.card for member in members))
+        self.decode: Decoding = self.card.preprocessing.decode
+        self.smaller: frozenset[str] | None = None
+        """Of which smaller copies it takes images, see `records.copy_name`; None: of any."""
         self.expected = Expectation(tuple(member.card.cohort_profile for member in members))
         self.batch = _whole_batch(self.card, device)
         """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
@@ -51,7 +55,15 @@ class Classifier:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", trust: Sequence[str | Path] = ()) -> Classifier:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        trust: Sequence[str | Path] = (),
+        precision: Precision = "float32",
+        decode: Decoding | None = None,
+    ) -> Classifier:
         """Load and verify a model folder, or all folds of a cross-validation run.
 
         Reads only `medres.json` and safetensors; nothing is executed and nothing is fetched.
@@ -60,9 +72,12 @@ class Classifier:
             path: the folder.
             device: where it computes: `auto`, a GPU where there is one; `cpu`, `cuda`, or a GPU such as `cuda:1`.
             trust: public keys (PEM files), one of which must have signed the model as it is: see `medres sign`.
+            precision: of its convolutions; the self-check is made in float32, whatever follows it. Whether scores hold
+                in another precision is for `medres accuracy-check` to say.
+            decode: how it wants images decoded, where that is not as it was trained: likewise.
 
         Raises:
-            UsageError: `path` holds no model, or there is no such device.
+            UsageError: `path` holds no model, there is no such device, or none that computes in this precision.
             ModelError: a hash does not fit, a file is not the model's, no trusted key signed it, or the self-check
                 computes something else than at training time.
             DeviceError: the GPU is busy or too full.
@@ -71,11 +86,15 @@ class Classifier:
         if trust:
             verify_trust(Path(path), [Path(key) for key in trust])
         chosen = choose_device(device)
+        if complaint := precision_complaint(precision, chosen):
+            raise UsageError(complaint)
         members = tuple(load_member(folder) for folder in folders)
         with said_plainly(chosen):
             classifier = cls(members, device=chosen)
             for member in members:
                 self_check(member, chosen)
+                lower_precision(member.network, precision)
+        classifier.precision, classifier.decode = precision, decode or classifier.decode
         return classifier
 
     @property
@@ -97,6 +116,11 @@ class Classifier:
     def preprocessing(self) -> Preprocessing:
         """How a radiograph becomes this model's input."""
         return self.card.preprocessing
+
+    @property
+    def shorter_side(self) -> int | None:
+        """What `read_radiograph` must know of this model: the pixels that suffice in rows and columns; None: all."""
+        return self.preprocessing.shorter_side(self.decode)
 
     @property
     def gate(self) -> Gate:
@@ -187,9 +211,13 @@ class Classifier:
         `status` is `review` where the radiograph asks for it or is unlike the training images (also by its view,
         laterality or polarity), and `refused`
         with NOT_FINITE where the network's output is not a number.
+
+        Raises:
+            UsageError: the model wants images decoded otherwise.
         """
         if not isinstance(radiograph, Radiograph):
             raise TypeError(f"predict wants a Radiograph, not a {type(radiograph).__name__}: read_radiograph(path)")
+        self._refuse_otherwise_decoded(radiograph)
         pixels = preprocess(radiograph, self.preprocessing).pixels
         review = (*radiograph.review, *self.expected.doubts(radiograph, pixels))
         return self.prediction(radiograph.sop_instance_uid, self.score(pixels[None]), 0, review=review)
@@ -211,30 +239,28 @@ class Classifier:
         return LabelScore(probability, threshold, probability >= threshold)
 
     def explain(
-        self,
-        radiograph: Radiograph,
-        *,
-        label: str,
-        stride: Stride | None = None,
-        method: Method = "cam",
+        self, radiograph: Radiograph, *, label: str, stride: Stride | None = None, method: Method = "cam",
         layer: str | None = None,
-    ) -> Explanation:
-        """Where one label's score comes from, in native pixels: the exact class-activation map, in logit units.
+    ) -> Explanation:  # fmt: skip
+        """Where one label's score comes from, in native pixels and logit units.
 
         Args:
             radiograph: as `read_radiograph` gives it.
             label: which.
-            stride: input pixels between neighbouring cells: 16 unless said otherwise; 8 is finer, 32 the network's own.
+            stride: input pixels between cells: 32 is the exact class-activation map; 16, unless said otherwise, and 8
+                what cells of earlier stages add to the same logit.
             method: one of the grad-cam library's instead (`medres.model.heatmaps.library`), some without a logit scale.
             layer: a module's name, such as `backbone.layer3`, for these methods; without it the last feature maps.
 
         Raises:
-            UsageError: there is no such label, method or layer, or the method knows no strides or no layers.
-        """  # fmt: skip
+            UsageError: there is no such label, method or layer, the method knows no strides or no layers, or the model
+                wants images decoded otherwise.
+        """
         if method == "cam" and layer is None:
             return self.explain_labels(radiograph, (label,), stride=stride)[0]
         place = self._place(label)
         check_library_method(method, stride=stride, layer=layer)
+        self._refuse_otherwise_decoded(radiograph)
         prepared = preprocess(radiograph, self.preprocessing)
         image = as_images(prepared.pixels[None], self.device)
         with said_plainly(self.device):
@@ -248,6 +274,7 @@ class Classifier:
     ) -> tuple[Explanation, ...]:
         """The class-activation maps of several labels, of one pass: see `explain`."""
         places = [self._place(label) for label in labels]
+        self._refuse_otherwise_decoded(radiograph)
         prepared = preprocess(radiograph, self.preprocessing)
         cells = self._cells(prepared.pixels, places, stride or SHOWN)
         return tuple(
@@ -279,6 +306,14 @@ class Classifier:
     def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map (k, k) in native pixels, each cell where the network's strides centre it."""
         return native_heatmap(self.card.architecture, placement, cells)
+
+    def _refuse_otherwise_decoded(self, radiograph: Radiograph) -> None:
+        wanted = str(self.shorter_side or "")
+        if radiograph.provenance.get(DECODED_FOR, "") != wanted:
+            raise UsageError(
+                f"model {self.model_id} takes images that are decoded {self.decode}, and this one was decoded "
+                "otherwise: give read_radiograph the model's own shorter_side=model.shorter_side"
+            )
 
     def _place(self, label: str) -> int:
         if label not in self.labels:

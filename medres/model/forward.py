@@ -1,4 +1,7 @@
-"""One forward pass that all callers share, in full precision, and what a model makes of it for a batch of images."""
+"""One forward pass that all callers share, and what a model makes of it for a batch of images.
+
+In full precision, unless `lower_precision` has changed the network.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from medres.imaging.preprocessing import as_float
 from medres.model.device import batch_size, full_precision, in_parts, said_plainly, unit_range, uploaded
 from medres.model.explain import evidence
 from medres.model.fine_maps import Maps, positive_mean
 from medres.model.network import RadiographNetwork
+from medres.records import Precision
+
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,31 @@ def forward(network: RadiographNetwork, images: Tensor, *, maps: bool = False, s
         stages: of how many of the last stages the input is wanted as well, which finer maps are made of.
     """
     before = network.before(images, stages)
-    cells = network.activated(network.last_stages(stages)(before))
+    cells = network.activated(network.last_stages(stages)(before)).float()
     features = cells.mean(dim=(2, 3))
     drawn = evidence(network, cells) if maps else None
     return Outputs(network.head(features), features, drawn, before if stages else None)
+
+
+def precision_complaint(precision: Precision, device: torch.device) -> str:
+    """Why a device does not compute well in a precision, with what can be chosen; "" where it does."""
+    if precision == "fp16" and device.type == "cpu":
+        return "fp16 on a processor is slow on most, and overflows: choose --precision bf16, or a GPU (--device cuda)"
+    if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        name = torch.cuda.get_device_name(device)
+        return f"{name} has no bf16 (its compute capability is below 8.0): choose --precision fp16 or float32"
+    return ""
+
+
+def lower_precision(network: RadiographNetwork, precision: Precision) -> None:
+    """Let a network's convolutions compute in another precision from now on; its weights are rounded for good.
+
+    Normalisation keeps its numbers in float32, and so do pooling, the head and the evidence.
+    """
+    if precision != "float32":
+        for module in network.backbone.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(_TYPES[precision])
 
 
 def forward_batches(

@@ -104,7 +104,9 @@ class RadiographNetwork(nn.Module):
         x = (images - self.mean) / self.std
         if self.folded:
             x = torch.cat([x, torch.ones_like(x)], dim=1)
-        for module in self._modules_in_order()[: self._first_of_last(stages)]:
+        modules = self._modules_in_order()
+        x = x.to(self.backbone.get_submodule(self.family.first).weight.dtype)
+        for module in modules[: self._first_of_last(stages)]:
             x = module(x)
         return x
 

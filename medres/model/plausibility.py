@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medres.cohort.profile import DEFINED_TERMS, RARE, UNKNOWN, CohortProfile, Occurring
+from medres.cohort.profile import BROADER_TERMS, DEFINED_TERMS, RARE, UNKNOWN, CohortProfile, Occurring
 
 if TYPE_CHECKING:
     from medres.imaging.preprocessing import Prepared
     from medres.records import Radiograph
 
+_UNPAIRED = frozenset({"U"})  # an ImageLaterality that tells no side
 _MOST_UNRECORDED = 0.05  # of the cohort's images; where more say nothing, a value may have been among them
 
 
@@ -51,14 +52,34 @@ class Expectation:
 
 
 def never_occurred(profile: CohortProfile, tag: str, value: str) -> bool:
-    """Whether a profile tells that no image of its cohort had this value: of a tag that nearly all of them record."""
+    """Whether a profile tells that no image of its cohort had this value: of a tag that nearly all of them record.
+
+    It tells nothing where the cohort used words of its own, as a manifest's FRONTAL: PA may be what they mean.
+    """
     known = profile.occurring.get(tag) or _counted(profile, tag)
-    asked = value.strip().upper()
-    if known is None or not asked or known.recorded < 1 - _MOST_UNRECORDED or asked in known.values:
+    asked, terms = value.strip().upper(), DEFINED_TERMS[tag]
+    if known is None or not asked or not known.values or not (terms | _UNPAIRED).issuperset(known.values):
         return False
-    if tag == "ImageLaterality" and asked not in DEFINED_TERMS[tag]:  # U: unpaired
+    if asked not in terms and (known.others or tag == "ImageLaterality"):
         return False
-    return not known.others or asked in DEFINED_TERMS[tag]
+    if known.recorded - _told_as_rare(profile, tag, known) < 1 - _MOST_UNRECORDED:
+        return False
+    return not any(may_be_called(asked, term) or may_be_called(term, asked) for term in known.values)
+
+
+def may_be_called(view: str, term: str) -> bool:
+    """Whether a view goes by a term, or by one that says less.
+
+    >>> may_be_called("LL", "LATERAL"), may_be_called("LL", "RL"), may_be_called("LLD", "LATERAL")
+    (True, False, False)
+    """
+    return view == term or view in BROADER_TERMS.get(term, ())
+
+
+def _told_as_rare(profile: CohortProfile, tag: str, known: Occurring) -> float:
+    """The share of the images whose value is not told, at most."""
+    rare = profile.categories.get(tag, {}).get(RARE)
+    return rare.images / profile.images if known.others and rare is not None else 0.0
 
 
 def _counted(profile: CohortProfile, tag: str) -> Occurring | None:

@@ -16,6 +16,8 @@ def card_facts(card: ModelCard) -> tuple[tuple[str, str], ...]:
     """The facts of a card as (name, value) pairs, most important first."""
     origin = card.provenance
     scaled = f"{card.preprocessing.size} × {card.preprocessing.size} pixels"
+    if card.preprocessing.decode != "full":
+        scaled += f", decoded {card.preprocessing.decode} where it holds a smaller copy"
     found = [
         ("Intended use", f"{NOT_DIAGNOSTIC}. {card.intended_use}"),
         ("Model", card.model_id),

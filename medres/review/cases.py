@@ -7,12 +7,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from medres.errors import REASONS, Refused, UsageError
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import file_sha256
-from medres.records import Radiograph
+from medres.records import FULL, Decoding, Precision, Radiograph
 from medres.review.encode import EncodedPicture, HeatmapGrid, encode_heatmap, encode_picture
 from medres.review.wording import meaning
 from medres.scoring.record import read_scores_record
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from medres.model.classifier import Classifier
 
 _KEPT_CASES = 24  # encoded cases in memory, about 3 MB each
-_SAME = 0.005  # probability; float32 on another processor or a GPU differs by less, another model by more
+_SAME = 0.005
+"""Most that a probability may differ when it is computed again, as it was: in its precision, decoded as it was.
+
+float32 on another processor or a GPU differs by less, another model by more. What was checked in another precision, or
+from smaller copies, is as near to float32: see `model.accuracy`.
+"""
 _SCORED = ("ok", "review")
 _NEEDED_COLUMNS = (
     "path",
@@ -55,6 +60,7 @@ class Case:
     warnings: tuple[str, ...]  # in words
     probabilities: Mapping[str, float]
     positive: Mapping[str, bool]
+    decode: str = ""  # one of records.DECODED; "" in tables of earlier versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +105,17 @@ class Worklist:
                 f"{scores} was scored by model {record.model_id}, and this is {model.model_id}; "
                 "give the model that scored it"
             )
+        if (record.decode or model.preprocessing.decode) != model.decode:
+            raise UsageError(f"{scores} was scored decoding {record.decode}, and this model decodes {model.decode}")
         if missing:
             raise UsageError(f"{scores / 'predictions.csv'} lacks the columns {', '.join(missing)}")
         rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
+        others = {row["model_id"] for row in rows} - {"", model.model_id}
+        if others:
+            raise UsageError(
+                f"{scores / 'predictions.csv'} holds rows of model {', '.join(sorted(others))}, and run.json names "
+                f"{model.model_id}: a run was ended while it wrote them; score the folder again with --resume"
+            )
         self.cases = _cases(rows, self.labels)
         self.unscored = _unscored(rows)
         self._opened: OrderedDict[str, OpenedCase] = OrderedDict()
@@ -109,7 +123,7 @@ class Worklist:
 
     @classmethod
     def open(cls, scores: Path, model: Path, *, device: str = "auto") -> Worklist:
-        """Load a model, on a device, and the folder that it scored.
+        """Load a model, on a device, and the folder that it scored, to compute as it did: in float32 where it cannot.
 
         Raises:
             UsageError: a folder is missing something, or another model scored it.
@@ -117,8 +131,14 @@ class Worklist:
             DeviceError: the GPU is busy or too full.
         """
         from medres.model.classifier import Classifier
+        from medres.model.device import choose_device
+        from medres.model.forward import precision_complaint
 
-        return cls(scores, Classifier.load(model, device=device))
+        precision, decode = _how_scored(scores)
+        chosen = choose_device(device)
+        if precision_complaint(precision, chosen):
+            precision = "float32"
+        return cls(scores, Classifier.load(model, device=str(chosen), precision=precision, decode=decode))
 
     def sorted_by(self, label: str) -> tuple[Case, ...]:
         """The cases, highest probability of `label` first; equal ones in the order of the table."""
@@ -154,7 +174,13 @@ class Worklist:
         radiograph = read_isolated(path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles)
         if radiograph.sop_instance_uid != case.sop_instance_uid:
             raise Refused("CHANGED", "the file holds another image than the one that was scored")
-        self._verify(case, radiograph)
+        seen = radiograph
+        if self.model.shorter_side is not None:
+            seen = read_isolated(
+                path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
+                shorter_side=self.model.shorter_side, smaller=frozenset() if case.decode == FULL else None,
+            )  # fmt: skip
+        self._verify(case, seen)
         opened = OpenedCase(
             case=case,
             picture=encode_picture(radiograph.pixels, pixel_aspect_ratio=radiograph.pixel_aspect_ratio),
@@ -162,7 +188,7 @@ class Worklist:
                 found.label: encode_heatmap(
                     found.heatmap, scale=self.model.heatmap_scale(found.label), strength=found.strength
                 )
-                for found in self.model.explain_labels(radiograph, self.labels)
+                for found in self.model.explain_labels(seen, self.labels)
             },
         )
         with self._lock:
@@ -193,6 +219,18 @@ class Worklist:
                 )
 
 
+def _how_scored(scores: Path) -> tuple[Precision, Decoding | None]:
+    """In which precision a folder was scored, and how its files were decoded.
+
+    Folders of earlier versions say neither: float32, and as the model was trained.
+    """
+    record = read_scores_record(scores)
+    precision = record.forward.precision if record.forward else "float32"
+    if precision not in get_args(Precision) or record.decode not in {*get_args(Decoding), None}:
+        raise UsageError(f"{scores} was scored in a way that this version does not know: {precision}, {record.decode}")
+    return cast("Precision", precision), cast("Decoding | None", record.decode)
+
+
 def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Case, ...]:
     totals = Counter(row["PatientKey"] for row in rows if row["status"] in _SCORED)
     holders = Counter(row["SOPInstanceUID"] for row in rows if row["status"] in _SCORED)
@@ -221,6 +259,7 @@ def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Ca
                 warnings=meaning([code for code in codes if code not in review]),
                 probabilities={label: _probability(row[f"prob_{label}"], number) for label in labels},
                 positive={label: row[f"positive_{label}"] == "1" for label in labels},
+                decode=row.get("decode", ""),
             )
         )
     return tuple(cases)

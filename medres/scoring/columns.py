@@ -151,14 +151,24 @@ def numbers_in(array: Any) -> NDArray[Any]:
     array = dense(array)
     if pa.types.is_boolean(array.type):
         return numbers_in(array.cast(pa.uint8())).astype(bool)
-    values: NDArray[Any] = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+    values: NDArray[Any] = np.frombuffer(array.buffers()[1] or b"", array.type.to_pandas_dtype())
     return values[array.offset : array.offset + len(array)]
 
 
-def row_numbers(numbers: NDArray[np.int64]) -> Any:
+def known_numbers(array: Any) -> NDArray[np.float64]:
+    """Numbers as NumPy has them, NaN where one is absent."""
+    return np.where(numbers_in(dense(array).is_valid()), numbers_in(array), np.nan)
+
+
+def number_array(numbers: NDArray[np.generic]) -> Any:
+    """Numbers of NumPy, int64 or float64, as an array of Arrow."""
+    held = np.ascontiguousarray(numbers)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(held.dtype), len(held), [None, pa.py_buffer(held)])
+
+
+def row_numbers(numbers: NDArray[np.integer]) -> Any:
     """Row numbers as `take` wants them."""
-    held = np.ascontiguousarray(numbers, np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(held), [None, pa.py_buffer(held)])
+    return number_array(numbers.astype(np.int64, copy=False))
 
 
 def pieces_of(array: Any) -> Iterator[list[str]]:

@@ -40,7 +40,7 @@ def write_evidence(path: Path, parts: Parts, rows: Selected) -> None:
 
 def _with_evidence(parts: Parts, rows: Selected) -> Iterator[Any]:
     schema = schema_of(["path", "sha256", *parts.evidence_columns])
-    for numbers in slices(rows.numbers, _AT_A_TIME) if parts.evidence_columns else ():
+    for numbers in slices(rows.numbers, _AT_A_TIME) if parts.hold_evidence else ():
         found = parts.evidence(numbers)
         there = np.any([numbers_in(column.is_valid()) for column in found.columns], axis=0)
         if there.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,8 @@ from medres.model.classifier import Classifier, Scores
 from medres.model.fine_maps import OF_CALLED, Finer
 from medres.processors import usable_processors
 from medres.records import Prediction
+
+_PICTURE = re.compile(r"[0-9a-f]{16}-.+\.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class HeatmapWriter:
     def __init__(self, classifier: Classifier, out: Path, policy: HeatmapPolicy) -> None:
         self.classifier, self.out, self.policy = classifier, out, policy
         self.names = dict(zip(classifier.labels, slugs(classifier.labels), strict=True))
+        self.made_by = classifier.model_id.rpartition("-")[2][:8]
         self.threads = usable_processors()
         self._pool: ThreadPoolExecutor | None = None
         self._begun: deque[Future[None]] = deque()
@@ -74,7 +78,13 @@ class HeatmapWriter:
             self._finish(0)
 
     def _place(self, sha256: str, label: str) -> Path:
-        return self.out / f"{sha256[:16]}-{self.names[label]}.png"
+        return self.out / f"{sha256[:16]}-{self.names[label]}-{self.made_by}.png"
+
+    def remove_others(self) -> None:
+        """Remove what another model, or an earlier version, has drawn here."""
+        for path in self.out.glob("*.png"):
+            if _PICTURE.fullmatch(path.name) and not path.stem.endswith(f"-{self.made_by}"):
+                path.unlink()
 
     def are_there(self, sha256: str, positive: Sequence[str], warnings: Sequence[str]) -> bool:
         """Whether an image that was scored before needs no more pictures: all are there, or must be withheld."""
@@ -82,7 +92,7 @@ class HeatmapWriter:
         return withheld or all(self._place(sha256, label).is_file() for label in positive)
 
     def draw(self, item: Prepared, prediction: Prediction, scores: Scores, place: int) -> Drawn:
-        """Begin to write `SHA256-LABEL.png` for the positive labels of one image.
+        """Begin to write `SHA256-LABEL-MODEL.png` for the positive labels of one image.
 
         Args:
             item: what the network saw, with its picture.

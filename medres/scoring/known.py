@@ -7,6 +7,7 @@ a copy), its bytes do. Nothing that did not change is opened.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +109,7 @@ def unchanged(known: Selected, folder: Path, files: Sequence[str], *, verify: bo
     asked = hashed & (True if verify else ~same)
     held = same & ~asked
     if asked.any():
-        hashes = text_array(_hashes(folder, [files[at] for at in old[asked].tolist()], workers))
+        hashes = text_array(hashes_of_files(folder, [files[at] for at in old[asked].tolist()], workers))
         held[asked] = numbers_in(pc.equal(hashes, rows.only(asked).text("sha256")))
     numbers = np.full(len(files), -1, np.int64)
     numbers[old[held]] = rows.numbers[held]
@@ -122,6 +123,8 @@ def unchanged(known: Selected, folder: Path, files: Sequence[str], *, verify: bo
     for at, number in elsewhere.items():
         numbers[new[at]], renewed[new[at]] = number, True
     missed = away.only(~np.isin(away.numbers, list(elsewhere.values())))
+    if len(missed):  # a copy that is there has its bytes, too
+        missed = missed.only(places_in(missed.text("sha256"), known.table.text("sha256", numbers[numbers >= 0])) < 0)
     gone = missed.only(missed.where("status", SCORED.__contains__)).text("path").to_pylist()
     return Unchanged(known.table, files, numbers, stamps, renewed, frozenset(gone))
 
@@ -156,14 +159,14 @@ def _moved(away: Selected, folder: Path, files: Sequence[str], stamps: Any, work
     sizes = [text.partition(" ")[0] for text in stamps.to_pylist()]
     asked = [place for place, size in enumerate(sizes) if size in by_size]
     found: dict[int, int] = {}
-    for place, digest in zip(asked, _hashes(folder, [files[place] for place in asked], workers), strict=True):
+    for place, digest in zip(asked, hashes_of_files(folder, [files[place] for place in asked], workers), strict=True):
         number = next((number for known, number in by_size[sizes[place]] if known == digest), None)
         if number is not None:
             found[place] = number
     return found
 
 
-def _hashes(folder: Path, files: Sequence[str], workers: int | None) -> Iterator[str]:
+def hashes_of_files(folder: Path, files: Sequence[str], workers: int | None) -> Iterator[str]:
     """The SHA-256 of files, in their order, "" where they cannot be read."""
 
     def one(path: str) -> str:
@@ -177,6 +180,15 @@ def _hashes(folder: Path, files: Sequence[str], workers: int | None) -> Iterator
             yield from threads.map(one, files[start : start + _HASHED])
 
 
+def percent(some: int, of: int) -> str:
+    """A share in whole percent, rounded up: as much has to be allowed.
+
+    >>> percent(7, 12), percent(6, 6)
+    ('59%', '100%')
+    """
+    return f"{math.ceil(100 * some / of)}%"
+
+
 def refuse_many_gone(known: int, gone: int, *, most: float, folder: Path, empty: bool) -> None:
     """Stop before anything is written where more files are away than a night takes.
 
@@ -186,7 +198,7 @@ def refuse_many_gone(known: int, gone: int, *, most: float, folder: Path, empty:
     if gone > most * known and (gone > 1 or empty):
         raise GoneError(
             f"{gone} of {known} files that were scored are gone from {folder}: is a mount missing? Nothing was "
-            f"written. If they are meant to be gone, give --max-gone {100 * gone / known:.0f}% or more; their scores "
+            f"written. If they are meant to be gone, give --max-gone {percent(gone, known)} or more; their scores "
             "are kept in rows with the status gone"
         )
 
@@ -197,6 +209,7 @@ def refuse_other_folder(was: str | None, known: Selected, folder: Path, files: i
     Raises:
         UsageError: it is another: of a sample of its known files most are not here.
     """
+    known = known.only(known.where("status", GONE.__ne__))
     if was in (None, str(folder.resolve())) or not len(known) or not files:
         return
     stamped = known.only(known.where(STAMP, bool))
@@ -206,7 +219,7 @@ def refuse_other_folder(was: str | None, known: Selected, folder: Path, files: i
     if 2 * there < len(sample):
         raise UsageError(
             f"the results are of {was}, and {folder} is another folder: {there} of {len(sample)} known files are here. "
-            "Give the folder that was scored, another --out, or --force"
+            "Give the folder that was scored, another --out, or --force --max-gone 100%"
         )
     log.info("the folder was %s before", was)
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
 
 from medres.cohort.listing import Listing
-from medres.scoring.columns import one_piece, places_in, row_numbers, text_array
+from medres.scoring.columns import places_in, row_numbers, text_array
 from medres.scoring.known import GONE, SCORED, STAMP, Unchanged, stamp, unchanged
+from medres.scoring.shown import Shown
 from medres.scoring.table import Selected
 from medres.tables import inert_path, named_path
 
@@ -32,7 +31,7 @@ class Listed:
 
 
 def with_unlisted(
-    known: Selected, folder: Path, listing: Listing, *, table: Path, verify: bool, workers: int | None
+    known: Selected, folder: Path, listing: Listing, *, shown: Shown, verify: bool, workers: int | None
 ) -> Listed:
     """What the ledger knows of the files of a list, and of all others.
 
@@ -43,7 +42,7 @@ def with_unlisted(
         known: what the ledger last said of each path; of the same model.
         folder: that is scored.
         listing: what the list names.
-        table: `predictions.parquet` of the run before, which need not be there.
+        shown: the tables of the run before.
         verify: hash every named file, whatever its stamp says.
         workers: files that are hashed at a time.
     """
@@ -52,7 +51,7 @@ def with_unlisted(
     missing = text_array(inert_path(refusal.path) for refusal in listing.refused)
     other = (places_in(paths, files) < 0) & (places_in(paths, missing) < 0)
     left = other & known.where("status", GONE.__ne__)
-    for place in np.flatnonzero(left & (places_in(paths, _paths(table)) < 0)).tolist():
+    for place in np.flatnonzero(left & (places_in(paths, shown.column("path")) < 0)).tolist():
         left[place] = _lies(folder, paths[place].as_py())
 
     new = np.flatnonzero(places_in(files, paths) < 0).tolist()
@@ -87,15 +86,6 @@ def _with(found: Unchanged, others: Selected, *, gone: frozenset[str]) -> Unchan
         renewed=np.concatenate([found.renewed, np.zeros(len(others), np.bool_)])[order],
         gone=gone,
     )
-
-
-def _paths(table: Path) -> Any:
-    """The paths of a table, as its cells have them; none where it is not there, or no table."""
-    try:
-        with parquet.ParquetFile(table) as file:
-            return one_piece(file.read(columns=["path"], use_threads=False)["path"].cast(pa.large_string()))
-    except (OSError, pa.ArrowException):  # it is made again; what lies in the folder still has its row
-        return text_array([])
 
 
 def _name(cell: str) -> str:

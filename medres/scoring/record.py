@@ -11,6 +11,9 @@ from medres.provenance import now
 from medres.scoring.state import Summary, Word
 from medres.tables import MARKER
 
+UNFINISHED = "run.unfinished.json"
+"""What a run is that goes on, or was ended, beside the tables of an earlier one: `run.json` is of these."""
+
 
 class ForwardRecord(Document):
     """How the network was run: rows are a function of file, model and these."""
@@ -71,15 +74,15 @@ class ScoresRecord(Document):
         )
 
 
-def read_scores_record(folder: Path) -> ScoresRecord:
-    """What a scored folder says of itself.
+def read_scores_record(folder: Path, name: str = MARKER) -> ScoresRecord:
+    """What a scored folder says of itself, or with UNFINISHED what a run that is not whole says.
 
     Raises:
-        UsageError: `run.json` is missing, damaged, of another kind, or written by a newer version.
+        UsageError: the file is missing, damaged, of another kind, or written by a newer version.
     """
-    return read_document(folder / MARKER, ScoresRecord)
+    return read_document(folder / name, ScoresRecord)
 
 
-def write_scores_record(folder: Path, record: ScoresRecord) -> None:
-    """Write `run.json`, atomically."""
-    write_document(folder / MARKER, record)
+def write_scores_record(folder: Path, record: ScoresRecord, name: str = MARKER) -> None:
+    """Write `run.json`, or UNFINISHED, atomically."""
+    write_document(folder / name, record)

@@ -27,10 +27,17 @@ class Kept:
         files: all that are there, sorted, relative to the scored folder.
         places: of those that are kept.
         uids: their SOPInstanceUIDs, an Arrow array.
+        rows: gives the rows of files by their places.
     """
 
-    def __init__(self, files: Sequence[str], places: Numbers, uids: Any) -> None:
-        self._files, self._places, self._uids = files, places, uids
+    def __init__(
+        self,
+        files: Sequence[str],
+        places: Numbers,
+        uids: Any,
+        rows: Callable[[Numbers], Iterator[Mapping[str, str]]] = lambda _: iter(()),
+    ) -> None:
+        self._files, self._places, self._uids, self._rows = files, places, uids, rows
         self._mask: NDArray[np.bool_] = np.zeros(len(files), np.bool_)
         self._mask[places] = True
         hashes = hashes_of(uids)
@@ -54,9 +61,25 @@ class Kept:
 
     def sharing(self, uid: str) -> list[str]:
         """The files with a SOPInstanceUID, as they were kept at first."""
+        return [self._files[place] for place in self._of(uid).tolist()]
+
+    def _of(self, uid: str) -> Numbers:
+        if not uid:  # of all files that are refused, none of which shares it
+            return np.zeros(0, np.int64)
         first, last = (np.searchsorted(self._hashes, hash(uid), side=side) for side in ("left", "right"))
-        kept = [int(place) for place in self._order[first:last] if uid and self._uids[int(place)].as_py() == uid]
-        return [self._files[place] for place in self._places[kept].tolist()] if kept else []
+        kept = [int(place) for place in self._order[first:last] if self._uids[int(place)].as_py() == uid]
+        return self._places[np.array(kept, np.int64)]
+
+    def original(self, copy: str, uid: str, sha256: str) -> Mapping[str, str] | None:
+        """The row of the file of which another is a copy, whose row need not be judged anew.
+
+        None where that comes first by its path, or where not all kept files with its SOPInstanceUID hold its bytes.
+        """
+        places = self._of(uid)
+        if not len(places) or self._files[places[0]] > copy:
+            return None
+        rows = list(self._rows(places))
+        return rows[0] if rows and all(row["sha256"] == sha256 for row in rows) else None
 
     def places(self) -> Numbers:
         """Where the files that are kept are among all."""
@@ -96,7 +119,8 @@ def kept_rows(held: Unchanged, *, holds: Callable[[Mapping[str, str]], bool]) ->
         if repeat.conflict != (row["reason"] == "DUPLICATE_CONFLICT") or said != would_say:
             doubtful.add(uid)
     sure = np.array([uid not in doubtful for piece in pieces_of(uids) for uid in piece], np.bool_)
-    return Kept(held.files, places[sure], uids if sure.all() else uids.take(row_numbers(np.flatnonzero(sure))))
+    sure_uids = uids if sure.all() else uids.take(row_numbers(np.flatnonzero(sure)))
+    return Kept(held.files, places[sure], sure_uids, held.found)
 
 
 def _says_of_repeats(held: Unchanged, places: Numbers) -> NDArray[np.bool_]:
@@ -112,17 +136,25 @@ def same_image(path: str) -> str:
     return f"the same image as {path}"
 
 
-def with_what_they_share(kept: Kept, prepare: Prepare, *, forget: Callable[[str], None]) -> Results:
+def with_what_they_share(
+    kept: Kept,
+    prepare: Prepare,
+    *,
+    forget: Callable[[str], None],
+    remember: Callable[[Mapping[str, str]], object],
+) -> Results:
     """Prepare the files without a kept row, and with them those whose SOPInstanceUID a new one turns out to share.
 
     These come last, in order of path, as in a run from the start: which of them repeats which is judged anew. They are
     taken out of `kept`. So are files of one SOPInstanceUID of which a later one was done before an earlier one: they
-    are given twice, and what holds is said the second time.
+    are given twice, and what holds is said the second time. A copy of a file that is kept and comes before it changes
+    nothing that was said: it is given alone.
 
     Args:
         kept: what `kept_rows` gave.
         prepare: reads some files.
         forget: told each SOPInstanceUID that is judged anew.
+        remember: told the row of a file that is kept before a copy of it is given.
     """
     given: dict[bytes, str | list[str]] = {}  # by SOPInstanceUID, in ascending order: one path mostly
     again: set[str] = set()
@@ -131,7 +163,13 @@ def with_what_they_share(kept: Kept, prepare: Prepare, *, forget: Callable[[str]
         uid = result.sop_instance_uid if isinstance(result, Prepared) else ""
         before = _listed(given.get(short(uid))) if uid else []
         shared = kept.sharing(uid)
-        if uid and (uid in anew or shared or (before and before[-1] > path)):
+        original = kept.original(path, uid, result.sha256) if shared and uid not in anew else None
+        if original:
+            if not before:
+                remember(original)
+            given[short(uid)] = sorted([*before, path])
+            yield path, result
+        elif uid and (uid in anew or shared or (before and before[-1] > path)):
             anew.add(uid)
             again.update((path, *shared, *before))
             given.pop(short(uid), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -19,10 +20,9 @@ from medres.cohort.pseudonyms import fingerprint, pseudonym, pseudonym_key
 from medres.cohort.tasks import answer_columns
 from medres.config import Limits
 from medres.errors import BY_LIMITS, MAY_PASS, Refused, UsageError
-from medres.imaging.isolation import Workers
+from medres.imaging.isolation import AHEAD, Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores
-from medres.model.device import device_name
 from medres.provenance import environment, git_commit, now
 from medres.records import Prediction, Refusal
 from medres.scoring.columns import Cell
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 _TRIED_AGAIN = MAY_PASS | {"UNSUPPORTED_TRANSFER_SYNTAX", "NOT_FINITE"}  # another decoder or device may do it now
 
 _WINDOW = 64  # results that are kept back so that their order is nearly that of the paths
+_PICTURED = 8  # the same where each holds a picture, which may have a hundred megabytes
+_PICTURED_AHEAD = 2  # results that are kept ready per worker then
 
 
 class ScoringRun:
@@ -76,7 +78,8 @@ class ScoringRun:
             evidence += [f"folds_{label}" for label in classifier.labels]
         return [
             "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
-            *scored, *answered, "model_id", "warnings", "detail", "pixels_sha256", STAMP, *evidence,
+            *scored, *answered, "model_id", "precision", "decode", "warnings", "detail", "pixels_sha256", STAMP,
+            *evidence,
         ]  # fmt: skip
 
     def record(self, model: Path, files: int) -> ScoresRecord:
@@ -94,6 +97,7 @@ class ScoringRun:
             git_commit=git_commit(),
             pseudonym_key=fingerprint(self.key),
             forward=self.forward(),
+            decode=self.classifier.decode,
             limits=self.limits.model_dump(mode="json"),
             limits_mixed=self.limits_mixed,  # until the run has finished
             holds={name: text for name, text in HOLDS.items() if name != DEIDENTIFIED or self.deidentify},
@@ -109,32 +113,40 @@ class ScoringRun:
     def forward(self) -> ForwardRecord:
         """What the last digits of a score depend on beside the file and the model."""
         device = self.classifier.device
-        name = device_name(device)
-        if device.type == "cpu":
-            name = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+        if device.type == "cuda":
+            name = torch.cuda.get_device_name(device)
+        else:
+            name = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
         return ForwardRecord(
-            batch=self.classifier.batch, threads=torch.get_num_threads(), device=name, precision="float32"
+            batch=self.classifier.batch,
+            threads=torch.get_num_threads(),
+            device=name,
+            precision=self.classifier.precision,
         )
 
     def _compute_as(self, before: ForwardRecord) -> None:
-        """Compute as an earlier run did, so that its rows and new ones are one run's."""
+        """Compute as an earlier run of this model did, so that its rows and new ones are one run's."""
+        device = self.forward().device
+        if device != before.device:
+            log.warning(
+                "earlier rows were computed on %s, new ones are on %s: last digits may differ", before.device, device
+            )
+            return
         self.classifier.batch = before.batch
         torch.set_num_threads(before.threads)
-        now = self.forward()
-        if now != before:
-            log.warning(
-                "the rows that are kept were computed on %s, new ones are on %s: last digits may differ",
-                before.device, now.device,
-            )  # fmt: skip
 
     def compare(self, before: ScoresRecord | None) -> None:
-        """Say no to resuming results in which a patient would get a second pseudonym; note whether limits differ.
+        """Say no to resuming results of another kind, or with other pseudonyms; note whether limits differ.
 
         Args:
             before: the record of the results to resume, if there is one.
         """
         if before is None:
             return
+        ours = before.model_id == self.classifier.model_id
+        if ours:  # of another model no row is kept
+            said = before.forward.precision if before.forward else "float32"
+            self._refuse_other_kind(said, before.decode or "full")
         same = before.limits == self.limits.model_dump(mode="json") and before.limits_mixed is False
         self.limits_mixed = not same
         if before.pseudonym_key not in (None, fingerprint(self.key)):
@@ -142,8 +154,16 @@ class ScoringRun:
                 f"the pseudonyms in {self.out} were made with another key: restore that key and give --resume again, "
                 "or give --force to score everything anew"
             )
-        if before is not None and before.forward is not None:
+        if ours and before.forward is not None:
             self._compute_as(before.forward)
+
+    def _refuse_other_kind(self, precision: str, decode: str) -> None:
+        """Say no to a table whose rows would be of two kinds: whoever reads it would have to tell them apart."""
+        if (precision, decode) != (self.classifier.precision, self.classifier.decode):
+            raise UsageError(
+                f"the results in {self.out} were scored with --precision {precision} --decode {decode}: give --resume "
+                "with these again, or another --out, or --force to score everything anew"
+            )
 
     def holds(self, row: Mapping[str, str]) -> bool:
         """Whether a row of an earlier run still holds: it is not tried again, and has the heatmaps that are wanted."""
@@ -160,30 +180,44 @@ class ScoringRun:
         """
         job = partial(
             prepare, spec=self.classifier.preprocessing, gate=self.classifier.gate, limits=self.limits,
-            pictured=self.heatmaps.pictured,
+            decode=self.classifier.decode, smaller=self.classifier.smaller, pictured=self.heatmaps.pictured,
         )  # fmt: skip
         if not paths:
             return
-        self.stamps |= {path: stamp(self.folder / path) for path in paths}  # before they are read
-        copies = Copies() if ordered else same_bytes(self.folder, paths, self.stamps, workers=workers)
-        with Workers(workers, limits=self.limits) as pool:
+        pictured = self.heatmaps.pictured is not None
+        copies = Copies() if ordered else same_bytes(self.folder, paths, workers=workers)
+        self.stamps |= copies.stamps
+        before = f"{self.folder}{os.sep}"
+
+        def stamped(wanted: Sequence[str]) -> Iterator[str]:
+            for path in wanted:
+                self.stamps[path] = stamp(self.folder / path)  # before it is read
+                yield f"{before}{path}"
+
+        with Workers(workers, limits=self.limits, ahead=_PICTURED_AHEAD if pictured else AHEAD) as pool:
 
             def read(wanted: Sequence[str]) -> Results:
-                names = {os.fspath(self.folder / path): path for path in wanted}
-                return ((names[place], result) for place, result in pool.map(job, names, ordered=ordered))
+                found = pool.map(job, stamped(wanted), ordered=ordered)
+                return ((name.removeprefix(before), result) for name, result in found)
 
             if ordered:
                 yield from read(paths)
             else:
-                yield from nearly_sorted(copies.with_copies(paths, read), _WINDOW)
+                yield from nearly_sorted(copies.with_copies(paths, read), _PICTURED if pictured else _WINDOW)
 
     def rows(self, results: Results) -> Iterator[list[dict[str, Cell]]]:
         """The rows of results in their order, a batch at a time; the network computes while the next ones come."""
-        plans = (Planned(path, result, self._repeat(path, result)) for path, result in results)
+        plans = (self._planned(path, result) for path, result in results)
         threads = 2 if self.classifier.device.type == "cuda" else 1  # one prepares a batch while another's computes
         with self.pictures:
             for batch, scores in overlapped(self._scores, batches(plans, self.classifier.batch), threads=threads):
                 yield self._rows(batch, scores)
+
+    def _planned(self, path: str, result: Prepared | Refusal) -> Planned:
+        repeat = self._repeat(path, result)
+        if isinstance(result, Prepared) and repeat.identical_to:
+            result = replace(result, picture=None)
+        return Planned(path, result, repeat)
 
     def _scores(self, batch: Sequence[Planned]) -> Scores | None:
         images = [plan.image.pixels for plan in batch if plan.image is not None]
@@ -243,13 +277,15 @@ class ScoringRun:
     def _row(self, path: str, item: Prepared) -> dict[str, Cell]:
         return {
             "path": inert_path(path),
-            STAMP: self.stamps.get(path, ""),
+            STAMP: self.stamps.pop(path, ""),
             "sha256": item.sha256,
             "SOPInstanceUID": item.sop_instance_uid,
             "StudyInstanceUID": item.study_instance_uid,
             "PatientKey": pseudonym(item.patient_id, self.key),
             "ViewPosition": item.view_position,
             "model_id": self.classifier.model_id,
+            "precision": self.classifier.precision,
+            "decode": item.decode,
             "warnings": " ".join((*item.review, *item.warnings)),
             "pixels_sha256": item.pixels_sha256,
         }

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from medres.errors import MAY_PASS, Refused
 from medres.imaging.preprocessing import Prepared, file_sha256
 from medres.records import Refusal
+from medres.scoring.known import stamp
 from medres.scoring.stages import Results
+
+log = logging.getLogger(__name__)
 
 _HEAD = 4096  # bytes in which files of one size differ, as a rule: a DICOM header names its image there
 _AT_ONCE = 10_000  # files that wait for a thread
@@ -26,6 +33,7 @@ class Copies:
 
     of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by the first one's path; ascending
     sha256: Mapping[str, str] = field(default_factory=dict)  # of the first ones' bytes, by path
+    stamps: Mapping[str, str] = field(default_factory=dict)  # of the copies, from before they were read, by path
 
     def with_copies(self, paths: Sequence[str], read: Callable[[Sequence[str]], Results]) -> Results:
         """What reading some files gives, each of the copies after the file whose bytes it holds.
@@ -54,22 +62,44 @@ def _named(result: Prepared | Refusal, path: str) -> Prepared | Refusal:
     return replace(result, path=path)
 
 
-def same_bytes(folder: Path, paths: Iterable[str], stamps: Mapping[str, str], *, workers: int | None) -> Copies:
+def same_bytes(folder: Path, paths: Sequence[str], *, workers: int | None) -> Copies:
     """Which of some files hold the same bytes: those of one size whose beginnings and hashes are equal.
 
     Args:
         folder: where they lie.
         paths: relative to it.
-        stamps: of the files, as `known.stamp` gives them: the size comes first.
         workers: files that are read at a time.
     """
-    sizes = _groups(paths, lambda path: stamps[path].partition(" ")[0])
+    sizes = _of_one_size(folder, sorted(paths))
+    stamps = {path: stamp(folder / path) for group in sizes for path in group}
+    if sizes:
+        log.info("looking for copies among %d files, each as large as another", len(stamps))
     with ThreadPoolExecutor(workers or _THREADS) as threads:
         heads = _keys(sizes, lambda path: _head(folder / path), threads)
         alike = [part for group in sizes for part in _groups(group, heads.__getitem__)]
         hashes = _keys(alike, lambda path: _sha256(folder / path), threads)
     same = [part for group in alike for part in _groups(group, hashes.__getitem__)]
-    return Copies({first: tuple(others) for first, *others in same}, {first: hashes[first] for first, *_ in same})
+    return Copies(
+        {first: tuple(others) for first, *others in same},
+        {first: hashes[first] for first, *_ in same},
+        {path: stamps[path] for _, *others in same for path in others},
+    )
+
+
+def _of_one_size(folder: Path, paths: Sequence[str]) -> list[list[str]]:
+    """Paths of regular files that have a size in common, where there are several; no text is kept of the others."""
+    sizes = np.fromiter((_size(folder / path) for path in paths), np.int64, len(paths))
+    order = np.argsort(sizes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1)
+    return [[paths[place] for place in group] for group in groups if len(group) > 1 and sizes[group[0]] >= 0]
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
 def _groups(paths: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:

@@ -18,8 +18,8 @@ from medres.cohort.duplicates import Repeat
 from medres.imaging.preprocessing import Prepared
 from medres.records import Refusal
 
-PART_ROWS = 128
-"""Rows per part of the ledger, and most rows that wait for a batch of images to be full."""
+MOST_ROWS = 128
+"""Rows that wait for a batch of images to be full."""
 
 MOST_PICTURES = 2**28
 """Bytes of pictures, for heatmaps, that a batch holds; one picture more may be larger than all of them."""
@@ -75,7 +75,7 @@ def batches(plans: Iterable[Planned], size: int) -> Iterator[list[Planned]]:
         if (image := plan.image) is not None:
             images += 1
             pictures += 0 if image.picture is None else image.picture.nbytes
-        if images == size or len(batch) >= max(size, PART_ROWS) or pictures > MOST_PICTURES:
+        if images == size or len(batch) >= max(size, MOST_ROWS) or pictures > MOST_PICTURES:
             yield batch
             batch, images, pictures = [], 0, 0
     if batch:

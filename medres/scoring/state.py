@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from medres.tables import write_json, write_text
 
 if TYPE_CHECKING:
     from medres.scoring.columns import Row
+
+log = logging.getLogger(__name__)
 
 STATE = "state.json"
 _EVERY = 5.0  # seconds between two writings of a running state
@@ -93,14 +96,17 @@ class RunState:
 
     Args:
         folder: of the scores.
-        model_id: what scores.
-        metrics: the textfile.
-        began: when the run did, on `time.monotonic`; now by default.
+        metrics: the textfile; where it cannot be written a warning says so, and the run goes on.
+
+    Attributes:
+        model_id: what scores, as soon as that is known.
+        ended: whether it was told how the run ended.
     """
 
-    def __init__(self, folder: Path, *, model_id: str, metrics: Path | None = None, began: float | None = None) -> None:
-        self.folder, self.model_id, self.metrics = folder, model_id, metrics
-        self.started, self._began, self._next = now(), began or time.monotonic(), 0.0
+    def __init__(self, folder: Path, *, metrics: Path | None = None) -> None:
+        self.folder, self.model_id, self.metrics = folder, "", metrics
+        self.started, self._began, self._next = now(), time.monotonic(), 0.0
+        self.ended = self._warned = False
         self.statuses: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.total = self.done = self.reused = 0
@@ -120,14 +126,23 @@ class RunState:
 
     def end(self, summary: Summary) -> None:
         """The run is over: what the whole table holds."""
-        self.statuses, self.reasons = summary.statuses, summary.reasons
+        self.ended, self.statuses, self.reasons = True, summary.statuses, summary.reasons
         self.write("finished")
 
-    def fail(self, error: BaseException) -> None:
-        """The run ended before its table was whole; `--resume` goes on."""
+    def fail(self, error: BaseException, *, in_folder: bool = True) -> None:
+        """The run ended before its table was whole; `--resume` goes on.
+
+        Args:
+            error: why.
+            in_folder: also say so in the folder of the scores.
+        """
+        self.ended = True
         said = str(error).splitlines()
-        with suppress(OSError):  # the disk may be full
-            self.write("failed", f"{type(error).__name__}: {said[0] if said else ''}")
+        found = self.now("failed", f"{type(error).__name__}: {said[0] if said else ''}")
+        if in_folder:
+            with suppress(OSError):  # the disk may be full
+                self._write_state(found)
+        self._write_metrics(found)
 
     @property
     def elapsed(self) -> float:
@@ -153,13 +168,25 @@ class RunState:
             error=error,
         )
 
-    def write(self, state: Word, error: str = "") -> None:
+    def write(self, state: Word) -> None:
         """Write both files."""
         self._next = time.monotonic() + _EVERY
-        found = self.now(state, error)
+        found = self.now(state)
+        self._write_state(found)
+        self._write_metrics(found)
+
+    def _write_state(self, found: State) -> None:
         write_json(self.folder / STATE, asdict(found))
-        if self.metrics is not None:
-            write_text(self.metrics, prometheus(found))
+
+    def _write_metrics(self, found: State) -> None:
+        if self.metrics is None:
+            return
+        try:
+            write_text(self.metrics, prometheus(found), private=False)  # the exporter is another user
+        except OSError as error:
+            if not self._warned:
+                log.warning("%s cannot be written, monitors are not told: %s", self.metrics, error.strerror)
+            self._warned = True
 
 
 def prometheus(state: State) -> str:

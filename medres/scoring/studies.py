@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.files import replaced
-from medres.scoring.arrays import Coded, number_column, numbers, picked, text_column, texts, values
+from medres.scoring.columns import dense, known_numbers, number_array, numbers_in, row_numbers, text_array
 from medres.scoring.deidentified import keyed_path, keyed_uid
 from medres.scoring.known import GONE, SCORED
 from medres.tables import inert, named_path
@@ -107,11 +107,11 @@ def by_study(images: pa.Table, wanted: StudyTable) -> pa.Table:
     """
     import pyarrow as pa
 
-    uid = text_column(images, "StudyInstanceUID")
+    uid = dense(images["StudyInstanceUID"])
     rows = np.arange(len(uid))
-    path = picked(text_column(images, "path"), rows, where=_lengths(uid) == 0)
+    path = picked(dense(images["path"]), rows, where=_lengths(uid) == 0)
     studies, count = _numbered(uid, path)
-    status, patients = Coded.of(text_column(images, "status")), text_column(images, "PatientKey")
+    status, patients = _Coded.of(dense(images["status"])), dense(images["PatientKey"])
     here = status.are(*SCORED)
     held = here | status.are(GONE)
 
@@ -126,37 +126,66 @@ def by_study(images: pa.Table, wanted: StudyTable) -> pa.Table:
 
     present = counted(here) > 0  # else a study is judged by images that are gone
     answers = np.where(present[studies], here, held)
-    frontal = answers & Coded.of(text_column(images, "ViewPosition")).are(*_FRONTAL)
+    frontal = answers & _Coded.of(dense(images["ViewPosition"])).are(*_FRONTAL)
     by_frontal = (counted(frontal) > 0) & (wanted.rule == "frontal-first")
+    several = _several(studies, answers, _Coded.of(patients).codes, count)  # also where one of them is no frontal image
     answers &= frontal | ~by_frontal[studies]
 
     kept = np.flatnonzero(counted(answers) > 0)
     one, doubtful = first(answers)[kept], first(here & status.are("review"))[kept]
-    mixed = _several(studies, held, Coded.of(patients).codes, count)[kept]
+    mixed = several[kept]
     doubted, there = doubtful < len(rows), present[kept]
-    reasons = pa.concat_arrays([text_column(images, "reason"), texts(["", "PATIENT_CONFLICT"])])
+    reasons = pa.concat_arrays([dense(images["reason"]), text_array(["", "PATIENT_CONFLICT"])])
     why = np.where(mixed, len(rows) + 1, np.where(doubted & there, doubtful, len(rows)))
-    state = np.where(mixed | (doubted & there), 2, there.astype(np.int64))
+    state = np.where((mixed | doubted) & there, 2, there.astype(np.int64))
     columns: dict[str, Any] = {
         "StudyInstanceUID": picked(uid, one),
         "path": picked(path, one),
-        "status": picked(texts([GONE, "ok", "review"]), state),
+        "status": picked(text_array([GONE, "ok", "review"]), state),
         "reason": picked(reasons, why),
         "PatientKey": picked(patients, one, where=~mixed),
-        "rule": picked(texts([wanted.rule]), np.zeros(len(kept), dtype=np.int64)),
-        "answered_by": picked(texts(["all", "frontal"]), by_frontal[kept].astype(np.int64)),
-        "images_answering": numbers(counted(answers)[kept]),
-        "images_scored": numbers(counted(here)[kept]),
+        "rule": picked(text_array([wanted.rule]), np.zeros(len(kept), dtype=np.int64)),
+        "answered_by": picked(text_array(["all", "frontal"]), by_frontal[kept].astype(np.int64)),
+        "images_answering": number_array(counted(answers)[kept]),
+        "images_scored": number_array(counted(here)[kept]),
     }
     for name in ("refused", "duplicate", GONE):
-        columns[f"images_{name}"] = numbers(counted(status.are(name))[kept])
+        columns[f"images_{name}"] = number_array(counted(status.are(name))[kept])
     for label, threshold in wanted.thresholds.items():
-        said = number_column(images, f"prob_{label}")[answers]
+        said = known_numbers(images[f"prob_{label}"])[answers]
         judged = (_highest if wanted.rule == "max" else _mean)(said, studies[answers], count)[kept]
-        columns[f"prob_{label}"] = numbers(judged)
-        columns[f"positive_{label}"] = numbers((judged >= threshold).astype(np.int64))
-    columns["model_id"] = picked(text_column(images, "model_id"), one)
+        columns[f"prob_{label}"] = number_array(judged)
+        columns[f"positive_{label}"] = number_array((judged >= threshold).astype(np.int64))
+    columns["model_id"] = picked(dense(images["model_id"]), one)
     return pa.Table.from_arrays(list(columns.values()), names=list(columns))
+
+
+def picked(column: Any, places: NDArray[np.integer], *, where: NDArray[np.bool_] | None = None) -> Any:
+    """The cells at some places; "" where `where` is false."""
+    if where is None:
+        return column.take(row_numbers(places))
+    import pyarrow as pa
+
+    ended = pa.concat_arrays([column, text_array([""])])
+    return ended.take(row_numbers(np.where(where, places, len(column))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A column of few texts as numbers of its values."""
+
+    codes: NDArray[np.int32]
+    values: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: Any) -> _Coded:
+        found = column.dictionary_encode()
+        return cls(numbers_in(found.indices), tuple(found.dictionary.to_pylist()))
+
+    def are(self, *wanted: str) -> NDArray[np.bool_]:
+        """Which cells hold one of some values; case does not matter."""
+        chosen = np.array([value.upper() in {one.upper() for one in wanted} for value in self.values], dtype=bool)
+        return chosen[self.codes] if len(chosen) else np.zeros(len(self.codes), dtype=bool)
 
 
 def _numbered(uid: Any, path: Any) -> tuple[NDArray[np.int64], int]:
@@ -167,9 +196,10 @@ def _numbered(uid: Any, path: Any) -> tuple[NDArray[np.int64], int]:
     if not len(uid):
         return np.zeros(0, dtype=np.int64), 0
     keys = pa.Table.from_arrays([uid, path], names=["uid", "path"])
-    order = values(compute.sort_indices(keys, sort_keys=[("uid", "ascending"), ("path", "ascending")])).astype(np.int64)
+    sorted_keys = compute.sort_indices(keys, sort_keys=[("uid", "ascending"), ("path", "ascending")])
+    order = numbers_in(sorted_keys).astype(np.int64)
     ordered = picked(uid, order)
-    differs = values(compute.not_equal(ordered.slice(1), ordered.slice(0, len(uid) - 1)))
+    differs = numbers_in(compute.not_equal(ordered.slice(1), ordered.slice(0, len(uid) - 1)))
     starts = np.concatenate([[True], differs | (_lengths(ordered)[1:] == 0)])
     found = np.empty(len(uid), dtype=np.int64)
     found[order] = np.cumsum(starts) - 1
@@ -180,17 +210,17 @@ def _lengths(column: Any) -> NDArray[np.int64]:
     """Bytes of each text."""
     from pyarrow import compute
 
-    found: NDArray[np.int64] = values(compute.binary_length(column)).astype(np.int64)
+    found: NDArray[np.int64] = numbers_in(compute.binary_length(column)).astype(np.int64)
     return found
 
 
 def _several(
-    studies: NDArray[np.int64], held: NDArray[np.bool_], codes: NDArray[np.int32], count: int
+    studies: NDArray[np.int64], answers: NDArray[np.bool_], codes: NDArray[np.int32], count: int
 ) -> NDArray[np.bool_]:
-    """Which studies hold images of more than one patient."""
+    """Which studies are answered for by images of more than one patient."""
     least, most = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
-    np.minimum.at(least, studies[held], codes[held])
-    np.maximum.at(most, studies[held], codes[held])
+    np.minimum.at(least, studies[answers], codes[answers])
+    np.maximum.at(most, studies[answers], codes[answers])
     return least < most
 
 
@@ -214,7 +244,7 @@ def _keyed(table: pa.Table, key: bytes) -> pa.Table:
     from pyarrow import compute
 
     def keyed(name: str, replaced: Callable[[str, bytes], str]) -> Any:
-        return texts([replaced(str(cell), key) for cell in table[name]])
+        return text_array([replaced(str(cell), key) for cell in table[name]])
 
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     columns["StudyInstanceUID"] = keyed("StudyInstanceUID", keyed_uid)

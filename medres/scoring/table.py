@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medres.scoring.columns import (
     Row,
     alike,
+    arrow_type,
     dense,
     is_evidence,
     kind,
@@ -191,11 +192,27 @@ class _View(Mapping[str, str]):
 
 def plain(table: Any) -> Any:
     """A table whose columns of text are plain, as files hold them."""
-    return pa.Table.from_arrays([dense(column) for column in table.columns], schema=schema_of(table.column_names))
+    arrays = [
+        dense(column).cast(arrow_type(name)) for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema_of(table.column_names))
+
+
+def small_decisions(table: Any) -> Any:
+    """A table whose decisions are a byte each.
+
+    Raises:
+        pyarrow.ArrowInvalid: one is neither 0 nor 1, nor any number as small.
+    """
+    for place, name in enumerate(table.column_names):
+        if kind(name) == "decision":
+            table = table.set_column(place, name, table.column(place).cast(pa.int8()))
+    return table
 
 
 def _compact(table: Any) -> Any:
-    """A table whose columns of few texts hold each of them once."""
+    """A table whose columns of few texts hold each of them once, and whose decisions are a byte each."""
+    table = small_decisions(table)
     for place, name in enumerate(table.column_names):
         if kind(name) == "text" and name not in _MANY and not pa.types.is_dictionary(table.column(place).type):
             table = table.set_column(place, name, table.column(place).dictionary_encode())

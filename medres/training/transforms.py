@@ -48,6 +48,7 @@ class LoadRadiographd(MapTransform):
                 voi=self.specification.voi,
                 percentiles=self.specification.percentiles,
                 limits=Limits(),
+                shorter_side=self.specification.shorter_side(),
             )
             pixels = preprocess(radiograph, self.specification).pixels
             item[key] = MetaTensor(torch.from_numpy(as_float(pixels)[None]), meta={"filename_or_obj": str(item[key])})

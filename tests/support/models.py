@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
+
 from medres.model.card import ModelCard, TrainedFacts
 from medres.model.loading import load_member
 from medres.model.saving import save_model
@@ -15,10 +17,22 @@ PLANTED = "$__import__('pathlib').Path('{}').touch()"
 """What an attacker writes into a bundle's configuration: `monai.bundle run` evaluates it."""
 
 
-def saved_again(old: Path, folder: Path) -> ModelCard:
-    """The model of an earlier format, as this version saves it; returns its card."""
+def saved_again(old: Path, folder: Path, *, shift: float = 0.0, rename: tuple[str, str] | None = None) -> ModelCard:
+    """The model of an earlier format, as this version saves it; returns its card.
+
+    Args:
+        old: the model.
+        folder: where it is saved.
+        shift: added to the weights of the head: another model.
+        rename: a label, and what it is called instead.
+    """
     member = load_member(old)
     facts = TrainedFacts(**{name: getattr(member.card, name) for name in TrainedFacts.model_fields})
+    if rename:
+        facts = TrainedFacts.model_validate_json(facts.model_dump_json().replace(*map(json.dumps, rename)))
+    with torch.no_grad():
+        for weights in member.network.head.parameters():
+            weights += shift
     return save_model(
         folder,
         network=member.network.eval(),

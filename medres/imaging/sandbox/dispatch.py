@@ -21,7 +21,6 @@ from medres.records import Refusal
 
 Item = TypeVar("Item")
 T = TypeVar("T")
-_AHEAD = 16  # results kept ready per worker, so that memory stays flat however many files there are
 _LATE_SECONDS = 0.5  # after so long at one job a spare process is started, which takes about as long again
 _START_SECONDS = 120.0  # a new process may import for this long on a busy machine
 _LOOK_SECONDS, _LOOK_FOR_ROOM_SECONDS = 0.1, 0.02  # how often the clock is looked at, and whether there is room again
@@ -40,8 +39,10 @@ class Dispatch(Generic[Item, T]):
         items: Iterator[Item],
         *,
         ordered: bool,
+        ahead: int,
     ) -> None:
         self.pool, self.count, self.limits, self.job, self.ordered = pool, count, limits, job, ordered
+        self._kept = count * ahead  # results that may wait to be taken
         self._items = items
         self._read_items = 0
         self._exhausted = False
@@ -116,12 +117,12 @@ class Dispatch(Generic[Item, T]):
     def _held_up(self) -> bool:
         """Whether results keep an order, and too many would have to wait for the first that is missing."""
         given = self._read_items - len(self._waiting)
-        return self.ordered and given - next(iter(self._undone), given) >= self.count * _AHEAD
+        return self.ordered and given - next(iter(self._undone), given) >= self._kept
 
     def _room(self) -> bool:
         """Whether another result could be kept."""
         busy = sum(process.task is not None for process in self.pool)
-        return self._done.qsize() + busy < self.count * _AHEAD and not self._held_up()
+        return self._done.qsize() + busy < self._kept and not self._held_up()
 
     def _idle(self) -> DecodingProcess | None:
         return next((process for process in self.pool if process.ready and process.task is None), None)

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from medres.errors import REASONS
 from medres.imaging.preprocessing import Inspected, Placement, Prepared
-from medres.records import Radiograph, Refusal, Shutter
+from medres.records import DECODED, Radiograph, Refusal, Sampling, Shutter
 from medres.safe_text import UNSAFE
 
 RECORDS: Mapping[str, type] = {kind.__name__: kind for kind in (Inspected, Prepared, Radiograph, Refusal)}
 """What a job may return, beside text, numbers, None and lists of them."""
 
-_PARTS = (Placement, Shutter)  # records within those
+_PARTS = (Placement, Sampling, Shutter)  # records within those
 _ARRAYS: Mapping[tuple[type, str], type[np.generic]] = {
     (Prepared, "pixels"): np.uint16,
     (Prepared, "picture"): np.uint8,
@@ -117,6 +117,8 @@ def receive(pipe: Connection, *, pixels: int) -> Reply:
     result = _Reader(pipe, max(pixels, _LEAST_PIXELS)).record(RECORDS[kind], content)
     if isinstance(result, Refusal) and not (result.code in REASONS and _SHA256.fullmatch(result.sha256)):
         raise BadReply("no refusal")
+    if isinstance(result, Prepared) and result.decode not in DECODED:
+        raise BadReply("decoded as no file is")
     return Reply(number, result)
 
 

@@ -76,10 +76,10 @@ def _library_map(
         logits = seen(image)
         if not seen.activations or seen.activations[0].ndim != 4 or min(seen.activations[0].shape[2:]) < 2:
             raise UsageError(f"layer {layer!r} gives no feature map (channels, rows, columns) to explain")
-        activations, gradients = seen.activations[0].numpy(), None
+        activations, gradients = seen.activations[0].float().numpy(), None
         if method not in {"eigencam", "scorecam"}:
             torch.autograd.backward(target(logits[0]))
-            gradients = seen.gradients[0].numpy()
+            gradients = seen.gradients[0].float().numpy()
         cells = cam.get_cam_image(image.detach(), target_layer, [target], activations, gradients, False)[0]
     finally:
         seen.release()
@@ -115,7 +115,7 @@ class _Structure(nn.Module):
         self.feature_maps = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        cells = self.feature_maps(self.network.feature_maps(images))
+        cells = self.feature_maps(self.network.feature_maps(images).float())
         return self.network.head(cells.mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
     def layer(self, name: str | None) -> nn.Module:
