@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from medres.config import Architecture
-from medres.model.fine_maps import Finer, FineStride, earlier_evidence, fine_maps
 from medres.model.forward import forward
+from medres.model.heatmaps.fine_maps import Finer, FineStride, earlier_evidence, fine_maps
 from medres.model.heatmaps.library import library_map
 from medres.model.network import RadiographNetwork, build_network
 

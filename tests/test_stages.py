@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from medres.cohort.duplicates import Repeat
 from medres.imaging.preprocessing import Prepared
 from medres.model.classifier import Classifier
-from medres.model.fine_maps import Finer
+from medres.model.heatmaps.fine_maps import Finer
 from medres.records import Refusal
 from medres.scoring.stages import MOST_PICTURES, MOST_ROWS, Planned, batches, nearly_sorted, overlapped
 from tests.test_replies import PREPARED

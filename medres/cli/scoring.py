@@ -34,7 +34,7 @@ from medres.terminal import note, progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
-    from medres.model.fine_maps import Stride
+    from medres.model.heatmaps.fine_maps import Stride
     from medres.model.heatmaps.library import Method
     from medres.records import Decoding, Precision
 
@@ -247,7 +247,7 @@ def explain(
     from medres.imaging.isolation import read_isolated
     from medres.imaging.pictures import overlay, refuse_burned_in, write_picture
     from medres.model.classifier import Classifier
-    from medres.model.fine_maps import SHOWN
+    from medres.model.heatmaps.fine_maps import SHOWN
 
     classifier = Classifier.load(model, device=device)
     step = cast("Stride", int(stride)) if stride else None

@@ -19,8 +19,8 @@ from medres.model.calibration import probabilities
 from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
 from medres.model.explain import grid_of, native_heatmap
-from medres.model.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
 from medres.model.forward import Scores, as_images, forward, joined, lower_precision, precision_complaint
+from medres.model.heatmaps.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
 from medres.model.heatmaps.library import Method, check_library_method, library_map, unit
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from medres.imaging.preprocessing import as_float
 from medres.model.device import batch_size, full_precision, in_parts, said_plainly, unit_range, uploaded
 from medres.model.explain import evidence
-from medres.model.fine_maps import Maps, positive_mean
+from medres.model.heatmaps.fine_maps import Maps, positive_mean
 from medres.model.network import RadiographNetwork
 from medres.records import Precision
 

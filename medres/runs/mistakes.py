@@ -29,8 +29,8 @@ from medres.imaging.pictures import as_bytes, may_be_exported, overlay, write_pn
 from medres.imaging.preprocessing import preprocess
 from medres.model.classifier import Classifier
 from medres.model.explain import native_heatmap
-from medres.model.fine_maps import Finer
 from medres.model.forward import Scores
+from medres.model.heatmaps.fine_maps import Finer
 from medres.records import Radiograph
 from medres.runs.cohort import TrainingCohort
 from medres.runs.gallery import COLUMNS, GALLERY

@@ -15,7 +15,7 @@ from medres.formatting import slugs
 from medres.imaging.pictures import may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import Prepared
 from medres.model.classifier import Classifier, Scores
-from medres.model.fine_maps import OF_CALLED, Finer
+from medres.model.heatmaps.fine_maps import OF_CALLED, Finer
 from medres.processors import usable_processors
 from medres.records import Prediction
 

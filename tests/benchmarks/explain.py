@@ -20,8 +20,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from medres.config import Architecture
-from medres.model.fine_maps import Finer, fine_maps
 from medres.model.forward import forward
+from medres.model.heatmaps.fine_maps import Finer, fine_maps
 from medres.model.network import RadiographNetwork, build_network
 from tests.benchmarks.timing import finish, in_turn, medians, ratio, versions
 
