@@ -31,6 +31,7 @@ from medres.review.about import card_facts
 from medres.review.cases import Worklist
 from medres.runs import accuracy_checks
 from medres.runs.accuracy_checks import check_accuracy
+from medres.runs.options import RunOptions
 from medres.scoring.folder import score_folder
 from medres.scoring.heatmaps import HeatmapPolicy
 from medres.tables import read_csv, read_json
@@ -43,6 +44,7 @@ from tests.support.smaller_copies import write_j2k_cohort
 COUNT = 20
 """Images, where a check takes 100: see `few`."""
 
+CPU = RunOptions(device="cpu")
 REDUCED = ("--decode", "reduced")
 
 
@@ -126,7 +128,7 @@ def test_bf16_is_checked_and_scored_and_computed_again(
     monkeypatch.setattr(accuracy, "MOST_CHANGED", 0.1)
     monkeypatch.setattr(accuracy, "MOST_AUROC", 0.1)
     monkeypatch.setattr(cases, "_SAME", 1e-6)
-    found = check_accuracy(model, cohort, precision="bf16", device="cpu")
+    found = check_accuracy(model, cohort, precision="bf16", options=CPU)
     assert found.check.failures == ()
     assert found.check.labels["disc"].largest_difference > 0
     score_folder(model, incoming, out=tmp_path / "scores", precision="bf16", device="cpu", workers=1)
@@ -142,7 +144,7 @@ def test_bf16_is_checked_and_scored_and_computed_again(
 
 
 def test_one_check_holds_for_nothing_else(model: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert check_accuracy(model, cohort, decode="reduced", device="cpu").check.failures == ()
+    assert check_accuracy(model, cohort, decode="reduced", options=CPU).check.failures == ()
     need_check(model, Classifier.load(model, device="cpu", decode="reduced"))
     for precision, decode in (("bf16", "reduced"), ("bf16", "full")):
         with pytest.raises(UncheckedError, match="no recorded check"):
@@ -249,7 +251,7 @@ def test_a_check_says_what_it_shares_with_the_training_cohort_and_takes_memory_f
 
     monkeypatch.setattr(Classifier, "score", noted)
     monkeypatch.setattr(accuracy_checks, "_AT_A_TIME", 16)
-    found = check_accuracy(model, small_cohort, precision="bf16", device="cpu")
+    found = check_accuracy(model, small_cohort, precision="bf16", options=CPU)
     assert found.check.overlap.startswith("the manifest, 40 patients")
     assert any("the manifest, 40 patients" in line for line in found.lines())
     assert (max(sizes), sum(sizes)) == (16, 2 * found.check.images)
@@ -276,25 +278,25 @@ def test_too_few_images_are_refused_before_any_is_decoded(
     path = tmp_path / "few.csv"
     path.write_text("\n".join([head, *chosen]) + "\n", encoding="utf-8")
     with pytest.raises(ManifestError, match="a check takes at least"):
-        check_accuracy(model, path, precision="bf16", root=cohort.parent, device="cpu")
+        check_accuracy(model, path, precision="bf16", root=cohort.parent, options=CPU)
 
 
 def test_images_without_a_smaller_copy_check_nothing(model: Path, small_cohort: Path) -> None:
     with pytest.raises(ManifestError, match=": 0 images are decoded otherwise"):
-        check_accuracy(model, small_cohort, decode="reduced", device="cpu")
+        check_accuracy(model, small_cohort, decode="reduced", options=CPU)
     assert not (model / "attachments").exists()
 
 
 def test_what_a_model_does_by_itself_is_not_checked(model: Path, cohort: Path) -> None:
     with pytest.raises(UsageError, match="by itself"):
-        check_accuracy(model, cohort, decode="full", device="cpu")
+        check_accuracy(model, cohort, decode="full", options=CPU)
 
 
 def test_a_run_of_folds_is_checked_as_one_model(
     small_run: Path, cohort: Path, tmp_path: Path, incoming: Path, few: None
 ) -> None:
     run = Path(shutil.copytree(small_run, tmp_path / "run"))
-    found = check_accuracy(run, cohort, decode="reduced", device="cpu")
+    found = check_accuracy(run, cohort, decode="reduced", options=CPU)
     assert found.path.parent == run / "attachments"
     assert found.check.failures == ()
     score_folder(run, incoming, out=tmp_path / "scores", decode="reduced", device="cpu", workers=1)
@@ -337,7 +339,8 @@ def test_a_model_of_smaller_copies_scores_them_without_a_check(
     score_folder(trained_reduced, incoming, out=scores, device="cpu", workers=1, heatmaps=policy)
     table = read_csv(scores / "predictions.csv")
     assert list(table["decode"]) == ["1/2", "1/2", "", "full"]
-    with Image.open(scores / "heatmaps" / f"{table['sha256'][0][:16]}-disc.png") as picture:
+    (drawn,) = (scores / "heatmaps").glob(f"{table['sha256'][0][:16]}*disc*.png")
+    with Image.open(drawn) as picture:
         assert picture.size == (516, 520)  # all pixels, for a person
     worklist = Worklist.open(scores, trained_reduced, device="cpu")
     model = worklist.model

@@ -211,3 +211,8 @@ def test_run_json_is_of_the_tables_also_while_another_model_s_run_goes_on_or_was
     assert not (scored / UNFINISHED).exists()
     assert read_scores_record(scored).state == "finished"
     assert len(Worklist.open(scored, models["B"], device="cpu").cases) == COUNT
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Ledger, "finish", killed)
+        score_folder(models["A"], folder, out=scored, resume=True, workers=1)
+    score_folder(models["A"], folder, out=scored, force=True, workers=1)
+    assert not (scored / UNFINISHED).exists()

@@ -124,11 +124,12 @@ def accuracy_check(
     need_model(model)
     check_early(manifest, (), root)
     from medres.runs.accuracy_checks import check_accuracy
+    from medres.runs.options import RunOptions
 
     with progress_bar("decoding") as progress:
         found = check_accuracy(
-            model, manifest, precision=precision, decode=decode, root=root, device=device, limits=limits,
-            progress=progress,
+            model, manifest, precision=precision, decode=decode, root=root, limits=limits,
+            options=RunOptions(device=device, progress=progress),
         )  # fmt: skip
     for line in found.lines():
         click.echo(line)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medres.cohort.cache import PixelCache, cached_pixels
-from medres.cohort.indexing import Progress
 from medres.cohort.manifest import Manifest, read_manifest
 from medres.cohort.overlap import find_overlap, training_identity
 from medres.config import Limits
@@ -33,6 +32,7 @@ from medres.model.attachments import attach
 from medres.model.classifier import Classifier
 from medres.provenance import environment, now
 from medres.records import Decoding, ManifestRow, Precision
+from medres.runs.options import DEFAULT, RunOptions
 from medres.statistics.kernels import auroc
 
 _AT_A_TIME = 256  # images in memory
@@ -81,9 +81,8 @@ def check_accuracy(
     precision: Precision = "float32",
     decode: Decoding | None = None,
     root: Path | None = None,
-    device: str = "auto",
     limits: Limits | None = None,
-    progress: Progress | None = None,
+    options: RunOptions = DEFAULT,
 ) -> Checked:
     """Score the labelled images of a manifest in float32 and as asked, and attach to the model what differs.
 
@@ -93,16 +92,16 @@ def check_accuracy(
         precision: that is asked for.
         decode: likewise; as the model was trained without.
         root: what the manifest's paths are relative to; its own folder by default.
-        device: where the model computes; a check holds for this kind alone.
         limits: budgets for one file.
-        progress: told (done, total) while images are decoded, once for each way.
+        options: where the model computes (a check holds for this kind of device alone), and who is told (done, total)
+            while images are decoded, once for each way.
 
     Raises:
         UsageError: nothing else than usual is asked for, or the device does not compute in that precision.
         ManifestError: too few images, of one class too few, or too few that are decoded otherwise.
         ModelError: the model is not what it was.
     """
-    asked = Classifier.load(model, device=device, precision=precision, decode=decode)
+    asked = Classifier.load(model, device=options.device, precision=precision, decode=decode)
     if is_usual(asked):
         raise UsageError("that is what the model does by itself: give --precision bf16, or another --decode")
     found = read_manifest(manifest, asked.tasks, root=root)
@@ -113,7 +112,7 @@ def check_accuracy(
     caches = [
         cached_pixels(
             rows, spec.model_copy(update={"decode": one.decode}), gate=usual.gate, limits=limits or Limits(),
-            progress=progress,
+            progress=options.progress,
         )
         for one in (usual, asked)
     ]  # fmt: skip

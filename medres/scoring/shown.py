@@ -28,19 +28,28 @@ class Shown:
     @property
     def there(self) -> bool:
         """Whether there is a table."""
-        return (self.folder / f"{TABLE}.parquet").is_file()
+        return self._path.is_file()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"{TABLE}.parquet"
 
     def column(self, name: str) -> Any:
         """A column of text, as an Arrow array."""
         try:
-            with parquet.ParquetFile(self.folder / f"{TABLE}.parquet") as file:
+            with parquet.ParquetFile(self._path) as file:
                 return one_piece(file.read(columns=[name], use_threads=False)[name].cast(pa.large_string()))
         except (OSError, pa.ArrowException):  # it is made again; the parts still hold its rows
             return text_array([])
 
     def models(self) -> frozenset[str]:
         """Whose rows they are."""
-        return frozenset(self.column("model_id").unique().to_pylist()) - {""}
+        try:
+            with parquet.ParquetFile(self._path) as file:
+                pieces = file.iter_batches(columns=["model_id"], use_threads=False)
+                return frozenset(text for piece in pieces for text in piece.column(0).unique().to_pylist()) - {""}
+        except (OSError, pa.ArrowException):  # see `column`
+            return frozenset()
 
     def refuse_lost(self, present: Any, *, hashes: Callable[[], Any], most: float) -> None:
         """Stop where new tables would lack too many of the scores that are there.
