@@ -23,6 +23,7 @@ from medres.model.heatmaps import library
 from medres.model.heatmaps.library import LOGIT_SCALE, METHODS, Method, library_map
 from medres.model.network import RadiographNetwork, build_network
 from medres.records import Radiograph
+from tests.conftest import Medres
 from tests.support.processes import loaded_after
 
 OF_LIBRARY = tuple(method for method in METHODS if method != "cam")
@@ -222,3 +223,17 @@ def test_sixteen_threads_of_two_hundred_explanations_are_those_of_one(
     small_model: Path, radiograph: Radiograph
 ) -> None:
     many_explanations(Classifier.load(small_model, device="cpu"), radiograph, threads=16, each=200)
+
+
+def test_explain_takes_a_method_and_says_where_it_has_no_logit_scale(
+    small_model: Path, small_cohort: Path, tmp_path: Path, medres: Medres
+) -> None:
+    one = small_cohort.parent / "images" / "0003.dcm"
+    asked = ("explain", small_model, one, "--label", "disc")
+    found = medres(*asked, "--method", "eigencam", "--layer", "backbone.layer3", "--out", tmp_path / "eigen.png")
+    assert found.returncode == 0, found.stderr
+    assert "no logit scale" in found.stdout
+    wrong = medres(*asked, "--layer", "backbone.layer3", "--out", tmp_path / "cam.png")
+    assert wrong.returncode == 2
+    assert "give a method" in wrong.stderr
+    assert not (tmp_path / "cam.png").exists()
