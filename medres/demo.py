@@ -21,6 +21,8 @@ LABEL = "nodule"
 PATIENTS = 90
 FOLDS = 3
 SEED = 7
+NEAR = 16
+"""Network pixels from a lesion within which a heatmap's peak counts as on it, for maps of every grid alike."""
 
 Bar = Callable[[str], AbstractContextManager[Told]]
 
@@ -98,17 +100,17 @@ def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[
         card = train_model(asked, config=config, out=folder / "model", options=RunOptions(progress=bar))
     yield f"model: {card.model_id} (start: {card.weights})"
 
-    log.info("5/5 scoring a folder of other phantoms, with %d broken and foreign files in it", foreign)
+    log.info("5/5 scoring other phantoms with the folds as an ensemble, %d broken and foreign files in it", foreign)
     with progress("scoring") as bar:
         summary = score_folder(
-            folder / "model",
+            folder / "run",
             incoming,
             out=folder / "scored",
             heatmaps=HeatmapPolicy(enabled=True),
             progress=bar,
         )
     yield from summary.lines()
-    yield hits(folder)
+    yield hits(folder, folder / "run")
     _relocate(folder, final)
     for name, text in (
         ("run/report.html", "report"),
@@ -118,15 +120,19 @@ def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[
         yield f"{text}: {final / name}"
 
 
-def hits(folder: Path) -> str:
-    """How often the heatmap of a correctly called lesion peaks on it."""
+def hits(folder: Path, model: Path) -> str:
+    """How often the heatmap of a correctly called lesion peaks on it, or within so many of the network's pixels.
+
+    Args:
+        folder: of the demonstration.
+        model: what scored its `incoming/`.
+    """
     from medres.formatting import DASH, bounds
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier
-    from medres.model.network import STRIDE
     from medres.statistics.pointing import hit_rate, peak
 
-    model = Classifier.load(folder / "model")
+    classifier = Classifier.load(model)
     lesions: dict[str, list[tuple[float, float, float]]] = {}
     for lesion in read_csv(folder / "incoming-lesions.csv").to_dict("records"):
         place = (float(lesion["row"]), float(lesion["column"]), float(lesion["radius"]))
@@ -135,19 +141,18 @@ def hits(folder: Path) -> str:
     called = table[(table[f"positive_{LABEL}"] == "1") & table["SOPInstanceUID"].isin(lesions)]
     if called.empty:
         return "heatmaps: no lesion was called, so there is nothing to point at"
-    peaks, places, shapes, cells = [], [], [], []
+    peaks, places, shapes, near = [], [], [], []
     for record in called.to_dict("records"):
         radiograph = read_isolated(folder / "incoming" / named_path(record["path"]))
         rows, columns = radiograph.pixels.shape
-        peaks.append(peak(model.explain(radiograph, label=LABEL).heatmap))
+        peaks.append(peak(classifier.explain(radiograph, label=LABEL).heatmap))
         places.append(lesions[record["SOPInstanceUID"]])
         shapes.append((rows, columns))
-        cells.append(max(rows, columns) * STRIDE / model.preprocessing.size)
-    half = [cell / 2 for cell in cells]
-    found = hit_rate(peaks, places, shapes=shapes, tolerance=half)
+        near.append(max(rows, columns) * NEAR / classifier.preprocessing.size)
+    found = hit_rate(peaks, places, shapes=shapes, tolerance=near)
     rate = found.interval
     return (
-        f"heatmaps: the peak lies within half a feature cell of the lesion in {rate.value:.0%} "
+        f"heatmaps: the peak lies on a lesion or within {NEAR} network pixels of it in {rate.value:.0%} "
         f"({bounds(rate, between=DASH, digits=0, scale=100, unit='%')}) of {rate.n} called lesion images; "
         f"by chance {found.chance:.0%}"
     )
@@ -158,7 +163,7 @@ def _relocate(folder: Path, final: Path) -> None:
     from medres.scoring.record import read_scores_record, write_scores_record
 
     record = read_scores_record(folder / "scored")
-    places = {"input": str((final / "incoming").resolve()), "model": str((final / "model").resolve())}
+    places = {"input": str((final / "incoming").resolve()), "model": str((final / "run").resolve())}
     write_scores_record(folder / "scored", record.model_copy(update=places))
 
 
@@ -166,4 +171,4 @@ def serve_demo(out: Path, *, port: int | None, say: Callable[[str], object]) -> 
     """Open the review app on the demo's scored folder; returns when it is closed."""
     from medres.review.server import serve
 
-    serve(model=out / "model", scores=out / "scored", store=None, port=port, headless=False, say=say)
+    serve(model=out / "run", scores=out / "scored", store=None, port=port, headless=False, say=say)

@@ -146,15 +146,21 @@ class Prediction:
 class Explanation:
     """Where in the radiograph a label's logit comes from.
 
-    Every value is in logit units: the map's mean over the network's input is the positive part of the
-    logit's evidence, so two maps of one model can be compared. Never stretched per image.
+    Every value is in logit units, so two maps of one model can be compared: the mean of the network's own map
+    (stride 32) over its input is the positive part of the logit's evidence, and a finer map adds the values between its
+    cells. Never stretched per image. Other methods than `cam` say with `unit` whether they have that scale.
     """
 
     sop_instance_uid: str
     model_id: str
     label: str
-    heatmap: NDArray[np.float32]  # native rows × columns, >= 0, logit units
-    strength: float  # of the map's strongest cell, logit units
+    heatmap: NDArray[np.float32]  # native rows × columns, in `unit`; >= 0 of `cam`
+    strength: float  # of the map's strongest cell, in `unit`
+    method: str = "cam"  # the exact class-activation map, or a method of the grad-cam library
+    unit: str = "logit"  # "" where a method has no logit scale: then strengths cannot be compared
+    stride: int = 32  # network input pixels between neighbouring cells
+    licence: str = "not validated"  # of the label's heatmaps: validated, not validated or failed
+    spread: NDArray[np.float32] | None = None  # of an ensemble: standard deviation between its networks' maps, native
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,7 +227,7 @@ def test_a_heatmap_is_the_class_activation_map_put_back_on_native_pixels(small_m
     prepared = preprocess(radiograph, model.preprocessing)
     maps = model.score(prepared.pixels[None], maps=True).maps
     assert maps is not None
-    explained = model.explain(radiograph, label="disc")
+    explained = model.explain(radiograph, label="disc", stride=32)
     np.testing.assert_array_equal(explained.heatmap, model.native_heatmap(prepared.placement, maps[0, 0]))
     assert explained.heatmap.shape == (210, 160)
     assert explained.strength == maps[0, 0].max()

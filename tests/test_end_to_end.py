@@ -110,7 +110,7 @@ def test_a_model_of_the_demo_s_phantoms_finds_nodules_it_never_saw(learnt: Path)
 
 
 def test_its_heatmaps_point_at_lesions_more_often_than_chance(learnt: Path) -> None:
-    line = demo.hits(learnt)
+    line = demo.hits(learnt, learnt / "model")
     numbers = [int(number) for number in re.findall(r"(\d+)%", line)]
     assert len(numbers) == 4, line
     _, low, _, chance = numbers

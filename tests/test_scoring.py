@@ -357,7 +357,7 @@ class _Labelled:
     def native_heatmap(self, placement: Placement, cells: np.ndarray) -> np.ndarray:
         return placement.restore(cells)
 
-    def heatmap_scale(self, label: str) -> float:
+    def heatmap_scale(self, label: str, *, stride: int) -> float:
         return 1.0
 
 
@@ -369,7 +369,7 @@ def test_a_heatmap_has_a_name_whatever_its_label_and_is_drawn_over_the_image_tha
     item = job(str(path), pictured=policy.pictured)
     positive = {label: LabelScore(1.0, 0.5, True) for label in model.labels}
     prediction = Prediction("2.25.1", "m", positive, "ok", "")
-    scores: Any = SimpleNamespace(maps=np.ones((1, 2, 4, 4), np.float32))
+    scores: Any = SimpleNamespace(shown=lambda place, label: np.ones((4, 4), np.float32))
     write_radiograph(path, blob(2, bright=True), patient="1", uid="2.25.1")  # it changes: the picture is the scored one
     with HeatmapWriter(model, tmp_path / "out", policy) as writer:
         assert not writer.are_there(item.sha256, model.labels, [])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from medres.cohort.duplicates import Repeat
 from medres.imaging.preprocessing import Prepared
 from medres.model.classifier import Classifier
+from medres.model.heatmaps.fine_maps import Finer
 from medres.records import Refusal
 from medres.scoring.stages import MOST_PICTURES, MOST_ROWS, Planned, batches, nearly_sorted, overlapped
 from tests.test_replies import PREPARED
@@ -102,13 +103,17 @@ def test_a_score_is_the_same_to_the_bit_at_every_place_of_a_batch_and_beside_any
     rng = np.random.default_rng(0)
     side = model.preprocessing.size
     pixels = rng.integers(0, 65536, (model.batch, side, side)).astype(np.uint16)
-    whole = model.score_whole_batch(pixels, maps=True)
+    finer = Finer(labels=(0,))
+    whole = model.score_whole_batch(pixels, maps=True, finer=finer)
     order = rng.permutation(model.batch)
-    moved = model.score_whole_batch(pixels[order], maps=True)
-    few = model.score_whole_batch(pixels[:3], maps=True)
+    moved = model.score_whole_batch(pixels[order], maps=True, finer=finer)
+    few = model.score_whole_batch(pixels[:3], maps=True, finer=finer)
     for name in ("logits", "probabilities", "distances", "maps"):
         assert np.array_equal(getattr(whole, name)[order], getattr(moved, name)), name
         assert np.array_equal(getattr(whole, name)[:3], getattr(few, name)), name
+    for place in range(model.batch):
+        assert np.array_equal(whole.shown(order[place], 0), moved.shown(place, 0)), place
+    assert all(np.array_equal(whole.shown(place, 0), few.shown(place, 0)) for place in range(3))
     assert not whole.split.any()
     with pytest.raises(ValueError, match="more than"):
         model.score_whole_batch(np.concatenate([pixels, pixels]))
@@ -124,10 +129,10 @@ def test_images_of_a_pass_that_memory_made_smaller_are_marked(
     model = Classifier.load(small_model, device="cpu")
     real = module.forward
 
-    def little_memory(network: Any, images: torch.Tensor, *, maps: bool) -> Any:
+    def little_memory(network: Any, images: torch.Tensor, **asked: Any) -> Any:
         if len(images) > model.batch // 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(network, images, maps=maps)
+        return real(network, images, **asked)
 
     monkeypatch.setattr(module, "forward", little_memory)
     side = model.preprocessing.size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 from click.core import ParameterSource
@@ -34,6 +34,8 @@ from medres.terminal import note, progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
+    from medres.model.heatmaps.fine_maps import Stride
+    from medres.model.heatmaps.library import Method
     from medres.records import Decoding, Precision
 
 
@@ -207,6 +209,19 @@ def render(
 @click.argument("model", type=FILE)
 @click.argument("file", type=FILE)
 @click.option("--label", required=True, metavar="NAME", help="Which label to explain.")
+@click.option(
+    "--method",
+    type=click.Choice(["cam", "gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "scorecam"]),
+    default="cam",
+    show_default=True,
+    help="cam: the exact class-activation map; the others: the grad-cam library's.",
+)
+@click.option("--layer", metavar="NAME", help="The layer that such a method explains, such as backbone.layer3.")
+@click.option(
+    "--stride",
+    type=click.Choice(["32", "16", "8"]),
+    help="Network pixels between cells of the exact map [default: 16].",
+)
 @out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
 @with_burned_in
 @with_device
@@ -217,6 +232,9 @@ def explain(
     model: Path,
     file: Path,
     label: str,
+    method: Method,
+    layer: str | None,
+    stride: str | None,
     out: Path,
     allow_burned_in: bool,
     device: str,
@@ -229,9 +247,11 @@ def explain(
     from medres.imaging.isolation import read_isolated
     from medres.imaging.pictures import overlay, refuse_burned_in, write_picture
     from medres.model.classifier import Classifier
+    from medres.model.heatmaps.fine_maps import SHOWN
 
     classifier = Classifier.load(model, device=device)
-    scale = classifier.heatmap_scale(label)
+    step = cast("Stride", int(stride)) if stride else None
+    scale = classifier.heatmap_scale(label, stride=step or SHOWN)
     spec = classifier.preprocessing
     radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
     refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
@@ -241,9 +261,14 @@ def explain(
             file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits,
             shorter_side=classifier.shorter_side,
         )  # fmt: skip
-    found = classifier.explain(seen, label=label)
+    found = classifier.explain(seen, label=label, method=method, layer=layer, stride=step)
+    if not found.unit:
+        scale = found.strength if found.strength > 0 else 1.0
     score = classifier.predict(seen).scores[label]
     write_picture(out, found.heatmap, overlay(radiograph.pixels, found.heatmap, scale=scale))
     side = "at or above" if score.positive else "below"
     click.echo(f"{label}: probability {score.probability:.3f}, {side} the operating point {score.threshold:.3f}")
-    click.echo(f"{out}: strongest evidence {found.strength:.2f} logits (full colour: {scale:.2f})")
+    if found.unit:
+        click.echo(f"{out}: strongest evidence {found.strength:.2f} logits (full colour: {scale:.2f})")
+    else:
+        click.echo(f"{out}: {method} has no logit scale: full colour is this image's strongest cell, of no other image")

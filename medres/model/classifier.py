@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medres.cohort.tasks import Task
 from medres.config import Gate, Preprocessing
@@ -18,8 +18,10 @@ from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
 from medres.model.card import ModelCard
 from medres.model.device import batch_size, choose_device, in_parts, said_plainly
-from medres.model.explain import native_heatmap
-from medres.model.forward import as_images, forward, lower_precision, precision_complaint
+from medres.model.explain import grid_of, native_heatmap
+from medres.model.forward import Scores, as_images, forward, joined, lower_precision, precision_complaint
+from medres.model.heatmaps.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
+from medres.model.heatmaps.library import Method, check_library_method, library_map, unit
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
@@ -27,18 +29,6 @@ from medres.model.signing import verify_trust
 from medres.records import DECODED_FOR, Decoding, Explanation, LabelScore, Precision, Prediction, Radiograph
 
 __all__ = ["Classifier", "Member", "Scores", "read_card"]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a model computes for a batch of images."""
-
-    logits: NDArray[np.float64]  # (n, labels); of an ensemble: the log odds of the mean probability
-    probabilities: NDArray[np.float64]  # (n, labels), calibrated
-    distances: NDArray[np.float64]  # (n,), 1 = the outlier cut
-    maps: NDArray[np.float32] | None  # (n, labels, k, k) class-activation maps, logit units
-    members: NDArray[np.float64]  # (networks, n, labels), each network's calibrated probabilities
-    split: NDArray[np.bool_]  # (n,), whether memory made the pass smaller than it was meant to be
 
 
 class Classifier:
@@ -137,17 +127,24 @@ class Classifier:
         """Which radiographs this model accepts."""
         return self.card.gate
 
-    def heatmap_scale(self, label: str) -> float:
+    def heatmap_scale(self, label: str, *, stride: Stride = SHOWN) -> float:
         """The value of a heatmap that is drawn as full colour, logit units; the same for every image.
+
+        It is the same number of logits from one cell on every grid: the card has it for the exact map's (stride 32).
 
         Raises:
             UsageError: the model has no such label.
         """
         self._place(label)
-        return self.card.heatmap_scale[label]
+        return self.card.heatmap_scale[label] * (32 / stride) ** 2
 
-    def score(self, pixels: NDArray[np.uint16], *, maps: bool = False) -> Scores:
-        """Score preprocessed images, uint16 (n, size, size); with `maps`, their class-activation maps as well.
+    def score(self, pixels: NDArray[np.uint16], *, maps: bool = False, finer: Finer | None = None) -> Scores:
+        """Score preprocessed images.
+
+        Args:
+            pixels: uint16 (n, size, size).
+            maps: whether the class-activation maps of every image and label are wanted, which cost nothing.
+            finer: of which images finer ones are wanted as well, for which the last stages are computed again.
 
         Raises:
             DeviceError: the GPU's memory does not even suffice for one image.
@@ -156,18 +153,13 @@ class Classifier:
         with said_plainly(self.device):
             for start in range(0, len(pixels), self.batch):
                 wanted = pixels[start : start + self.batch]
-                found = in_parts(lambda part: self._score_batch(part, maps), wanted)
-                parts += found if len(found) == 1 else [_marked(part) for part in found]
-        return Scores(
-            logits=np.concatenate([part.logits for part in parts]),
-            probabilities=np.concatenate([part.probabilities for part in parts]),
-            distances=np.concatenate([part.distances for part in parts]),
-            maps=np.concatenate([part.maps for part in parts if part.maps is not None]) if maps else None,
-            members=np.concatenate([part.members for part in parts], axis=1),
-            split=np.concatenate([part.split for part in parts]),
-        )
+                found = in_parts(lambda part: self._score_batch(part, maps, finer), wanted)
+                parts += found if len(found) == 1 else [part.marked() for part in found]
+        return joined(parts)
 
-    def score_whole_batch(self, pixels: NDArray[np.uint16], *, maps: bool = False) -> Scores:
+    def score_whole_batch(
+        self, pixels: NDArray[np.uint16], *, maps: bool = False, finer: Finer | None = None
+    ) -> Scores:
         """Score at most `batch` images, in a pass that black ones fill up: a score does not depend on its neighbours.
 
         What one image gets is then a function of the image, the model and the kind of machine alone.
@@ -177,27 +169,22 @@ class Classifier:
             raise ValueError(f"{count} images are more than the {self.batch} of one pass")
         filled = np.zeros((self.batch, *pixels.shape[1:]), np.uint16)
         filled[:count] = pixels
-        found = self.score(filled, maps=maps)
-        return Scores(
-            logits=found.logits[:count],
-            probabilities=found.probabilities[:count],
-            distances=found.distances[:count],
-            maps=found.maps[:count] if found.maps is not None else None,
-            members=found.members[:, :count],
-            split=found.split[:count],
-        )
+        found = self.score(filled, maps=maps, finer=finer)
+        return found.first(count)
 
-    def _score_batch(self, pixels: NDArray[np.uint16], maps: bool) -> Scores:
+    def _score_batch(self, pixels: NDArray[np.uint16], maps: bool, finer: Finer | None) -> Scores:
         images = as_images(pixels, self.device)
-        logits, calibrated, relative, drawn = [], [], [], []
+        logits, calibrated, relative, drawn, before = [], [], [], [], []
         for member in self.members:
-            found = forward(member.network, images, maps=maps)
+            found = forward(member.network, images, maps=maps, stages=finer.stages if finer else 0)
             raw = found.logits.double().cpu().numpy()
             logits.append(raw)
             calibrated.append(probabilities(raw, member.card.tasks, member.card.temperatures))
             relative.append(distances(member.space, found.features.cpu().numpy()) / member.card.outliers.cut)
             if found.maps is not None:
                 drawn.append(found.maps.cpu().numpy())
+            if found.before is not None:
+                before.append(found.before)
         probability = np.mean(calibrated, axis=0)
         with np.errstate(divide="ignore"):
             combined = np.log(probability) - np.log1p(-probability)
@@ -208,7 +195,15 @@ class Classifier:
             maps=np.mean(drawn, axis=0, dtype=np.float32) if maps else None,
             members=np.stack(calibrated),
             split=np.zeros(len(pixels), np.bool_),
+            fine=self._finer(before, probability, finer) if finer else (),
         )
+
+    def _finer(self, before: Sequence[Tensor], probability: NDArray[np.float64], finer: Finer) -> tuple[Maps, ...]:
+        points = [self.card.operating_points[label].threshold for label in self.labels]
+        wanted = probability >= points
+        if finer.labels is not None:
+            wanted[:] = np.isin(np.arange(len(self.labels)), finer.labels)
+        return fine_maps([member.network for member in self.members], before, wanted, stages=finer.stages)
 
     def predict(self, radiograph: Radiograph) -> Prediction:
         """What the model says of one radiograph.
@@ -243,22 +238,73 @@ class Classifier:
         threshold = self.card.operating_points[label].threshold
         return LabelScore(probability, threshold, probability >= threshold)
 
-    def explain(self, radiograph: Radiograph, *, label: str) -> Explanation:
-        """The class-activation map of one label, in native pixels and logit units.
+    def explain(
+        self, radiograph: Radiograph, *, label: str, stride: Stride | None = None, method: Method = "cam",
+        layer: str | None = None,
+    ) -> Explanation:  # fmt: skip
+        """Where one label's score comes from, in native pixels and logit units.
+
+        Args:
+            radiograph: as `read_radiograph` gives it.
+            label: which.
+            stride: input pixels between cells: 32 is the exact class-activation map; 16, unless said otherwise, and 8
+                what cells of earlier stages add to the same logit.
+            method: one of the grad-cam library's instead (`medres.model.heatmaps.library`), some without a logit scale.
+            layer: a module's name, such as `backbone.layer3`, for these methods; without it the last feature maps.
 
         Raises:
-            UsageError: the model has no such label, or wants images decoded otherwise.
+            UsageError: there is no such label, method or layer, the method knows no strides or no layers, or the model
+                wants images decoded otherwise.
         """
+        if method == "cam" and layer is None:
+            return self.explain_labels(radiograph, (label,), stride=stride)[0]
         place = self._place(label)
+        check_library_method(method, stride=stride, layer=layer)
         self._refuse_otherwise_decoded(radiograph)
         prepared = preprocess(radiograph, self.preprocessing)
-        maps = self.score(prepared.pixels[None], maps=True).maps
-        assert maps is not None
-        heatmap = self.native_heatmap(prepared.placement, maps[0, place])
-        return Explanation(radiograph.sop_instance_uid, self.model_id, label, heatmap, float(maps[0, place].max()))
+        image = as_images(prepared.pixels[None], self.device)
+        with said_plainly(self.device):
+            found = [
+                library_map(member.network, image, label=place, method=method, layer=layer) for member in self.members
+            ]
+        return self._explanation(radiograph, label, prepared.placement, np.stack(found), method)
+
+    def explain_labels(
+        self, radiograph: Radiograph, labels: Sequence[str], *, stride: Stride | None = None
+    ) -> tuple[Explanation, ...]:
+        """The class-activation maps of several labels, of one pass: see `explain`."""
+        places = [self._place(label) for label in labels]
+        self._refuse_otherwise_decoded(radiograph)
+        prepared = preprocess(radiograph, self.preprocessing)
+        cells = self._cells(prepared.pixels, places, stride or SHOWN)
+        return tuple(
+            self._explanation(radiograph, label, prepared.placement, cells[place])
+            for label, place in zip(labels, places, strict=True)
+        )
+
+    def _explanation(
+        self, radiograph: Radiograph, label: str, placement: Placement, cells: NDArray[np.float32],
+        method: Method = "cam",
+    ) -> Explanation:  # fmt: skip
+        """An explanation of the networks' maps of one label, (networks, k, k)."""
+        mean = positive_mean(cells) if method == "cam" else cells.mean(axis=0)
+        spread = self.native_heatmap(placement, cells.std(axis=0)) if len(cells) > 1 else None
+        return Explanation(
+            radiograph.sop_instance_uid, self.model_id, label, self.native_heatmap(placement, mean), float(mean.max()),
+            method, unit(method), grid_of(self.card.architecture, placement.size, len(mean)).stride, spread=spread,
+        )  # fmt: skip
+
+    def _cells(self, pixels: NDArray[np.uint16], places: Sequence[int], stride: Stride) -> Maps:
+        if stride == 32:
+            images = as_images(pixels[None], self.device)
+            with said_plainly(self.device):
+                drawn = [forward(member.network, images, maps=True).maps for member in self.members]
+            cells = np.concatenate([one.cpu().numpy() for one in drawn if one is not None])
+            return {place: cells[:, place] for place in places}
+        return self.score(pixels[None], finer=Finer(stride, tuple(places))).fine[0]
 
     def native_heatmap(self, placement: Placement, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A class-activation map (k, k) in native pixels, each cell where the network's strides centre it."""
+        """A map (k, k) in native pixels, each cell where the network's strides centre it."""
         return native_heatmap(self.card.architecture, placement, cells)
 
     def _refuse_otherwise_decoded(self, radiograph: Radiograph) -> None:
@@ -282,7 +328,3 @@ def _whole_batch(card: ModelCard, device: torch.device) -> int:
 
     design = Design(card.architecture, card.preprocessing.size, len(card.labels), card.folded)
     return filling_batch(design, memory=torch.cuda.get_device_properties(device).total_memory)
-
-
-def _marked(part: Scores) -> Scores:
-    return replace(part, split=np.ones_like(part.split))

@@ -97,15 +97,36 @@ class RadiographNetwork(nn.Module):
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """The last convolutional feature maps A, (N, channels, k, k); k = S / 32, rounded up (ResNet) or down."""
-        net = self.backbone
+        return self.activated(self.before(images, 0))
+
+    def before(self, images: Tensor, stages: int) -> Tensor:
+        """What all but so many of the last stages give; of no stages, what `activated` makes feature maps of."""
         x = (images - self.mean) / self.std
         if self.folded:
             x = torch.cat([x, torch.ones_like(x)], dim=1)
-        x = x.to(net.get_submodule(self.family.first).weight.dtype)
+        modules = self._modules_in_order()
+        x = x.to(self.backbone.get_submodule(self.family.first).weight.dtype)
+        for module in modules[: self._first_of_last(stages)]:
+            x = module(x)
+        return x
+
+    def last_stages(self, stages: int) -> nn.Sequential:
+        """So many of the last stages, each of which halves the image; they give feature maps to be `activated`."""
+        return nn.Sequential(*self._modules_in_order()[self._first_of_last(stages) :])
+
+    def activated(self, features: Tensor) -> Tensor:
+        """Feature maps A of what the last stage gives."""
+        return torch.relu(features) if self.family == _DENSENET else features
+
+    def _first_of_last(self, stages: int) -> int:
+        count = 2 * stages + 1 if self.family == _DENSENET and stages else stages  # transitions, blocks, and a norm
+        return len(self._modules_in_order()) - count
+
+    def _modules_in_order(self) -> list[nn.Module]:
+        net = self.backbone
         if self.family == _DENSENET:
-            return torch.relu(net.features(x))
-        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        return net.layer4(net.layer3(net.layer2(net.layer1(x))))  # type: ignore[no-any-return]  # torchvision is untyped
+            return list(net.features)
+        return [net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4]
 
     def features(self, images: Tensor) -> Tensor:
         """The pooled features, (N, channels)."""

@@ -188,7 +188,7 @@ class Worklist:
                 found.label: encode_heatmap(
                     found.heatmap, scale=self.model.heatmap_scale(found.label), strength=found.strength
                 )
-                for found in (self.model.explain(seen, label=label) for label in self.labels)
+                for found in self.model.explain_labels(seen, self.labels)
             },
         )
         with self._lock:

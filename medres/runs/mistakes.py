@@ -29,6 +29,8 @@ from medres.imaging.pictures import as_bytes, may_be_exported, overlay, write_pn
 from medres.imaging.preprocessing import preprocess
 from medres.model.classifier import Classifier
 from medres.model.explain import native_heatmap
+from medres.model.forward import Scores
+from medres.model.heatmaps.fine_maps import Finer
 from medres.records import Radiograph
 from medres.runs.cohort import TrainingCohort
 from medres.runs.gallery import COLUMNS, GALLERY
@@ -61,15 +63,14 @@ def maps_of_mistakes(
         table: the fold's part of `oof.csv`, as `read_table` gives it.
         places: of its held-out images in the cohort, one per row of the table.
     """
-    found, maps = [], dict[int, NDArray[np.float32]]()
+    found, maps = [], dict[int, Scores]()
+    every = Finer(labels=tuple(range(len(model.labels))))
     for number, label in enumerate(model.labels):
         for mistake in worst_mistakes(judged_images(table, label), most=most_of_a_kind(len(model.labels))):
             place = places[mistake.row]
             if place not in maps:
-                drawn = model.score(np.asarray(cohort.cache.pixels[[place]]), maps=True).maps
-                assert drawn is not None
-                maps[place] = drawn[0]
-            found.append(MistakeMap(place, label, maps[place][number], model.heatmap_scale(label)))
+                maps[place] = model.score(np.asarray(cohort.cache.pixels[[place]]), finer=every)
+            found.append(MistakeMap(place, label, maps[place].shown(0, number), model.heatmap_scale(label)))
     return tuple(found)
 
 

@@ -15,6 +15,7 @@ from medres.formatting import slugs
 from medres.imaging.pictures import may_be_exported, overlay, write_png
 from medres.imaging.preprocessing import Prepared
 from medres.model.classifier import Classifier, Scores
+from medres.model.heatmaps.fine_maps import OF_CALLED, Finer
 from medres.processors import usable_processors
 from medres.records import Prediction
 
@@ -27,6 +28,7 @@ class HeatmapPolicy:
 
     enabled: bool = False
     allow_burned_in: bool = False  # also where the pixels may hold a name
+    finer: Finer = OF_CALLED  # how fine the maps of called labels are
 
     @property
     def pictured(self) -> Callable[[Mapping[str, str]], bool] | None:
@@ -95,7 +97,7 @@ class HeatmapWriter:
         Args:
             item: what the network saw, with its picture.
             prediction: what it said.
-            scores: the batch, with maps.
+            scores: the batch, with finer maps of called images.
             place: of the image in the batch.
         """
         positive = [label for label, score in prediction.scores.items() if score.positive]
@@ -112,13 +114,11 @@ class HeatmapWriter:
         return Drawn(written=len(positive))
 
     def _draw(self, item: Prepared, scores: Scores, place: int, label: str) -> None:
-        assert scores.maps is not None
         assert item.picture is not None
-        cells = scores.maps[place, self.classifier.labels.index(label)]
+        cells = scores.shown(place, self.classifier.labels.index(label))
         heatmap = self.classifier.native_heatmap(item.placement, cells)
-        write_png(
-            self._place(item.sha256, label), overlay(item.picture, heatmap, scale=self.classifier.heatmap_scale(label))
-        )
+        scale = self.classifier.heatmap_scale(label, stride=self.policy.finer.stride)
+        write_png(self._place(item.sha256, label), overlay(item.picture, heatmap, scale=scale))
 
     def _finish(self, left: int) -> None:
         while len(self._begun) > left:

@@ -24,7 +24,7 @@ from medres.imaging.isolation import AHEAD, Workers
 from medres.imaging.preprocessing import Prepared, file_sha256, prepare
 from medres.model.classifier import Classifier, Scores
 from medres.provenance import environment, git_commit, now
-from medres.records import Refusal
+from medres.records import Prediction, Refusal
 from medres.scoring.columns import Cell
 from medres.scoring.deidentified import DEIDENTIFIED, HOLDS
 from medres.scoring.heatmaps import HeatmapPolicy, HeatmapWriter
@@ -221,7 +221,11 @@ class ScoringRun:
 
     def _scores(self, batch: Sequence[Planned]) -> Scores | None:
         images = [plan.image.pixels for plan in batch if plan.image is not None]
-        return self.classifier.score_whole_batch(np.stack(images), maps=self.heatmaps.enabled) if images else None
+        if not images:
+            return None
+        drawn = self.heatmaps.enabled
+        finer = self.heatmaps.finer if drawn else None
+        return self.classifier.score_whole_batch(np.stack(images), maps=drawn, finer=finer)
 
     def _rows(self, batch: Sequence[Planned], scores: Scores | None) -> list[dict[str, Cell]]:
         rows, place = [], 0
@@ -300,19 +304,24 @@ class ScoringRun:
             row[f"positive_{label}"] = int(score.positive)
         if prediction.scores:
             row |= answer_columns(self.classifier.tasks, scores.probabilities[place])
-            row |= self._evidence(scores, place)
+            row |= self._evidence(scores, place, prediction)
         if self.heatmaps.enabled:
             drawn = self.pictures.draw(item, prediction, scores, place)
             self.summary.heatmaps += drawn.written
             self.summary.heatmaps_withheld += drawn.withheld
         return row
 
-    def _evidence(self, scores: Scores, place: int) -> dict[str, Cell]:
-        """What an app shows beside a score: each network's own probability, and the class-activation map's cells."""
+    def _evidence(self, scores: Scores, place: int, prediction: Prediction) -> dict[str, Cell]:
+        """What an app shows beside a score: each network's own probability, and the class-activation map's cells.
+
+        Of a called label these are the finer map's, as it is drawn; of others the network's own. The side tells which.
+        """
         found: dict[str, Cell] = {}
         for number, label in enumerate(self.classifier.labels):
             if len(scores.members) > 1:
                 found[f"folds_{label}"] = [float(value) for value in scores.members[:, place, number]]
             if scores.maps is not None:
-                found[f"cells_{label}"] = scores.maps[place, number].astype("<f2").tobytes()
+                called = prediction.scores[label].positive
+                cells = scores.shown(place, number) if called else scores.maps[place, number]
+                found[f"cells_{label}"] = cells.astype("<f2").tobytes()
         return found
