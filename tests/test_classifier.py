@@ -292,13 +292,13 @@ def test_what_a_model_says_is_computed_in_float32_whatever_the_process_allows(
     small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No GPU is needed to see what one would be told: TF32 moves logits by more than the self-check allows."""
-    seen, before, maps = [], tf32(), RadiographNetwork.feature_maps
+    seen, before, stages = [], tf32(), RadiographNetwork.before
 
-    def spied(network: RadiographNetwork, images: torch.Tensor) -> torch.Tensor:
+    def spied(network: RadiographNetwork, images: torch.Tensor, stages_left: int) -> torch.Tensor:
         seen.append(tf32())
-        return maps(network, images)
+        return stages(network, images, stages_left)
 
-    monkeypatch.setattr(RadiographNetwork, "feature_maps", spied)
+    monkeypatch.setattr(RadiographNetwork, "before", spied)
     model = Classifier.load(small_model, device="cpu")
     pixels = np.zeros((1, 64, 64), dtype=np.uint16)
     model.score(pixels)
