@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "numprocesses", None
     ):  # processes share the processors: their threads would wait for each other
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # a test's own import of it would call its makers as well
     seed, precision = config.getoption("--fixture-seed"), config.getoption("--fixture-precision")
     os.environ["MEDRES_FIXTURE_SEED"], os.environ["MEDRES_FIXTURE_PRECISION"] = str(seed), precision
     for options in (TINY, STEADY):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LogisticRegression
 from torchvision.models import resnet18
 
@@ -131,6 +133,8 @@ def test_a_linear_probe_goes_all_the_way(medres: Medres, backbone: Path, small_c
 
 def assert_tracked(uri: str, fold: Path, *, epochs: int) -> None:
     """MLflow has every epoch of a fold once, and the configuration."""
+    from mlflow.tracking import MlflowClient  # after medres, which says first that nothing is sent
+
     client = MlflowClient(tracking_uri=uri)
     run = client.get_run((fold / "mlflow-run.txt").read_text().strip())
     assert run.info.status == "FINISHED"
@@ -140,6 +144,22 @@ def assert_tracked(uri: str, fold: Path, *, epochs: int) -> None:
     assert [metric.step for metric in losses] == list(range(1, epochs + 1))
     rows = read_csv(fold / "history.csv")
     assert [metric.value for metric in losses] == [float(cell) for cell in rows["validation_loss"]]
+
+
+def test_mlflow_tells_its_makers_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom medres.config import load_config\n"
+        "from medres.training.tracking import Tracker\n"
+        f"config = load_config('quick', ['tracking.mlflow=sqlite:///{tmp_path}/mlflow.db'])\n"
+        f"tracker = Tracker(Path({str(tmp_path)!r}), config, title='fold 1/2')\n"
+        "tracker.write([{'epoch': 1, 'loss': 1.0, 'validation_loss': 2.0, 'validation_auroc': None}])\n"
+        "from mlflow.telemetry import utils\n"
+        "utils._IS_IN_CI_ENV_OR_TESTING = utils._IS_MLFLOW_TESTING_TELEMETRY = False\n"
+        "assert utils.is_telemetry_disabled()\n"
+        f"assert Path({str(tmp_path / 'mlflow-run.txt')!r}).is_file()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env=environment)
 
 
 def test_a_tracker_sends_each_epoch_once_and_a_server_that_is_gone_costs_nothing(
@@ -152,6 +172,8 @@ def test_a_tracker_sends_each_epoch_once_and_a_server_that_is_gone_costs_nothing
     config = load_config("quick", [f"tracking.mlflow=sqlite:///{tmp_path / 'mlflow.db'}"])
     Tracker(tmp_path, config, title="fold 1/2").write(history[:2])
     Tracker(tmp_path, config, title="fold 1/2").write(history)  # after an interruption
+    from mlflow.tracking import MlflowClient
+
     client = MlflowClient(tracking_uri=config.tracking.mlflow)
     run = (tmp_path / "mlflow-run.txt").read_text().strip()
     kept = client.get_metric_history(run, "loss")

@@ -90,12 +90,9 @@ class Tracker:
 
     def _send(self, history: Sequence[Epoch]) -> None:
         """Send the epochs that the MLflow run does not have."""
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else a server that is gone costs minutes
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        client = self._client()
         from mlflow.entities import Metric
-        from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(tracking_uri=self.config.tracking.mlflow)
         kept = self.folder / _RUN
         run = kept.read_text(encoding="utf-8").strip() if kept.is_file() else self._begin(client)
         known = {metric.step: metric.value for metric in client.get_metric_history(run, "validation_loss")}
@@ -110,6 +107,15 @@ class Tracker:
             for name, value in _values(entry)
         ]
         client.log_batch(run, metrics=new)
+
+    def _client(self) -> Any:
+        """MLflow, which sends its makers no word of who uses it."""
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # else a server that is gone costs minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it is asked when MLflow is imported
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(tracking_uri=self.config.tracking.mlflow)
 
     def _begin(self, client: Any) -> str:
         """A new MLflow run, with the configuration as its parameters."""
@@ -127,10 +133,8 @@ class Tracker:
         kept = self.folder / _RUN
         if not self.config.tracking.mlflow or not kept.is_file():
             return
-        from mlflow.tracking import MlflowClient
-
         try:
-            MlflowClient(tracking_uri=self.config.tracking.mlflow).set_terminated(kept.read_text().strip())
+            self._client().set_terminated(kept.read_text().strip())
         except Exception as error:  # noqa: BLE001  as above
             log.warning("MLflow did not take the end of the training: %s", error)
 
