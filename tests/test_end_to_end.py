@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medres import demo, train
+from medres import cross_validate, demo, train
 from medres.cohort.indexing import write_index
 from medres.config import load_config
 from medres.imaging.synthesis import synthesise_cohort
@@ -115,6 +115,25 @@ def test_its_heatmaps_point_at_lesions_more_often_than_chance(learnt: Path) -> N
     assert len(numbers) == 4, line
     _, low, _, chance = numbers
     assert low > chance, line
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", [1002, 1003, 1004])
+def test_the_folds_of_other_trainings_point_at_lesions_they_call(tmp_path: Path, seed: int) -> None:
+    """The figures that the README gives of seeds on which nothing was chosen: run with -s."""
+    synthesise_cohort(tmp_path / "cohort", patients=demo.PATIENTS, seed=seed)
+    write_index(tmp_path / "cohort" / "images", tmp_path / "manifest.csv", labels=tmp_path / "cohort" / "labels.csv")
+    config = load_config("quick", [f"crossval.folds={demo.FOLDS}", f"seed={seed}"])
+    cross_validate(tmp_path / "manifest.csv", labels=[demo.LABEL], config=config, out=tmp_path / "run")
+    synthesise_cohort(tmp_path / "incoming", patients=110, seed=seed + 1000)
+    (tmp_path / "incoming" / "lesions.csv").rename(tmp_path / "incoming-lesions.csv")
+    score_folder(tmp_path / "run", tmp_path / "incoming", out=tmp_path / "scored")
+    line = demo.hits(tmp_path, tmp_path / "run")
+    print(f"\nseed {seed}: {line}")
+    rate, _, _, chance = (int(number) for number in re.findall(r"(\d+)%", line))
+    assert rate >= 75
+    assert rate >= 3 * chance
 
 
 def test_the_demo_model_loads_and_knows_itself(demo_run: Path) -> None:
