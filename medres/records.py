@@ -160,6 +160,7 @@ class Explanation:
     unit: str = "logit"  # "" where a method has no logit scale: then strengths cannot be compared
     stride: int = 32  # network input pixels between neighbouring cells
     licence: str = "not validated"  # of the label's heatmaps: validated, not validated or failed
+    licence_reasons: tuple[str, ...] = ()  # why, a sentence each
     spread: NDArray[np.float32] | None = None  # of an ensemble: standard deviation between its networks' maps, native
 
 

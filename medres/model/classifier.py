@@ -16,13 +16,13 @@ from medres.config import Gate, Preprocessing
 from medres.errors import UsageError
 from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
-from medres.model.card import ModelCard
-from medres.model.device import batch_size, choose_device, in_parts, said_plainly
+from medres.model.device import choose_device, in_parts, said_plainly
 from medres.model.explain import grid_of, native_heatmap
 from medres.model.forward import Scores, as_images, forward, joined, lower_precision, precision_complaint
 from medres.model.heatmaps.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
 from medres.model.heatmaps.library import Method, check_library_method, library_map, unit
-from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check
+from medres.model.heatmaps.licence import HeatmapLicence, LabelLicence, licence_of, read_licence
+from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check, whole_batch
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
 from medres.model.signing import verify_trust
@@ -48,8 +48,9 @@ class Classifier:
         self.decode: Decoding = self.card.preprocessing.decode
         self.smaller: frozenset[str] | None = None
         """Of which smaller copies it takes images, see `records.copy_name`; None: of any."""
+        self.heatmap_licence: HeatmapLicence | None = None
         self.expected = Expectation(tuple(member.card.cohort_profile for member in members))
-        self.batch = _whole_batch(self.card, device)
+        self.batch = whole_batch(self.card, device)
         """Images in one pass of the network. Its size may change the last digits, an image's place in it does not."""
         for member in members:
             member.network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -95,6 +96,7 @@ class Classifier:
                 self_check(member, chosen)
                 lower_precision(member.network, precision)
         classifier.precision, classifier.decode = precision, decode or classifier.decode
+        classifier.heatmap_licence = read_licence(Path(path), classifier.model_id)
         return classifier
 
     @property
@@ -137,6 +139,11 @@ class Classifier:
         """
         self._place(label)
         return self.card.heatmap_scale[label] * (32 / stride) ** 2
+
+    def licence(self, label: str, *, method: str = "cam", stride: Stride = SHOWN) -> LabelLicence:
+        """Whether a label's heatmaps, drawn in this way, were validated on images no network had seen, and why."""
+        self._place(label)
+        return licence_of(self.heatmap_licence, label, method=method, stride=stride)
 
     def score(self, pixels: NDArray[np.uint16], *, maps: bool = False, finer: Finer | None = None) -> Scores:
         """Score preprocessed images.
@@ -289,9 +296,11 @@ class Classifier:
         """An explanation of the networks' maps of one label, (networks, k, k)."""
         mean = positive_mean(cells) if method == "cam" else cells.mean(axis=0)
         spread = self.native_heatmap(placement, cells.std(axis=0)) if len(cells) > 1 else None
+        stride = grid_of(self.card.architecture, placement.size, len(mean)).stride
+        licence = licence_of(self.heatmap_licence, label, method=method, stride=stride)
         return Explanation(
             radiograph.sop_instance_uid, self.model_id, label, self.native_heatmap(placement, mean), float(mean.max()),
-            method, unit(method), grid_of(self.card.architecture, placement.size, len(mean)).stride, spread=spread,
+            method, unit(method), stride, licence.state, licence.reasons, spread,
         )  # fmt: skip
 
     def _cells(self, pixels: NDArray[np.uint16], places: Sequence[int], stride: Stride) -> Maps:
@@ -319,12 +328,3 @@ class Classifier:
         if label not in self.labels:
             raise UsageError(f"the model has no label {label!r}; it has {', '.join(self.labels)}")
         return self.labels.index(label)
-
-
-def _whole_batch(card: ModelCard, device: torch.device) -> int:
-    if device.type != "cuda":
-        return batch_size(device)
-    from medres.model.cost import Design, filling_batch  # which counts, as scoring on a processor does not need
-
-    design = Design(card.architecture, card.preprocessing.size, len(card.labels), card.folded)
-    return filling_batch(design, memory=torch.cuda.get_device_properties(device).total_memory)

@@ -19,6 +19,7 @@ from medres.errors import ModelError, UsageError
 from medres.imaging.preprocessing import preprocess, specification_hash
 from medres.imaging.reference import reference_radiograph
 from medres.model.card import CARD_FILE, COVERS_ALL, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
+from medres.model.device import batch_size
 from medres.model.ensemble import ensemble_card
 from medres.model.forward import as_images, forward
 from medres.model.inspection import verify_folder
@@ -132,3 +133,13 @@ def self_check(member: Member, device: torch.device) -> None:
                 f"model {member.card.model_id} fails its self-check: label {label!r} of the reference radiograph "
                 f"gives logit {value:.6f}, at training time {expected:.6f}"
             )
+
+
+def whole_batch(card: ModelCard, device: torch.device) -> int:
+    """How many images one pass of a model takes on a device: it follows from both alone, so that scores do as well."""
+    if device.type != "cuda":
+        return batch_size(device)
+    from medres.model.cost import Design, filling_batch  # which counts, as scoring on a processor does not need
+
+    design = Design(card.architecture, card.preprocessing.size, len(card.labels), card.folded)
+    return filling_batch(design, memory=torch.cuda.get_device_properties(device).total_memory)
