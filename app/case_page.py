@@ -10,10 +10,13 @@ from worklist_page import chosen_label, patient
 from medres.errors import MedresError
 from medres.review.cases import Case, OpenedCase, Worklist
 from medres.review.encode import pack
+from medres.review.heatmaps import METHODS, OWN, CaseHeatmap
 from medres.review.store import LONGEST_COMMENT, LONGEST_NAME, Conflict, ReviewStore, Verdict
 from medres.review.wording import (
     OPINIONS,
     claim,
+    heatmap_contour,
+    heatmap_failed,
     heatmap_scale,
     heatmap_strength,
     heatmap_withheld,
@@ -23,6 +26,8 @@ from medres.review.wording import (
     statement,
     verdict_in_words,
 )
+
+MEAN, SPREAD = "Their mean", "Where they disagree"
 
 
 def show_case(worklist: Worklist, store: ReviewStore, case: Case) -> None:
@@ -44,7 +49,7 @@ def show_case(worklist: Worklist, store: ReviewStore, case: Case) -> None:
         except MedresError as error:
             notice("refused", f"This image is not shown. {error}")
             return
-        _viewer(opened, label)
+        _viewer(worklist, opened, label)
         if case.warnings:
             show(filled('<div class="notes">Of this file: {}</div>', " ".join(case.warnings)))
     with panel:
@@ -90,19 +95,47 @@ def _score(worklist: Worklist, case: Case, label: str) -> Markup:
     )
 
 
-def _viewer(opened: OpenedCase, label: str) -> None:
-    case, grid = opened.case, opened.heatmaps[label]
-    words = {
-        "id": f"{case.key} {label}",
+def _viewer(worklist: Worklist, opened: OpenedCase, label: str) -> None:
+    case = opened.case
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kept: str = st.session_state.get("heatmap", OWN)
+        st.session_state.setdefault("method", kept)
+        method = st.selectbox("Heatmap", options=list(METHODS), key="method", width=240)
+        st.session_state["heatmap"] = method
+        found = opened.heatmaps[label]
+        if method != OWN and found.grid is not None:
+            with st.spinner("Computing the heatmap …", show_time=False):
+                found = worklist.explain_otherwise(case, label, method)
+        part = MEAN
+        if found.spread is not None:
+            part = st.segmented_control("Of the networks", [MEAN, SPREAD], default=MEAN, required=True, key="part")
+    grid = found.spread if part == SPREAD else found.grid
+    viewer(data=pack(opened.picture, grid, _words(case, label, method, part, found)), key="viewer")
+
+
+def _words(case: Case, label: str, method: str, part: str, found: CaseHeatmap) -> dict[str, str | bool]:
+    grid = found.spread if part == SPREAD else found.grid
+    comes = f"Where the score of “{label}” comes from"
+    words: dict[str, str | bool] = {
+        "id": f"{case.key} {method} {part} {label}",
+        "asked": f"{case.key} {label}",  # what is shown on request once is shown in every way
         "image": case.key,
         "label": label,
-        "drawn": case.positive[label],
-        "note": heatmap_withheld(label, grid.strength, grid.scale),
-        "full": heatmap_scale(grid.scale),
-        "strength": f"This image: {heatmap_strength(grid.strength, grid.scale)}.",
+        "drawn": not found.kept_back,
+        "title": f"Where the networks disagree about “{label}”" if part == SPREAD else comes,
+        "state": found.licence.partition(":")[0],
+        "licence": f"{found.licence[:1].upper()}{found.licence[1:]}.",
         "alt": readable(f"Radiograph of patient {patient(case)}"),
     }
-    viewer(data=pack(opened.picture, grid, words), key="viewer")
+    if grid is None:
+        return {**words, "note": heatmap_failed(label, found.kept_back), "full": "", "strength": "", "contoured": ""}
+    return {
+        **words,
+        "note": heatmap_withheld(label, grid.strength, grid.scale, grid.unit),
+        "full": heatmap_scale(grid.scale, grid.unit),
+        "strength": f"This image: {heatmap_strength(grid.strength, grid.scale, grid.unit)}.",
+        "contoured": heatmap_contour(grid.scale, grid.contour, grid.unit),
+    }
 
 
 def _review(worklist: Worklist, store: ReviewStore, case: Case, label: str) -> None:

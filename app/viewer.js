@@ -15,7 +15,7 @@ function unpacked(message) {
   const header = JSON.parse(new TextDecoder().decode(message.subarray(4, 4 + length)));
   const start = 4 + length;
   const end = start + header.picture.bytes;
-  return { header, pixels: message.subarray(start, end), cells: message.subarray(end, end + header.heatmap.bytes) };
+  return { header, pixels: message.subarray(start, end), cells: message.subarray(end) };
 }
 
 async function grayLevels({ header, pixels }) {
@@ -28,6 +28,7 @@ async function grayLevels({ header, pixels }) {
 }
 
 async function colouredHeatmap({ header, cells }) {
+  if (!header.heatmap) return null; // there is none to show
   const strengths = new Uint8Array(await inflated(cells));
   const { rows, columns } = header.heatmap;
   const image = new ImageData(columns, rows);
@@ -38,6 +39,17 @@ async function colouredHeatmap({ header, cells }) {
   const canvas = blank(columns, rows);
   canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
+}
+
+// Where regions end, in parts of the picture.
+function outlines({ contour }) {
+  const path = new Path2D();
+  for (const line of contour?.lines ?? []) {
+    path.moveTo(line[0], line[1]);
+    for (let place = 2; place < line.length; place += 2) path.lineTo(line[place], line[place + 1]);
+    path.closePath();
+  }
+  return path;
 }
 
 function blank(columns, rows) {
@@ -57,6 +69,7 @@ class Viewer {
     this.opacity = START_OPACITY;
     this.hidden = false; // by the key H
     this.panning = false;
+    this.contoured = true;
     this.asked = new Set(); // heatmaps shown although the label is below its operating point
     this.shown = "";
     this.resetView();
@@ -81,19 +94,25 @@ class Viewer {
       this.resetView();
       this.picture = blank(header.picture.columns, header.picture.rows);
     }
-    Object.assign(this, { header, levels, heatmap, hidden: false });
+    Object.assign(this, { header, levels, heatmap, outlines: outlines(header), hidden: false });
     this.describe();
     this.draw();
     this.section.dataset.ready = header.id;
   }
 
   get drawsHeatmap() {
-    return (this.header.drawn || this.asked.has(this.header.id)) && !this.hidden;
+    return Boolean(this.heatmap) && (this.header.drawn || this.asked.has(this.header.asked)) && !this.hidden;
   }
 
   describe() {
     const { header } = this;
-    this.find(".title").textContent = `Where the score of “${header.label}” comes from`;
+    this.find(".title").textContent = header.title;
+    this.find(".licence").textContent = header.licence;
+    this.find(".state").textContent = `· ${header.state}`;
+    this.find(".state").classList.toggle("validated", header.state === "heatmap validated");
+    this.find(".contour-place").textContent = header.contoured;
+    this.find(".legend").hidden = !header.heatmap;
+    this.find(".anyway").hidden = !header.heatmap;
     this.find(".full").textContent = header.full;
     this.find(".strength").textContent = header.strength;
     this.find(".withheld p").textContent = header.note;
@@ -154,6 +173,18 @@ class Viewer {
       context.globalAlpha = this.opacity / 100;
       context.drawImage(this.heatmap, left, top, columns * scale, rows * scale);
       context.globalAlpha = 1;
+      if (this.contoured) this.drawContour(context, left, top, columns * scale, rows * scale);
+    }
+  }
+
+  // A white line with a dark edge, which shows on every gray and every colour.
+  drawContour(context, left, top, width, height) {
+    const line = new Path2D();
+    line.addPath(this.outlines, new DOMMatrix([width, 0, 0, height, left, top]));
+    const thin = 1.2 * (window.devicePixelRatio || 1);
+    for (const [colour, thick] of [["#000", 2 * thin], ["#fff", thin]]) {
+      Object.assign(context, { strokeStyle: colour, lineWidth: thick, lineJoin: "round" });
+      context.stroke(line);
     }
   }
 
@@ -173,7 +204,10 @@ class Viewer {
     this.find(".opacity").disabled = !this.drawsHeatmap;
     this.find(".inverted").checked = this.inverted;
     this.find(".zoom-value").textContent = percent(100 * this.zoom);
-    this.find(".withheld").hidden = this.header.drawn || this.asked.has(this.header.id);
+    this.find(".contoured").checked = this.contoured;
+    const asked = this.asked.has(this.header.asked);
+    this.find(".withheld").hidden = Boolean(this.heatmap) && (this.header.drawn || asked);
+    this.find(".asked").hidden = !this.heatmap || this.header.drawn || !asked;
     this.find(".drag-window").setAttribute("aria-pressed", String(!this.panning));
     this.find(".drag-pan").setAttribute("aria-pressed", String(this.panning));
     this.section.classList.toggle("panning", this.panning);
@@ -227,6 +261,7 @@ class Viewer {
       "-": () => ({ zoom: this.zoom / 1.25 }),
       i: () => ({ inverted: !this.inverted }),
       h: () => ({ hidden: !this.hidden }),
+      c: () => ({ contoured: !this.contoured }),
     };
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -248,7 +283,8 @@ class Viewer {
     on(".zoom-in", "click", () => this.set({ zoom: this.zoom * 1.5 }));
     on(".zoom-out", "click", () => this.set({ zoom: this.zoom / 1.5 }));
     on(".reset", "click", () => { this.resetView(); this.set({}); });
-    on(".anyway", "click", () => { this.asked.add(this.header.id); this.set({}); });
+    on(".contoured", "change", (event) => this.set({ contoured: event.target.checked }));
+    on(".anyway", "click", () => { this.asked.add(this.header.asked); this.set({}); });
     for (const pane of this.panes) {
       pane.addEventListener("pointerdown", (event) => {
         pane.setPointerCapture(event.pointerId);

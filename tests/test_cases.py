@@ -23,6 +23,7 @@ from medres.review.encode import LONGEST_SIDE, EncodedPicture, encode_heatmap, e
 from medres.review.store import ReviewStore, Verdict
 from medres.review.wording import percentages
 from medres.tables import read_csv, write_csv, write_json
+from tests.support.licences import REASONS, licensed
 from tests.support.reviewing import NAME, SCRIPT, score_incoming, score_shared_uid
 
 LABEL = "disc"
@@ -135,10 +136,55 @@ def test_an_opened_case_shows_what_was_scored(worklist: Worklist, model: Classif
     radiograph = read_radiograph(worklist.root / case.path)
     assert np.abs(_levels(opened.picture) / 4095 - radiograph.pixels).max() <= 0.5 / 4095 + 1e-6
     explained = model.explain(radiograph, label=LABEL)
-    grid = opened.heatmaps[LABEL]
+    grid, shown = opened.heatmaps[LABEL].grid, opened.heatmaps[LABEL]
+    assert grid is not None
+    assert shown.licence.startswith("heatmap not validated: ")
+    assert (shown.kept_back, shown.spread) == ("", None)
     assert grid.strength == pytest.approx(explained.strength, abs=1e-5)
     assert grid.scale == model.heatmap_scale(LABEL)
     assert worklist.open_case(case) is opened  # encoded once
+
+
+def test_a_heatmap_that_has_not_earned_it_is_kept_back_in_words(
+    worklist: Worklist, small_model: Path, tmp_path: Path
+) -> None:
+    below = next(case for case in worklist.cases if not case.positive[LABEL])
+    assert worklist.open_case(below).heatmaps[LABEL].kept_back == "below the operating point"
+    failed = Classifier.load(licensed(small_model, tmp_path / "model", {LABEL: "failed"}), device="cpu")
+    shown = Worklist(worklist.scores, failed)
+    case = shown.sorted_by(LABEL)[0]
+    for found in (shown.open_case(case).heatmaps[LABEL], shown.explain_otherwise(case, LABEL, "Grad-CAM")):
+        assert (found.grid, found.spread) == (None, None)  # not even its cells are sent
+        assert found.kept_back == f"heatmap failed: {REASONS['failed']}"
+
+
+@pytest.mark.parametrize("name", ["Grad-CAM", "EigenCAM"])
+def test_another_method_is_computed_for_a_case_and_is_never_validated(
+    worklist: Worklist, small_model: Path, tmp_path: Path, name: str
+) -> None:
+    model = Classifier.load(licensed(small_model, tmp_path / "model", {LABEL: "validated"}), device="cpu")
+    shown = Worklist(worklist.scores, model)
+    case = shown.sorted_by(LABEL)[0]
+    assert shown.open_case(case).heatmaps[LABEL].licence.startswith("heatmap validated")
+    found = shown.explain_otherwise(case, LABEL, name)
+    assert found.licence.startswith("heatmap not validated: only cam at a stride of 16 was measured")
+    assert found.grid is not None
+    assert (found.grid.unit, found.grid.scale == found.grid.strength) == (
+        ("logit", False) if name == "Grad-CAM" else ("", True)
+    )
+    assert shown.explain_otherwise(case, LABEL, name) is found  # computed once
+
+
+def test_where_the_networks_of_a_run_disagree_can_be_shown(small_run: Path, tmp_path: Path) -> None:
+    shown = Worklist(score_incoming(small_run, tmp_path), Classifier.load(small_run, device="cpu"))
+    case = shown.sorted_by(LABEL)[0]
+    found = shown.open_case(case).heatmaps[LABEL]
+    assert found.grid is not None
+    assert found.spread is not None
+    assert found.spread.scale == found.grid.scale
+    spread = shown.model.explain(read_radiograph(shown.root / case.path), label=LABEL).spread
+    assert spread is not None
+    assert found.spread.strength == pytest.approx(float(spread.max()), abs=1e-5)
 
 
 def test_only_so_many_opened_cases_are_kept(worklist: Worklist, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +298,14 @@ def test_a_heatmap_keeps_its_absolute_scale() -> None:
     assert [int(values.max()) for values in cells] == [64, 128, 255]
 
 
+def test_a_contour_is_sent_as_parts_of_the_picture() -> None:
+    heatmap = np.zeros((100, 50), np.float32)
+    heatmap[20:41, 10:21] = 1.0
+    (line,) = encode_heatmap(heatmap, scale=1.0, strength=1.0).lines
+    across, down = np.array(line[::2]) * 50 - 0.5, np.array(line[1::2]) * 100 - 0.5
+    assert (across.min(), across.max(), down.min(), down.max()) == pytest.approx((9.5, 20.5, 19.5, 40.5), abs=0.2)
+
+
 def test_a_message_holds_its_parts_in_order() -> None:
     picture = encode_picture(np.eye(5, dtype=np.float32))
     grid = encode_heatmap(np.eye(5, dtype=np.float32), scale=1.0, strength=1.0)
@@ -261,6 +315,9 @@ def test_a_message_holds_its_parts_in_order() -> None:
     assert header["label"] == "Ödem"
     assert len(header["colours"]) == 768
     assert message[4 + length :] == picture.pixels + grid.cells
+    bare = pack(picture, None, {"label": "Ödem"})
+    assert bare.endswith(picture.pixels)
+    assert grid.cells not in bare
     assert (header["picture"]["bytes"], header["heatmap"]["bytes"]) == (len(picture.pixels), len(grid.cells))
 
 

@@ -28,10 +28,11 @@ from medres.imaging.isolation import Workers
 from medres.imaging.pictures import overlay
 from medres.imaging.preprocessing import Placement, inspect, prepare
 from medres.imaging.reading import read_radiograph
+from medres.model.heatmaps.licence import UNMEASURED, LabelLicence
 from medres.records import LabelScore, Prediction, Refusal
 from medres.review.cases import Worklist
 from medres.scoring.columns import text_array
-from medres.scoring.folder import score_folder
+from medres.scoring.folder import Summary, score_folder
 from medres.scoring.heatmaps import Drawn, HeatmapPolicy, HeatmapWriter
 from medres.scoring.known import Unchanged
 from medres.scoring.ledger import Ledger
@@ -41,6 +42,7 @@ from medres.scoring.table import RowTable
 from medres.tables import named_path, read_csv
 from medres.unfinished import LOCK
 from tests.conftest import TINY, Medres
+from tests.support.licences import licensed
 from tests.support.phantoms import blob, write_radiograph
 from tests.support.processes import loaded_after
 
@@ -316,6 +318,29 @@ def test_results_under_another_pseudonym_key_are_not_resumed_and_the_record_does
     score_folder(small_model, incoming, out=out, force=True, workers=1)
 
 
+def test_no_heatmap_is_drawn_of_a_label_that_failed_and_another_licence_draws_anew(
+    small_model: Path, incoming: Path, tmp_path: Path
+) -> None:
+    model, out = licensed(small_model, tmp_path / "model", {"disc": "validated"}), tmp_path / "out"
+    drawn = HeatmapPolicy(enabled=True)
+
+    def names(*, resume: bool) -> tuple[set[str], Summary]:
+        summary = score_folder(model, incoming, out=out, heatmaps=drawn, workers=1, resume=resume)
+        return {path.name for path in out.glob("heatmaps/*")}, summary
+
+    first, summary = names(resume=False)
+    assert (len(first), summary.heatmaps_failed) == (summary.heatmaps, 0)
+    licensed(small_model, model, {"disc": "not validated"}, created="2026-11-28T00:00:01Z")
+    second, _ = names(resume=True)
+    assert len(second) == len(first)
+    assert not first & second  # a picture says what its licence was
+    licensed(small_model, model, {"disc": "failed"}, created="2026-11-28T00:00:02Z")
+    assert names(resume=True)[0] == set()
+    last = score_folder(model, incoming, out=tmp_path / "new", heatmaps=drawn, workers=1)
+    assert (last.heatmaps, last.heatmaps_failed) == (0, summary.heatmaps + summary.heatmaps_withheld)
+    assert any("have failed" in line for line in last.lines())
+
+
 def test_resume_draws_the_heatmaps_that_are_missing(small_model: Path, incoming: Path, tmp_path: Path) -> None:
     drawn = HeatmapPolicy(enabled=True)
     score_folder(small_model, incoming, out=tmp_path / "whole", heatmaps=drawn, workers=1)
@@ -360,6 +385,9 @@ class _Labelled:
     def heatmap_scale(self, label: str, *, stride: int) -> float:
         return 1.0
 
+    def licence(self, label: str, *, stride: int) -> LabelLicence:
+        return UNMEASURED
+
 
 def test_a_heatmap_has_a_name_whatever_its_label_and_is_drawn_over_the_image_that_was_scored(tmp_path: Path) -> None:
     path = write_radiograph(tmp_path / "a.dcm", blob(1, bright=True), patient="1", uid="2.25.1")
@@ -378,8 +406,15 @@ def test_a_heatmap_has_a_name_whatever_its_label_and_is_drawn_over_the_image_tha
     assert writer.are_there(item.sha256, model.labels, [])
     pictures = sorted((tmp_path / "out").iterdir())
     assert len(pictures) == 2
-    shown = overlay(read_radiograph(path).pixels, np.ones(item.picture.shape, np.float32), scale=1.0)
-    assert not np.array_equal(cv2.imread(str(pictures[0])), shown[:, :, ::-1])
+    shown = cv2.imread(str(pictures[0]))[: 6 * 96 : 6]  # below it stand legend and words
+    left = (shown.shape[1] - 6 * 80) // 2
+    shown = shown[:, left : left + 6 * 80 : 6, ::-1].astype(int)
+    then, now = (
+        overlay(pixels, np.ones((96, 80), np.float32), scale=1.0).astype(int)[4:-4, 4:-4]  # the contour is the edge
+        for pixels in (item.picture, read_radiograph(path).pixels)
+    )
+    assert np.abs(shown[4:-4, 4:-4] - then).max() == 0
+    assert np.abs(shown[4:-4, 4:-4] - now).max() > 30
 
 
 def test_a_refusal_by_size_names_no_bytes_and_every_other_one_the_bytes_that_were_read(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def score_folder(
         model: a model folder, or a cross-validation run whose folds score as an ensemble.
         folder: what to score; never written to.
         out: where results go.
-        heatmaps: write a picture for every label at or above its operating point.
+        heatmaps: write a picture for every label at or above its operating point whose heatmaps have not failed.
         force: replace results that lie there.
         resume: keep rows of unchanged files scored by the same model.
         deidentify: also write a table with keyed UIDs and paths.

@@ -1,11 +1,11 @@
-"""Verbs that look at radiographs: score a folder, render one file, explain one score."""
+"""Verbs that look at radiographs: score a folder, render one file."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import click
 from click.core import ParameterSource
@@ -34,8 +34,6 @@ from medres.terminal import note, progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
-    from medres.model.heatmaps.fine_maps import Stride
-    from medres.model.heatmaps.library import Method
     from medres.records import Decoding, Precision
 
 
@@ -51,7 +49,11 @@ _SECTIONS = {
 @click.argument("model", type=FILE)
 @click.argument("folder", type=FILE)
 @out_option("Folder for predictions.csv and predictions.parquet.")
-@click.option("--heatmaps", is_flag=True, help="Also write a picture for every label at or above its operating point.")
+@click.option(
+    "--heatmaps",
+    is_flag=True,
+    help="Also write a picture for every label at or above its operating point whose heatmaps have not failed.",
+)
 @with_burned_in
 @click.option(
     "--resume",
@@ -203,72 +205,3 @@ def render(
     rows, columns = radiograph.pixels.shape
     warnings = f" · warnings: {', '.join(radiograph.warnings)}" if radiograph.warnings else ""
     click.echo(f"{out}: {rows} × {columns} pixels{warnings}")
-
-
-@medres.command()
-@click.argument("model", type=FILE)
-@click.argument("file", type=FILE)
-@click.option("--label", required=True, metavar="NAME", help="Which label to explain.")
-@click.option(
-    "--method",
-    type=click.Choice(["cam", "gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "scorecam"]),
-    default="cam",
-    show_default=True,
-    help="cam: the exact class-activation map; the others: the grad-cam library's.",
-)
-@click.option("--layer", metavar="NAME", help="The layer that such a method explains, such as backbone.layer3.")
-@click.option(
-    "--stride",
-    type=click.Choice(["32", "16", "8"]),
-    help="Network pixels between cells of the exact map [default: 16].",
-)
-@out_option("IMAGE.png (heatmap over the radiograph), or IMAGE.npy (float32, logit units).")
-@with_burned_in
-@with_device
-@with_limits
-@with_group_readable
-@with_force
-def explain(
-    model: Path,
-    file: Path,
-    label: str,
-    method: Method,
-    layer: str | None,
-    stride: str | None,
-    out: Path,
-    allow_burned_in: bool,
-    device: str,
-    limits: Limits,
-    force: bool,
-) -> None:
-    """Draw where in one radiograph a label's score comes from, in native pixels."""
-    refuse_early(out, force)
-    need_model(model)
-    from medres.imaging.isolation import read_isolated
-    from medres.imaging.pictures import overlay, refuse_burned_in, write_picture
-    from medres.model.classifier import Classifier
-    from medres.model.heatmaps.fine_maps import SHOWN
-
-    classifier = Classifier.load(model, device=device)
-    step = cast("Stride", int(stride)) if stride else None
-    scale = classifier.heatmap_scale(label, stride=step or SHOWN)
-    spec = classifier.preprocessing
-    radiograph = read_isolated(file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits)
-    refuse_burned_in(out, radiograph.attributes, allowed=allow_burned_in)
-    seen = radiograph
-    if classifier.shorter_side is not None:  # it sees a smaller copy, where there is one; a person sees all pixels
-        seen = read_isolated(
-            file, gate=classifier.gate, voi=spec.voi, percentiles=spec.percentiles, limits=limits,
-            shorter_side=classifier.shorter_side,
-        )  # fmt: skip
-    found = classifier.explain(seen, label=label, method=method, layer=layer, stride=step)
-    if not found.unit:
-        scale = found.strength if found.strength > 0 else 1.0
-    score = classifier.predict(seen).scores[label]
-    write_picture(out, found.heatmap, overlay(radiograph.pixels, found.heatmap, scale=scale))
-    side = "at or above" if score.positive else "below"
-    click.echo(f"{label}: probability {score.probability:.3f}, {side} the operating point {score.threshold:.3f}")
-    if found.unit:
-        click.echo(f"{out}: strongest evidence {found.strength:.2f} logits (full colour: {scale:.2f})")
-    else:
-        click.echo(f"{out}: {method} has no logit scale: full colour is this image's strongest cell, of no other image")

@@ -135,6 +135,7 @@ class Prepared(Inspected):
     placement: Placement
     decode: str = FULL  # one of records.DECODED
     picture: NDArray[np.uint8] | None = None  # (rows, columns), native, as displayed: for a heatmap to be drawn over
+    pixel_aspect_ratio: float = 1.0  # height ÷ width of one native pixel
 
 
 SMALLER = "smaller"
@@ -249,7 +250,10 @@ def prepare(
     known = {field.name: getattr(found, field.name) for field in fields(found)}
     decoded = f"1/{radiograph.sampling.step}" if radiograph.sampling else FULL
     picture = _picture(found, radiograph, spec, gate, limits) if pictured and pictured(found.attributes) else None
-    return Prepared(**known, pixels=done.pixels, placement=done.placement, decode=decoded, picture=picture)
+    return Prepared(
+        **known, pixels=done.pixels, placement=done.placement, decode=decoded, picture=picture,
+        pixel_aspect_ratio=radiograph.pixel_aspect_ratio,
+    )  # fmt: skip
 
 
 def _picture(found: Inspected, seen: Radiograph, spec: Preprocessing, gate: Gate, limits: Limits) -> NDArray[np.uint8]:

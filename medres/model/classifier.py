@@ -20,7 +20,7 @@ from medres.model.device import choose_device, in_parts, said_plainly
 from medres.model.explain import grid_of, native_heatmap
 from medres.model.forward import Scores, as_images, forward, joined, lower_precision, precision_complaint
 from medres.model.heatmaps.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
-from medres.model.heatmaps.library import Method, check_library_method, library_map, unit
+from medres.model.heatmaps.library import Method, check_library_method, library_maps, unit
 from medres.model.heatmaps.licence import HeatmapLicence, LabelLicence, licence_of, read_licence
 from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check, whole_batch
 from medres.model.outliers import distances
@@ -129,7 +129,7 @@ class Classifier:
         """Which radiographs this model accepts."""
         return self.card.gate
 
-    def heatmap_scale(self, label: str, *, stride: Stride = SHOWN) -> float:
+    def heatmap_scale(self, label: str, *, stride: int = SHOWN) -> float:
         """The value of a heatmap that is drawn as full colour, logit units; the same for every image.
 
         It is the same number of logits from one cell on every grid: the card has it for the exact map's (stride 32).
@@ -249,7 +249,7 @@ class Classifier:
         self, radiograph: Radiograph, *, label: str, stride: Stride | None = None, method: Method = "cam",
         layer: str | None = None,
     ) -> Explanation:  # fmt: skip
-        """Where one label's score comes from, in native pixels and logit units.
+        """Where one label's score comes from, in native pixels and logit units; with its licence, whatever that says.
 
         Args:
             radiograph: as `read_radiograph` gives it.
@@ -269,12 +269,9 @@ class Classifier:
         check_library_method(method, stride=stride, layer=layer)
         self._refuse_otherwise_decoded(radiograph)
         prepared = preprocess(radiograph, self.preprocessing)
-        image = as_images(prepared.pixels[None], self.device)
-        with said_plainly(self.device):
-            found = [
-                library_map(member.network, image, label=place, method=method, layer=layer) for member in self.members
-            ]
-        return self._explanation(radiograph, label, prepared.placement, np.stack(found), method)
+        networks = [member.network for member in self.members]
+        found = library_maps(networks, prepared.pixels, label=place, method=method, layer=layer)
+        return self._explanation(radiograph, label, prepared.placement, found, method)
 
     def explain_labels(
         self, radiograph: Radiograph, labels: Sequence[str], *, stride: Stride | None = None

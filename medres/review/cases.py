@@ -13,7 +13,8 @@ from medres.errors import REASONS, Refused, UsageError
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import file_sha256
 from medres.records import FULL, Decoding, Precision, Radiograph
-from medres.review.encode import EncodedPicture, HeatmapGrid, encode_heatmap, encode_picture
+from medres.review.encode import EncodedPicture, encode_picture
+from medres.review.heatmaps import CaseHeatmap, other_heatmap, own_heatmaps
 from medres.review.wording import meaning
 from medres.scoring.record import read_scores_record
 from medres.tables import named_path, read_csv
@@ -78,7 +79,7 @@ class OpenedCase:
 
     case: Case
     picture: EncodedPicture
-    heatmaps: Mapping[str, HeatmapGrid]
+    heatmaps: Mapping[str, CaseHeatmap]  # the model's own, by label
 
 
 class Worklist:
@@ -90,6 +91,7 @@ class Worklist:
     """
 
     def __init__(self, scores: Path, model: Classifier) -> None:
+        self.scores = scores
         self.model = model
         self.labels = model.labels
         record = read_scores_record(scores)
@@ -119,6 +121,7 @@ class Worklist:
         self.cases = _cases(rows, self.labels)
         self.unscored = _unscored(rows)
         self._opened: OrderedDict[str, OpenedCase] = OrderedDict()
+        self._otherwise: OrderedDict[tuple[str, str, str], CaseHeatmap] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
@@ -163,13 +166,52 @@ class Worklist:
             Refused: the file lies outside the scored folder (OUTSIDE_ROOT), is gone (UNREADABLE), is not what was
                 scored (CHANGED), can no longer be read, or its score cannot be computed again (NOT_REPRODUCED).
         """
-        path = self._locate(case)
-        if file_sha256(path) != case.sha256:
-            raise Refused("CHANGED", "the file has changed since it was scored; score the folder again")
+        path = self._unchanged(case)
         with self._lock:
             if case.key in self._opened:
                 self._opened.move_to_end(case.key)
                 return self._opened[case.key]
+        radiograph, seen = self._read(case, path)
+        self._verify(case, seen)
+        opened = OpenedCase(
+            case=case,
+            picture=encode_picture(radiograph.pixels, pixel_aspect_ratio=radiograph.pixel_aspect_ratio),
+            heatmaps=own_heatmaps(self.model, seen, case.positive),
+        )
+        with self._lock:
+            self._opened[case.key] = opened
+            while len(self._opened) > _KEPT_CASES:
+                self._opened.popitem(last=False)
+        return opened
+
+    def explain_otherwise(self, case: Case, label: str, name: str) -> CaseHeatmap:
+        """A label's heatmap by another method, one of `heatmaps.METHODS`; the image is read again.
+
+        Raises:
+            Refused: as `open_case`, but NOT_REPRODUCED.
+        """
+        sought = (case.key, label, name)
+        path = self._unchanged(case)
+        with self._lock:
+            if sought in self._otherwise:
+                self._otherwise.move_to_end(sought)
+                return self._otherwise[sought]
+        _, seen = self._read(case, path)
+        found = other_heatmap(self.model, seen, label, name=name, positive=case.positive[label])
+        with self._lock:
+            self._otherwise[sought] = found
+            while len(self._otherwise) > _KEPT_CASES:
+                self._otherwise.popitem(last=False)
+        return found
+
+    def _unchanged(self, case: Case) -> Path:
+        path = self._locate(case)
+        if file_sha256(path) != case.sha256:
+            raise Refused("CHANGED", "the file has changed since it was scored; score the folder again")
+        return path
+
+    def _read(self, case: Case, path: Path) -> tuple[Radiograph, Radiograph]:
+        """An image with all its pixels, and as the model takes it."""
         spec = self.model.preprocessing
         radiograph = read_isolated(path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles)
         if radiograph.sop_instance_uid != case.sop_instance_uid:
@@ -180,22 +222,7 @@ class Worklist:
                 path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
                 shorter_side=self.model.shorter_side, smaller=frozenset() if case.decode == FULL else None,
             )  # fmt: skip
-        self._verify(case, seen)
-        opened = OpenedCase(
-            case=case,
-            picture=encode_picture(radiograph.pixels, pixel_aspect_ratio=radiograph.pixel_aspect_ratio),
-            heatmaps={
-                found.label: encode_heatmap(
-                    found.heatmap, scale=self.model.heatmap_scale(found.label), strength=found.strength
-                )
-                for found in self.model.explain_labels(seen, self.labels)
-            },
-        )
-        with self._lock:
-            self._opened[case.key] = opened
-            while len(self._opened) > _KEPT_CASES:
-                self._opened.popitem(last=False)
-        return opened
+        return radiograph, seen
 
     def _locate(self, case: Case) -> Path:
         if not self.root.is_dir():

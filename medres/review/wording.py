@@ -65,8 +65,8 @@ def claim(label: str, *, positive: bool) -> str:
     return f"The model {'calls' if positive else 'does not call'} “{label}” on this image."
 
 
-def heatmap_strength(strength: float, scale: float) -> str:
-    """How strong a heatmap is, absolutely.
+def heatmap_strength(strength: float, scale: float, unit: str = "logit") -> str:
+    """How strong a heatmap is, absolutely where its method has a unit.
 
     >>> heatmap_strength(3.0, 4.0)
     'strongest evidence 3.0 logits, 75 % of full colour'
@@ -75,6 +75,8 @@ def heatmap_strength(strength: float, scale: float) -> str:
     """
     if strength <= 0:
         return "no evidence for the label anywhere in this image"
+    if not unit:
+        return "the strongest cell, whatever it is worth"
     part = "full colour" if strength >= scale else f"{_percentage(strength / scale, 0)} of full colour"
     return f"strongest evidence {strength:.1f} logits, {part}"
 
@@ -123,19 +125,39 @@ def call(*, positive: bool) -> str:
     return "above" if positive else "below"
 
 
-def heatmap_scale(scale: float) -> str:
+def heatmap_scale(scale: float, unit: str = "logit") -> str:
     """The end of a heatmap's colour scale.
 
-    >>> heatmap_scale(4.0)
-    'full colour: 4.0 logits, on every image'
+    >>> heatmap_scale(4.0), heatmap_scale(0.2, "")
+    ('full colour: 4.0 logits, on every image', "full colour: no unit, this image's own scale")
     """
+    if not unit:
+        return "full colour: no unit, this image's own scale"
     return f"full colour: {scale:.1f} logits, on every image"
 
 
-def heatmap_withheld(label: str, strength: float, scale: float) -> str:
+def heatmap_contour(scale: float, part: float, unit: str = "logit") -> str:
+    """Where the contour lies.
+
+    >>> heatmap_contour(4.0, 0.5), heatmap_contour(0.2, 0.5, "")
+    ('contour: 2.0 logits', 'contour: 50 % of full colour')
+    """
+    return f"contour: {part * scale:.1f} logits" if unit else f"contour: {100 * part:.0f} % of full colour"
+
+
+def heatmap_failed(label: str, reason: str) -> str:
+    """Why there is no heatmap of a label at all.
+
+    >>> heatmap_failed("nodule", "heatmap failed: it stays when the weights are random")
+    'No heatmap of “nodule” is shown: heatmap failed: it stays when the weights are random.'
+    """
+    return f"No heatmap of “{label}” is shown: {reason.rstrip('.')}."
+
+
+def heatmap_withheld(label: str, strength: float, scale: float, unit: str = "logit") -> str:
     """Why a heatmap is not drawn at first, and how strong it would be.
 
     >>> heatmap_withheld("nodule", 1.0, 4.0)
     '“nodule” is below its operating point, so no heatmap is drawn: strongest evidence 1.0 logits, 25 % of full colour.'
     """
-    return f"“{label}” is below its operating point, so no heatmap is drawn: {heatmap_strength(strength, scale)}."
+    return f"“{label}” is below its operating point, so no heatmap is drawn: {heatmap_strength(strength, scale, unit)}."

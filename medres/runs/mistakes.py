@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from medres.cohort.pseudonyms import pseudonym, pseudonym_key
 from medres.config import Config
 from medres.errors import Refused
-from medres.evaluation.mistakes import Mistake, most_of_a_kind, worst_mistakes
+from medres.evaluation.mistakes import FALSE_ALARM, Mistake, most_of_a_kind, worst_mistakes
 from medres.evaluation.table import judged_images
 from medres.files import make_folder
 from medres.imaging.isolation import read_isolated
-from medres.imaging.pictures import as_bytes, may_be_exported, overlay, write_png
+from medres.imaging.pictures import CONTOUR, as_bytes, name_may_show, overlay, write_png
 from medres.imaging.preprocessing import preprocess
 from medres.model.classifier import Classifier
 from medres.model.explain import native_heatmap
@@ -83,10 +83,11 @@ def write_gallery(
     config: Config,
     allow_burned_in: bool,
 ) -> None:
-    """Write `gallery.csv`, and `gallery/` with two pictures of every mistake that the report shows.
+    """Write `gallery.csv`, and `gallery/` with pictures of every mistake that the report shows.
 
-    The left picture is the radiograph, the right one the same with the heatmap of the network that had held its patient
-    out. Where BurnedInAnnotation is not NO there is none, unless `allow_burned_in`.
+    One picture is the radiograph; of a false alarm the other is the same with the heatmap of the network that had held
+    its patient out. A miss is below the operating point, where no heatmap is shown. Where BurnedInAnnotation is not NO
+    there is no picture, unless `allow_burned_in`.
 
     Args:
         run: where they go.
@@ -105,9 +106,10 @@ def write_gallery(
     for number, label in enumerate(labels):
         for mistake in worst_mistakes(judged_images(table, label), most=most):
             place = places[str(table["path"].iloc[mistake.row])]
-            withheld = "" if allow_burned_in else _withheld(cohort.cache.images[place].attributes)
+            withheld = "" if allow_burned_in else name_may_show(cohort.cache.images[place].attributes)
             name = run / GALLERY / f"l{number}-line-{mistake.line}.png"
-            pictures = _nothing(withheld) if withheld else _draw(name, kept[label, place], cohort, config)
+            called = mistake.kind == FALSE_ALARM
+            pictures = _nothing(withheld) if withheld else _draw(name, kept[label, place], called, cohort, config)
             patient = str(table["PatientID"].iloc[mistake.row])
             content.append({**_row(label, mistake, pseudonym(patient, key)), **pictures})
     write_csv(run / f"{GALLERY}.csv", pd.DataFrame(content, columns=list(COLUMNS)))
@@ -124,19 +126,12 @@ def _row(label: str, mistake: Mistake, patient_key: str) -> dict[str, str | int 
     }
 
 
-def _withheld(attributes: Mapping[str, str]) -> str:
-    """Why there may be no picture of an image; "" where there may."""
-    if may_be_exported(attributes):
-        return ""
-    return f"BurnedInAnnotation is {attributes.get('BurnedInAnnotation') or 'absent'}: the pixels may hold a name"
-
-
 def _nothing(why: str) -> dict[str, str]:
     return {"picture": "", "heatmap": "", "withheld": why}
 
 
-def _draw(path: Path, found: MistakeMap, cohort: TrainingCohort, config: Config) -> dict[str, str]:
-    """Write both pictures of one image; what `gallery.csv` says of them."""
+def _draw(path: Path, found: MistakeMap, called: bool, cohort: TrainingCohort, config: Config) -> dict[str, str]:
+    """Write the pictures of one image, with its heatmap where its label was called; what `gallery.csv` says of them."""
     spec = config.preprocessing
     try:
         radiograph = read_isolated(
@@ -149,13 +144,15 @@ def _draw(path: Path, found: MistakeMap, cohort: TrainingCohort, config: Config)
     except Refused as refusal:  # the file changed since it was cached
         log.warning("no picture of a mistake: %s", refusal)
         return _nothing(f"{refusal.code} when it was read again")
-    placement = preprocess(radiograph, spec).placement
-    heatmap = native_heatmap(config.network.architecture, placement, found.cells)
-    pixels, heat = (_small(values, radiograph) for values in (radiograph.pixels, heatmap))
-    over = path.with_name(f"{path.stem}-heatmap.png")
+    pixels = _small(radiograph.pixels, radiograph)
     make_folder(path.parent)
     write_png(path, as_bytes(pixels))
-    write_png(over, overlay(pixels, heat, scale=found.scale))
+    if not called:
+        return {"picture": path.name, "heatmap": "", "withheld": ""}
+    placement = preprocess(radiograph, spec).placement
+    heat = _small(native_heatmap(config.network.architecture, placement, found.cells), radiograph)
+    over = path.with_name(f"{path.stem}-heatmap.png")
+    write_png(over, overlay(pixels, heat, scale=found.scale, contour=CONTOUR))
     return {"picture": path.name, "heatmap": over.name, "withheld": ""}
 
 

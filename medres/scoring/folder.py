@@ -71,8 +71,8 @@ def score_folder(
 
     Writes `predictions.csv`, `predictions.parquet`, `run.json`, `state.json`, the parts they come from, where rows keep
     more than tables show `evidence.parquet`, and with `heatmaps` a picture for every label at or above its operating
-    point. Each file has exactly one row, sorted by path; one that was scored before and is away keeps its scores in a
-    row `gone`. With `force` what lies there stays until the new results are whole.
+    point whose heatmaps have not failed. Each file has exactly one row, sorted by path; one that was scored before and
+    is away keeps its scores in a row `gone`. With `force` what lies there stays until the new results are whole.
 
     Args:
         model: a model folder, or a cross-validation run whose folds score as an ensemble.

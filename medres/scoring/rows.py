@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +45,17 @@ def _write_lines(file: IO[bytes], lines: Iterable[Iterable[object]]) -> None:
     csv.writer(text, lineterminator="\n").writerows(lines)
     safe = text.getvalue().replace("\r", " ")  # Python before 3.13 does not quote it: a row would end there
     file.write(safe.encode(errors="backslashreplace"))
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write rows as CSV, atomically, as `write_tables` does; a cell that a row does not have is empty.
+
+    Floats are in full precision, text cells inert.
+    """
+    cells = ([inert(cell) for cell in map(row.get, columns)] for row in rows)
+    with replaced(path) as file:
+        _write_lines(file, [columns])
+        _write_lines(file, cells)
 
 
 def _inert_cells(column: str, cells: Any) -> list[object]:

@@ -309,6 +309,7 @@ class ScoringRun:
             drawn = self.pictures.draw(item, prediction, scores, place)
             self.summary.heatmaps += drawn.written
             self.summary.heatmaps_withheld += drawn.withheld
+            self.summary.heatmaps_failed += drawn.failed
         return row
 
     def _evidence(self, scores: Scores, place: int, prediction: Prediction) -> dict[str, Cell]:

@@ -36,6 +36,7 @@ class Summary:
     unlisted: int = 0  # rows of files that a list did not name
     heatmaps: int = 0
     heatmaps_withheld: int = 0
+    heatmaps_failed: int = 0  # of labels whose heatmaps have failed their validation: not drawn
     seconds: float = 0.0
 
     @property
@@ -61,11 +62,13 @@ class Summary:
             found.append(f"{self.unlisted} rows of files that the list does not name stay as they are")
         if self.reasons:
             found.append("reasons: " + ", ".join(f"{count} {code}" for code, count in sorted(self.reasons.items())))
-        if self.heatmaps or self.heatmaps_withheld:
-            withheld = (
-                f", {self.heatmaps_withheld} withheld: the pixels may hold a name" if self.heatmaps_withheld else ""
+        if self.heatmaps or self.heatmaps_withheld or self.heatmaps_failed:
+            named, failed = self.heatmaps_withheld, self.heatmaps_failed
+            found.append(
+                f"{self.heatmaps} heatmaps written"
+                + (f", {named} withheld: the pixels may hold a name" if named else "")
+                + (f", {failed} not drawn: the heatmaps of their labels have failed" if failed else "")
             )
-            found.append(f"{self.heatmaps} heatmaps written{withheld}")
         return found
 
 

@@ -55,7 +55,7 @@ def commands(demo: Path, out: Path) -> list[list[str]]:
         ("accuracy-check", out / "model", checked, "--decode", "reduced"),
         ("score", out / "model", images.parent / "images", "--heatmaps", "--out", out / "scored"),
         ("render", one, "--out", out / "one.png"),
-        ("explain", out / "model", one, *nodule, "--out", out / "where.png"),
+        ("explain", out / "model", one, *nodule, "--show-anyway", "--out", out / "where.png"),
     ]
     return [[str(word) for word in line] for line in lines]
 

@@ -6,6 +6,7 @@ threads may explain at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any, Literal, get_args
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medres.errors import UsageError
-from medres.model.device import full_precision
+from medres.model.device import full_precision, said_plainly
+from medres.model.forward import as_images
 from medres.model.network import RadiographNetwork
 
 Method = Literal["cam", "gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "scorecam"]
@@ -87,6 +89,19 @@ def _library_map(
     scale = rows * columns if method in LOGIT_SCALE else 1
     found: NDArray[np.float32] = np.asarray(cells * scale, dtype=np.float32)
     return found
+
+
+def library_maps(
+    networks: Sequence[RadiographNetwork], pixels: NDArray[np.uint16], *, label: int, method: Method, layer: str | None
+) -> NDArray[np.float32]:
+    """The maps of several networks of one preprocessed image (size, size): float32 (networks, rows, columns).
+
+    Errors are those of `library_map`, and DeviceError.
+    """
+    device = next(networks[0].parameters()).device
+    image = as_images(pixels[None], device)
+    with said_plainly(device):
+        return np.stack([library_map(one, image, label=label, method=method, layer=layer) for one in networks])
 
 
 def check_library_method(method: Method, *, stride: int | None, layer: str | None) -> None:

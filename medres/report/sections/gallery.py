@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medres.evaluation.mistakes import Mistake
+from medres.evaluation.mistakes import MISSED, Mistake
 from medres.report.page import Content
 from medres.report.run_context import RunContext
 from medres.runs.gallery import GALLERY, Gallery
@@ -26,7 +26,8 @@ class Exhibit:
     patient_key: str  # pseudonym; "" where the run kept no gallery
     picture: str
     heatmap: str
-    withheld: str
+    withheld: str  # why there is no picture
+    unmapped: str = ""  # why there is a picture without a heatmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,12 @@ def exhibit(run: Path, label: str, mistake: Mistake, kept: Gallery) -> Exhibit:
     row = kept.get((label, mistake.line))
     if row is None:
         return Exhibit(mistake, "", "", "", "no picture was kept" if kept else "")
-    pictures = [_embedded(run, name) for name in (row.picture, row.heatmap)]
-    withheld = row.withheld or ("" if all(pictures) else "the picture is not in the run's folder")
-    picture, heatmap = ("", "") if withheld else pictures
-    return Exhibit(mistake, row.patient_key, picture, heatmap, withheld)
+    unmapped = "below the operating point" if mistake.kind == MISSED else ""  # runs of earlier versions kept a map
+    picture, heatmap = _embedded(run, row.picture), "" if unmapped else _embedded(run, row.heatmap)
+    withheld = row.withheld or ("" if picture and (heatmap or unmapped) else "the picture is not in the run's folder")
+    if withheld:
+        return Exhibit(mistake, row.patient_key, "", "", withheld)
+    return Exhibit(mistake, row.patient_key, picture, heatmap, "", unmapped)
 
 
 def _embedded(run: Path, name: str) -> str:
