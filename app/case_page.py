@@ -9,7 +9,7 @@ from worklist_page import chosen_label, patient
 
 from medres.errors import MedresError
 from medres.review.cases import Case, OpenedCase, Worklist
-from medres.review.encode import pack
+from medres.review.encode import Said, pack
 from medres.review.heatmaps import METHODS, OWN, CaseHeatmap
 from medres.review.store import LONGEST_COMMENT, LONGEST_NAME, Conflict, ReviewStore, Verdict
 from medres.review.wording import (
@@ -33,12 +33,9 @@ MEAN, SPREAD = "Their mean", "Where they disagree"
 def show_case(worklist: Worklist, store: ReviewStore, case: Case) -> None:
     """The page of one image."""
     _navigation(worklist, case)
-    view = case.view_position or "view not stated"
-    number = f" · image {case.image} of {case.images}" if case.images > 1 else ""
-    heading(f"Patient {patient(case)} · {view}{number}")
     if case.review:
         show(filled('<div class="look"><b>A human must look:</b> {}</div>', " ".join(case.review)))
-    picture, panel = st.columns([2.7, 1], gap="medium")
+    picture, panel = st.columns([3.6, 1], gap="small")
     with panel:
         label = chosen_label(worklist)
         show(_score(worklist, case, label))
@@ -62,16 +59,21 @@ def _navigation(worklist: Worklist, case: Case) -> None:
     before = sequence[place - 1] if place else None
     after = sequence[place + 1] if place is not None and place + 1 < len(sequence) else None
     with st.container(key="navigation", horizontal=True, vertical_alignment="center"):
-        if st.button("Worklist", icon=":material/arrow_back:", shortcut="w"):
+        if st.button("Worklist", icon=":material/arrow_back:", shortcut="b"):
             del st.query_params["case"]
             st.rerun()
         if st.button("Previous", icon=":material/chevron_left:", shortcut="p", disabled=before is None):
             _go(before)
         if st.button("Next", icon=":material/chevron_right:", shortcut="n", disabled=after is None):
             _go(after)
+        view = case.view_position or "view not stated"
+        number = f" · image {case.image} of {case.images}" if case.images > 1 else ""
+        heading(f"Patient {patient(case)} · {view}{number}")
         if place is not None:
             show(filled('<div class="notes">{} of {}</div>', place + 1, len(sequence)))
     st.session_state["after"] = after
+    beside = [place + step for step in (1, 2, -1, -2)] if place is not None else []
+    st.session_state["beside"] = [sequence[number] for number in beside if 0 <= number < len(sequence)]
 
 
 def _go(key: str | None) -> None:
@@ -110,16 +112,17 @@ def _viewer(worklist: Worklist, opened: OpenedCase, label: str) -> None:
         if found.spread is not None:
             part = st.segmented_control("Of the networks", [MEAN, SPREAD], default=MEAN, required=True, key="part")
     grid = found.spread if part == SPREAD else found.grid
-    viewer(data=pack(opened.picture, grid, _words(case, label, method, part, found)), key="viewer")
+    viewer(data=pack(grid, _words(case, label, method, part, found)), key="viewer")
 
 
-def _words(case: Case, label: str, method: str, part: str, found: CaseHeatmap) -> dict[str, str | bool]:
+def _words(case: Case, label: str, method: str, part: str, found: CaseHeatmap) -> dict[str, Said]:
     grid = found.spread if part == SPREAD else found.grid
     comes = f"Where the score of “{label}” comes from"
-    words: dict[str, str | bool] = {
+    words: dict[str, Said] = {
         "id": f"{case.key} {method} {part} {label}",
         "asked": f"{case.key} {label}",  # what is shown on request once is shown in every way
         "image": case.key,
+        "beside": st.session_state.get("beside", []),
         "label": label,
         "drawn": not found.kept_back,
         "title": f"Where the networks disagree about “{label}”" if part == SPREAD else comes,

@@ -8,6 +8,7 @@ from pathlib import Path
 import options
 import started
 import uvicorn
+from room_routes import routes
 from streamlit import file_util
 from streamlit.starlette import App
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -85,7 +86,7 @@ def run(start: Start, listening: socket.socket) -> None:
     options.pin(address)
     started.remember(start)
     index = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
-    gate = Gate(App(app_file()), address, policy(address, index))
+    gate = Gate(App(app_file(), routes=routes(address)), address, policy(address, index))
     config = uvicorn.Config(
         gate,
         host=address.host,

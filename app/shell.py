@@ -30,7 +30,9 @@ def main() -> None:
         show(filled('<div class="brand">medres review</div><div class="banner" role="note">{}</div>', NOT_DIAGNOSTIC))
     try:
         start = started.current()
-        worklist, store = _worklist(Path(start.scores), Path(start.model), start.device), _store(start.store)
+        with st.spinner("Loading and verifying the model …", show_time=False):
+            worklist = started.worklist()
+        store = _store(start.store)
         with masthead:
             if st.button("About the model", type="tertiary", icon=":material/info:"):
                 _about(worklist)
@@ -42,11 +44,6 @@ def main() -> None:
     except MedresError as error:
         log.warning("%s", error.code)
         notice("refused", str(error))
-
-
-@st.cache_resource(show_spinner="Loading and verifying the model …")
-def _worklist(scores: Path, model: Path, device: str) -> Worklist:
-    return Worklist.open(scores, model, device=device)
 
 
 @st.cache_resource(show_spinner=False)

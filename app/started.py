@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from threading import Lock
+
 from medres.errors import UsageError
+from medres.review.cases import Worklist
 from medres.review.server import Start
 
 _STARTED: list[Start] = []
+_OPENED: list[Worklist] = []
+_OPENING = Lock()
 
 
 def remember(start: Start) -> None:
@@ -22,3 +28,16 @@ def current() -> Start:
     if not _STARTED:
         raise UsageError("the review app is started with `medres app`, and not otherwise")
     return _STARTED[0]
+
+
+def worklist() -> Worklist:
+    """The cases, for every page and every route alike; opened by whoever asks first.
+
+    Raises:
+        UsageError, ModelError, DeviceError: as `Worklist.open`.
+    """
+    with _OPENING:
+        if not _OPENED:
+            start = current()
+            _OPENED.append(Worklist.open(Path(start.scores), Path(start.model), device=start.device))
+        return _OPENED[0]

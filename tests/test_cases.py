@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 
 from medres import Classifier, read_radiograph
 from medres.errors import Refused, UsageError
 from medres.review.about import card_facts
 from medres.review.cases import Case, Worklist
-from medres.review.encode import LONGEST_SIDE, EncodedPicture, encode_heatmap, encode_picture, pack
+from medres.review.encode import encode_heatmap, pack
 from medres.review.store import ReviewStore, Verdict
 from medres.review.wording import percentages
 from medres.tables import read_csv, write_csv, write_json
@@ -134,7 +133,6 @@ def test_an_opened_case_shows_what_was_scored(worklist: Worklist, model: Classif
     case = worklist.sorted_by(LABEL)[0]
     opened = worklist.open_case(case)
     radiograph = read_radiograph(worklist.root / case.path)
-    assert np.abs(_levels(opened.picture) / 4095 - radiograph.pixels).max() <= 0.5 / 4095 + 1e-6
     explained = model.explain(radiograph, label=LABEL)
     grid, shown = opened.heatmaps[LABEL].grid, opened.heatmaps[LABEL]
     assert grid is not None
@@ -266,29 +264,6 @@ def test_the_card_is_told_in_words(model: Classifier) -> None:
     assert "Youden" in told[f"Operating point, {LABEL}"]
 
 
-def _levels(picture: EncodedPicture) -> np.ndarray:
-    flat = np.frombuffer(zlib.decompress(picture.pixels), dtype="<u2").reshape(picture.rows, picture.columns)
-    return np.cumsum(flat, axis=1, dtype=np.uint16)
-
-
-@given(arrays.arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.floats(0, 1, width=32)))
-def test_a_small_picture_arrives_to_half_a_level(pixels: np.ndarray) -> None:
-    assert np.abs(_levels(encode_picture(pixels)) / 4095 - pixels).max() <= 0.5 / 4095 + 1e-6
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "aspect"), [(3000, 2400, 1.0), (200, 100, 2.0), (200, 100, 0.5), (3000, 10, 1.0)]
-)
-def test_a_picture_has_square_pixels_and_fits(rows: int, columns: int, aspect: float) -> None:
-    ramp = np.linspace(0, 1, columns, dtype=np.float32)[None].repeat(rows, axis=0)
-    picture = encode_picture(ramp, pixel_aspect_ratio=aspect)
-    assert max(picture.rows, picture.columns) <= LONGEST_SIDE
-    assert picture.rows / picture.columns == pytest.approx(rows * aspect / columns, rel=0.1)
-    levels = _levels(picture) / 4095
-    assert np.all(np.diff(levels.mean(axis=0)) >= 0)
-    assert levels.mean() == pytest.approx(ramp.mean(), abs=0.01)
-
-
 def test_a_heatmap_keeps_its_absolute_scale() -> None:
     weak = np.full((50, 40), 0.5, dtype=np.float32)
     cells = [
@@ -307,18 +282,14 @@ def test_a_contour_is_sent_as_parts_of_the_picture() -> None:
 
 
 def test_a_message_holds_its_parts_in_order() -> None:
-    picture = encode_picture(np.eye(5, dtype=np.float32))
     grid = encode_heatmap(np.eye(5, dtype=np.float32), scale=1.0, strength=1.0)
-    message = pack(picture, grid, {"label": "Ödem"})
+    message = pack(grid, {"label": "Ödem"})
     length = int.from_bytes(message[:4], "little")
     header = json.loads(message[4 : 4 + length])
     assert header["label"] == "Ödem"
     assert len(header["colours"]) == 768
-    assert message[4 + length :] == picture.pixels + grid.cells
-    bare = pack(picture, None, {"label": "Ödem"})
-    assert bare.endswith(picture.pixels)
-    assert grid.cells not in bare
-    assert (header["picture"]["bytes"], header["heatmap"]["bytes"]) == (len(picture.pixels), len(grid.cells))
+    assert message[4 + length :] == grid.cells
+    assert grid.cells not in pack(None, {"label": "Ödem"})
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

@@ -23,6 +23,7 @@ from medres.imaging import worker
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Inspected, Placement, Prepared
 from medres.imaging.sandbox import replies
+from medres.imaging.viewing.presentation import NamedWindow, Presentation, Spacing
 from medres.records import Radiograph, Refusal, Shutter
 from medres.safe_text import UNSAFE
 from tests.support import worker_jobs
@@ -48,6 +49,13 @@ placements = st.builds(Placement, *[WHOLE] * 3, *[REAL] * 2, *[WHOLE] * 2, mirro
 prepared = st.builds(
     Prepared, NAMES, *[TEXTS] * 7, MANY, MANY, MAPPINGS, MAPPINGS, arrays(np.uint16, SIDES), placements
 )
+windows = st.builds(NamedWindow, TEXTS, REAL, REAL, TEXTS)
+presentations = st.builds(
+    Presentation, arrays(np.uint16, SIDES), WHOLE, WHOLE, REAL, REAL, WHOLE, arrays(np.float32, SIDES), st.booleans(),
+    st.none() | st.tuples(WHOLE, WHOLE), st.lists(windows, max_size=3).map(tuple), MANY, arrays(np.uint16, SIDES),
+    WHOLE, st.none() | st.builds(Spacing, REAL, REAL, TEXTS, TEXTS), REAL, st.tuples(*[TEXTS] * 4),
+    st.none() | shutters,
+)  # fmt: skip
 refusals = st.builds(Refusal, NAMES, st.sampled_from(sorted(REASONS)), TEXTS, st.sampled_from(["", "0a" * 32]))
 plain = st.none() | TEXTS | WHOLE | REAL | st.lists(TEXTS | WHOLE, max_size=4)
 
@@ -71,7 +79,7 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-@given(radiographs | inspected | prepared | refusals)
+@given(radiographs | inspected | prepared | presentations | refusals)
 def test_a_record_goes_there_and_back_unchanged(record: Any) -> None:
     found = back(record)
     assert type(found) is type(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,25 @@ def show(
         Refused: NO_CONTRAST where every pixel is the same; BAD_GRAYSCALE where a result is not finite.
     """
     histogram = Histogram.of(stored)
+    shown, grayscale, which, name, warnings = shown_levels(histogram, chain, voi=voi, percentiles=percentiles)
+    review = ["LUT_DEPTH"] if _depth_is_doubtful(grayscale, which) else []
+    if middle_span(histogram, shown, grayscale) < LEAST_SPAN:
+        review.append("LOW_CONTRAST")
+    return Rendered(replace_levels(stored, histogram, shown), name, warnings, tuple(review))
+
+
+class Shown(NamedTuple):
+    """What each stored value of an image becomes, and how."""
+
+    values: NDArray[np.float32]  # of each of the histogram's levels, [0, 1]
+    grayscale: Grayscale  # the chain that did it
+    voi: Voi
+    name: str  # what spans black to white
+    warnings: tuple[str, ...]  # keys of errors.WARNINGS
+
+
+def shown_levels(histogram: Histogram, chain: GrayscaleReading, *, voi: Voi, percentiles: tuple[float, float]) -> Shown:
+    """The display value of each level of an image; arguments and errors are those of `show`."""
     tried = list(_alternatives(chain, voi))
     for number, (grayscale, which, name, warnings) in enumerate(tried):
         try:
@@ -75,10 +94,7 @@ def show(
             if refusal.code != "NO_CONTRAST" or number == len(tried) - 1:
                 raise
             continue
-        review = ["LUT_DEPTH"] if _depth_is_doubtful(grayscale, which) else []
-        if middle_span(histogram, shown, grayscale) < LEAST_SPAN:
-            review.append("LOW_CONTRAST")
-        return Rendered(replace_levels(stored, histogram, shown), name, warnings, tuple(review))
+        return Shown(shown, grayscale, which, name, warnings)
     raise AssertionError("there is always one way to show an image")
 
 

@@ -138,6 +138,15 @@ def read_isolated(
         read_radiograph, gate=admitted, voi=voi, percentiles=percentiles, limits=limits, sha256=sha256,
         shorter_side=shorter_side, smaller=smaller,
     )  # fmt: skip
+    return done_isolated(job, path, limits=limits)
+
+
+def done_isolated(job: Callable[[Path], T | Refusal], path: str | os.PathLike[str], *, limits: Limits) -> T:
+    """What a job makes of one file, for a person who waits; see `read_isolated`.
+
+    Raises:
+        Refused: as the job, and DECODER_TIMEOUT, DECODER_STALLED, DECODER_CRASH.
+    """
     with _interactive_lock:
         global _interactive
         if _interactive is None or _interactive.limits != limits:

@@ -13,7 +13,6 @@ from medres.errors import REASONS, Refused, UsageError
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import file_sha256
 from medres.records import FULL, Decoding, Precision, Radiograph
-from medres.review.encode import EncodedPicture, encode_picture
 from medres.review.heatmaps import CaseHeatmap, other_heatmap, own_heatmaps
 from medres.review.wording import meaning
 from medres.scoring.record import read_scores_record
@@ -22,7 +21,7 @@ from medres.tables import named_path, read_csv
 if TYPE_CHECKING:
     from medres.model.classifier import Classifier
 
-_KEPT_CASES = 24  # encoded cases in memory, about 3 MB each
+_KEPT_CASES = 24  # whose heatmaps stay in memory
 _SAME = 0.005
 """Most that a probability may differ when it is computed again, as it was: in its precision, decoded as it was.
 
@@ -78,7 +77,6 @@ class OpenedCase:
     """One image, ready to be shown."""
 
     case: Case
-    picture: EncodedPicture
     heatmaps: Mapping[str, CaseHeatmap]  # the model's own, by label
 
 
@@ -171,13 +169,9 @@ class Worklist:
             if case.key in self._opened:
                 self._opened.move_to_end(case.key)
                 return self._opened[case.key]
-        radiograph, seen = self._read(case, path)
+        seen = self._read(case, path)
         self._verify(case, seen)
-        opened = OpenedCase(
-            case=case,
-            picture=encode_picture(radiograph.pixels, pixel_aspect_ratio=radiograph.pixel_aspect_ratio),
-            heatmaps=own_heatmaps(self.model, seen, case.positive),
-        )
+        opened = OpenedCase(case, own_heatmaps(self.model, seen, case.positive))
         with self._lock:
             self._opened[case.key] = opened
             while len(self._opened) > _KEPT_CASES:
@@ -196,7 +190,7 @@ class Worklist:
             if sought in self._otherwise:
                 self._otherwise.move_to_end(sought)
                 return self._otherwise[sought]
-        _, seen = self._read(case, path)
+        seen = self._read(case, path)
         found = other_heatmap(self.model, seen, label, name=name, positive=case.positive[label])
         with self._lock:
             self._otherwise[sought] = found
@@ -205,26 +199,29 @@ class Worklist:
         return found
 
     def _unchanged(self, case: Case) -> Path:
-        path = self._locate(case)
+        path = self.locate(case)
         if file_sha256(path) != case.sha256:
             raise Refused("CHANGED", "the file has changed since it was scored; score the folder again")
         return path
 
-    def _read(self, case: Case, path: Path) -> tuple[Radiograph, Radiograph]:
-        """An image with all its pixels, and as the model takes it."""
+    def _read(self, case: Case, path: Path) -> Radiograph:
+        """An image as the model takes it."""
         spec = self.model.preprocessing
-        radiograph = read_isolated(path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles)
-        if radiograph.sop_instance_uid != case.sop_instance_uid:
+        smaller = frozenset() if self.model.shorter_side is not None and case.decode == FULL else None
+        seen = read_isolated(
+            path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
+            shorter_side=self.model.shorter_side, smaller=smaller,
+        )  # fmt: skip
+        if seen.sop_instance_uid != case.sop_instance_uid:
             raise Refused("CHANGED", "the file holds another image than the one that was scored")
-        seen = radiograph
-        if self.model.shorter_side is not None:
-            seen = read_isolated(
-                path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
-                shorter_side=self.model.shorter_side, smaller=frozenset() if case.decode == FULL else None,
-            )  # fmt: skip
-        return radiograph, seen
+        return seen
 
-    def _locate(self, case: Case) -> Path:
+    def locate(self, case: Case) -> Path:
+        """Where a case's file lies.
+
+        Raises:
+            Refused: OUTSIDE_ROOT, or UNREADABLE where it is gone.
+        """
         if not self.root.is_dir():
             raise Refused("UNREADABLE", "the folder that was scored is not there any more")
         path = (self.root / case.path).resolve()

@@ -1,9 +1,4 @@
-"""Radiographs and heatmaps encoded for the browser, which windows them itself.
-
-PNG would be cut to 8 bits by a browser's canvas, which shows as bands once a narrow window is chosen. So pixels travel
-as 12-bit values, differenced along rows and deflated: a browser undoes that in milliseconds, and windows without asking
-the server again.
-"""
+"""Heatmaps encoded for the browser, which draws them over the radiograph itself."""
 
 from __future__ import annotations
 
@@ -18,19 +13,10 @@ from numpy.typing import NDArray
 
 from medres.imaging.pictures import CONTOUR, colour
 
-LONGEST_SIDE = 1600  # pixels of the picture that is sent
 HEATMAP_SIDE = 160  # cells of the grid that is sent; a class-activation map has 10 to 32
 _CONTOUR_SIDE = 480  # pixels of the longer side of the map, made larger or smaller, in which contours are found
-LEVELS = 4096  # gray levels that are sent: 12 bits
 
-
-@dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """A radiograph for the browser."""
-
-    rows: int  # of the picture that is sent; square pixels
-    columns: int
-    pixels: bytes  # deflated little-endian uint16, row by row, each value minus its left neighbour modulo 2**16
+Said = str | bool | list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +31,6 @@ class HeatmapGrid:
     unit: str = "logit"  # "" where the method has none: then the scale is this image's own
     contour: float = CONTOUR  # part of the scale
     lines: tuple[tuple[float, ...], ...] = ()  # of the contour: x, y, x, y, …, parts of width and height
-
-
-def encode_picture(pixels: NDArray[np.float32], *, pixel_aspect_ratio: float = 1.0) -> EncodedPicture:
-    """Display values (rows, columns) in [0, 1] as a EncodedPicture of at most 1600 × 1600 square pixels.
-
-    Args:
-        pixels: the radiograph's display values.
-        pixel_aspect_ratio: height ÷ width of one pixel.
-    """
-    height, width = pixels.shape[0] * max(pixel_aspect_ratio, 1.0), pixels.shape[1] / min(pixel_aspect_ratio, 1.0)
-    shrink = min(1.0, LONGEST_SIDE / max(height, width))
-    rows, columns = max(1, round(height * shrink)), max(1, round(width * shrink))
-    if (rows, columns) != pixels.shape:
-        smaller = rows <= pixels.shape[0] and columns <= pixels.shape[1]
-        mode = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        pixels = np.asarray(cv2.resize(pixels, (columns, rows), interpolation=mode), dtype=np.float32)
-    levels = np.rint(np.clip(pixels, 0, 1) * (LEVELS - 1)).astype("<u2")
-    levels[:, 1:] -= levels[:, :-1].copy()  # wraps modulo 2**16
-    return EncodedPicture(rows, columns, zlib.compress(levels.tobytes(), 1))
 
 
 def encode_heatmap(heatmap: NDArray[np.float32], *, scale: float, strength: float, unit: str = "logit") -> HeatmapGrid:
@@ -99,22 +66,19 @@ def colours() -> list[int]:
     return [int(value) for value in colour(np.linspace(0, 1, 256, dtype=np.float32)[None]).ravel()]
 
 
-def pack(picture: EncodedPicture, grid: HeatmapGrid | None, words: Mapping[str, str | bool]) -> bytes:
-    """One message to the viewer: a length (uint32, little-endian), a JSON header of that length, and the two parts.
+def pack(grid: HeatmapGrid | None, words: Mapping[str, Said]) -> bytes:
+    """One message to the viewer: a length (uint32, little-endian), a JSON header of that length, and the cells.
 
     Args:
-        picture: the radiograph.
-        grid: the heatmap over it; None: there is none to show.
+        grid: the heatmap; None: there is none to show.
         words: what else the viewer shows; goes into the header as it is.
     """
     header = json.dumps(
         {
             **words,
-            "picture": {"rows": picture.rows, "columns": picture.columns, "bytes": len(picture.pixels)},
-            "heatmap": {"rows": grid.rows, "columns": grid.columns, "bytes": len(grid.cells)} if grid else None,
+            "heatmap": {"rows": grid.rows, "columns": grid.columns} if grid else None,
             "contour": {"part": grid.contour, "lines": grid.lines} if grid else None,
-            "levels": LEVELS,
             "colours": colours(),
         }
     ).encode()
-    return len(header).to_bytes(4, "little") + header + picture.pixels + (grid.cells if grid else b"")
+    return len(header).to_bytes(4, "little") + header + (grid.cells if grid else b"")

@@ -65,6 +65,7 @@ ROUTES = (
     "", "index.html", "_stcore/health", "_stcore/metrics", "_stcore/host-config", "_stcore/script-health-check",
     "_stcore/agent/openapi.json", "_stcore/agent/mcp", "_stcore/upload_file/a/b", "_stcore/bidi-components/x",
     "media/x.png", "component/x", "auth/login", "static/js/x.js", "app/static/x", "favicon.png", "no/such/page",
+    "room/viewer.mjs", "room/none.mjs", "room/picture/0123456789abcdef",
 )  # fmt: skip
 
 

@@ -62,3 +62,10 @@ def score_incoming(model: Path, folder: Path) -> Path:
     done = run_medres("score", model, folder / "incoming", "--out", folder / "scored")
     assert done.returncode == 3, done.stderr[-3000:]  # some inputs are refused
     return folder / "scored"
+
+
+def score_folder_of(model: Path, folder: Path, scores: Path) -> Path:
+    """Score a folder of images that all can be through the command line; returns the folder of scores."""
+    done = run_medres("score", model, folder, "--out", scores)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return scores

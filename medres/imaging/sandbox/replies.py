@@ -22,16 +22,20 @@ from numpy.typing import NDArray
 
 from medres.errors import REASONS
 from medres.imaging.preprocessing import Inspected, Placement, Prepared
+from medres.imaging.viewing.presentation import NamedWindow, Presentation, Spacing
 from medres.records import DECODED, Radiograph, Refusal, Sampling, Shutter
 from medres.safe_text import UNSAFE
 
-RECORDS: Mapping[str, type] = {kind.__name__: kind for kind in (Inspected, Prepared, Radiograph, Refusal)}
+RECORDS: Mapping[str, type] = {kind.__name__: kind for kind in (Inspected, Prepared, Presentation, Radiograph, Refusal)}
 """What a job may return, beside text, numbers, None and lists of them."""
 
-_PARTS = (Placement, Sampling, Shutter)  # records within those
+_PARTS = (NamedWindow, Placement, Sampling, Shutter, Spacing)  # records within those
 _ARRAYS: Mapping[tuple[type, str], type[np.generic]] = {
     (Prepared, "pixels"): np.uint16,
     (Prepared, "picture"): np.uint8,
+    (Presentation, "levels"): np.uint16,
+    (Presentation, "modality"): np.float32,
+    (Presentation, "tables"): np.uint16,
     (Radiograph, "pixels"): np.float32,
 }
 """Fields of (rows, columns), and their dtypes."""

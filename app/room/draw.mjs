@@ -1,0 +1,131 @@
+// A pane as it is drawn: gray, the heatmap over it, its contour, marks and letters. Needs a canvas, knows no page.
+
+import { edgesOnScreen, toImage, toScreen, turned } from "./geometry.mjs";
+import { said } from "./measures.mjs";
+import { paint } from "./paint.mjs";
+
+const MARK = "#7ee0ff";
+const EDGE = "#000c";
+
+export class Pane {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = canvas.getContext("2d");
+  }
+
+  get size() {
+    return { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
+  }
+
+  // Draw what a view shows. `over` is {heatmap, opacity, contour} or null.
+  draw({ picture, view, shades, marks, over, lens }) {
+    const ratio = window.devicePixelRatio || 1;
+    const [width, height] = [this.size.width, this.size.height].map((side) => Math.round(side * ratio));
+    if (!width || !height) return;
+    const { canvas, context } = this;
+    if (canvas.width !== width || canvas.height !== height || !this.image) {
+      Object.assign(canvas, { width, height });
+      this.image = context.createImageData(width, height);
+      this.pixels = new Uint32Array(this.image.data.buffer);
+    }
+    const image = shape(picture);
+    paint(this.pixels, { width, height, ratio }, picture.copies, scaled(image, picture), inCopy(view, picture), shades);
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.putImageData(this.image, 0, 0);
+    const { a, b, c, d } = turned(view, image);
+    const origin = toScreen(view, image, this.size, { x: 0, y: 0 });
+    if (over) {
+      context.setTransform(a * ratio, b * ratio, c * ratio, d * ratio, origin.x * ratio, origin.y * ratio);
+      context.imageSmoothingEnabled = true;
+      context.globalAlpha = over.opacity;
+      context.drawImage(over.heatmap, 0, 0, image.columns, image.rows);
+      context.globalAlpha = 1;
+    }
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (over?.contour) this.outline(over.contour, new DOMMatrix([a * image.columns, b * image.columns, c * image.rows, d * image.rows, origin.x, origin.y]));
+    for (const mark of marks) this.mark(mark, image, (point) => toScreen(view, image, this.size, point));
+    this.letters(edgesOnScreen(picture.edges, view));
+    if (lens) this.lens(lens, { picture, view, shades });
+  }
+
+  // A white line with a dark edge, which shows on every gray and every colour.
+  outline(path, matrix) {
+    const line = new Path2D();
+    line.addPath(path, matrix);
+    for (const [strokeStyle, lineWidth] of [["#000", 2.4], ["#fff", 1.2]]) {
+      Object.assign(this.context, { strokeStyle, lineWidth, lineJoin: "round" });
+      this.context.stroke(line);
+    }
+  }
+
+  mark(mark, image, onScreen) {
+    const { context } = this;
+    const places = mark.points.map(onScreen);
+    const line = new Path2D();
+    places.forEach(({ x, y }, number) => (number ? line.lineTo(x, y) : line.moveTo(x, y)));
+    for (const [strokeStyle, lineWidth] of [[EDGE, 4], [MARK, 1.6]]) {
+      Object.assign(context, { strokeStyle, lineWidth });
+      context.stroke(line);
+      for (const { x, y } of places) context.strokeRect(x - 3, y - 3, 6, 6);
+    }
+    const end = places.at(-1);
+    this.text(said(mark, image), end.x + 8, end.y - 8, MARK, "left");
+  }
+
+  letters({ left, right, above, below }) {
+    const { width, height } = this.size;
+    this.text(left, 10, height / 2, "#fff", "left");
+    this.text(right, width - 10, height / 2, "#fff", "right");
+    this.text(above, width / 2, 20, "#fff", "center");
+    this.text(below, width / 2, height - 10, "#fff", "center");
+  }
+
+  text(words, x, y, fillStyle, textAlign) {
+    if (!words) return;
+    Object.assign(this.context, { font: "600 15px sans-serif", textAlign, strokeStyle: EDGE, lineWidth: 4, lineJoin: "round" });
+    this.context.strokeText(words, x, y);
+    this.context.fillStyle = fillStyle;
+    this.context.fillText(words, x, y);
+  }
+
+  // What lies under the pointer, magnified, in a circle there.
+  lens({ x, y, factor = 2.5, radius = 90 }, { picture, view, shades }) {
+    const ratio = window.devicePixelRatio || 1;
+    const side = Math.round(2 * radius * ratio);
+    const image = shape(picture);
+    const centre = toImage(view, image, this.size, { x, y });
+    const inside = document.createElement("canvas");
+    Object.assign(inside, { width: side, height: side });
+    const content = inside.getContext("2d");
+    const pixels = content.createImageData(side, side);
+    const closer = { ...view, zoom: view.zoom * factor, centre };
+    paint(new Uint32Array(pixels.data.buffer), { width: side, height: side, ratio }, picture.copies, scaled(image, picture), inCopy(closer, picture), shades);
+    content.putImageData(pixels, 0, 0);
+    const { context } = this;
+    context.save();
+    context.beginPath();
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    context.clip();
+    context.drawImage(inside, x - radius, y - radius, 2 * radius, 2 * radius);
+    context.restore();
+    Object.assign(context, { strokeStyle: "#fff", lineWidth: 1.5 });
+    context.stroke();
+  }
+}
+
+// The image that views are of: its native pixels, also while only a smaller copy is there.
+export function shape(picture) {
+  const { native, aspect, spacing } = picture;
+  return { rows: native.rows, columns: native.columns, aspect, spacing };
+}
+
+// The same for the copy that was sent.
+function scaled(image, { size }) {
+  return { ...image, rows: size.rows, columns: size.columns };
+}
+
+// A view of native pixels as one of the copy that was sent.
+function inCopy(view, { size, native }) {
+  const shrink = native.columns / size.columns;
+  return { ...view, zoom: view.zoom * shrink, centre: { x: view.centre.x / shrink, y: (view.centre.y * size.rows) / native.rows } };
+}

@@ -1,0 +1,1 @@
+"""What a viewer needs of a radiograph beside a picture."""
