@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medres.config import load_config
 from medres.documents import Document, write_document
-from medres.tables import MARKER, named_path, output_folder, read_csv
+from medres.tables import MARKER, named_path, output_folder, read_csv, write_csv
 from medres.terminal import Told
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +24,6 @@ LABEL = "nodule"
 PATIENTS = 90
 FOLDS = 3
 SEED = 7
-NEAR = 16
-"""Network pixels from a lesion within which a heatmap's peak counts as on it, for maps of every grid alike."""
-
 Bar = Callable[[str], AbstractContextManager[Told]]
 
 
@@ -84,16 +84,20 @@ def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[
         indexed = write_index(cohort / "images", manifest, labels=cohort / "labels.csv", progress=bar)
     yield f"cohort: {indexed.usable} phantom radiographs of {indexed.patients} patients (synthetic, no person's image)"
 
+    boxes = folder / "boxes.csv"
+    write_csv(boxes, lesion_boxes(cohort / "lesions.csv", read_csv(manifest)))
     log.info("3/5 cross-validating the recipe quick (ResNet-18 from a random start), %d folds", FOLDS)
     config = load_config("quick", [f"crossval.folds={FOLDS}", f"seed={SEED}"])
     with progress("decoding") as bar:
         asked = read_manifest(manifest, [LABEL])
-        metrics = cross_validate(asked, config=config, out=folder / "run", options=RunOptions(progress=bar))
+        options = RunOptions(boxes=boxes, progress=bar)
+        metrics = cross_validate(asked, config=config, out=folder / "run", options=options)
     write_report(folder / "run")
     pooled = metrics[LABEL].pooled
     yield f"cross-validation, patients kept apart: AUROC {with_counts(pooled['auroc'])}"
     for name in ("sensitivity", "specificity"):
         yield f"  {name} at the operating point, frozen on inner validation patients: {with_counts(pooled[name])}"
+    yield measured(folder / "run")
 
     log.info("4/5 training the final model on the whole cohort")
     with progress("decoding") as bar:
@@ -120,6 +124,48 @@ def _steps(folder: Path, final: Path, patients: int, progress: Bar) -> Iterator[
         yield f"{text}: {final / name}"
 
 
+def measured(run: Path) -> str:
+    """What a cross-validation measured of its heatmaps, in one line."""
+    from medres.documents import read_document
+    from medres.evaluation.heatmaps.results import FILE, HeatmapResults
+    from medres.formatting import DASH, estimate
+
+    found = read_document(run / FILE, HeatmapResults).labels[LABEL]
+    pointing = found.measures.get("pointing")
+    said = f"; peak on or near a lesion in {estimate(pointing.value, between=DASH, digits=2)}" if pointing else ""
+    return f"heatmaps of held-out images: {found.state} ({found.reasons[0]}{said})"
+
+
+def lesion_boxes(lesions: Path, images: pd.DataFrame) -> pd.DataFrame:
+    """The lesions of phantoms as boxes: see `medres.cohort.boxes`.
+
+    Args:
+        lesions: `lesions.csv` of `synthesise_cohort`, whose rows and columns count from the first pixel's centre.
+        images: a table with the path and SOPInstanceUID of each image; where it has Rows and Columns, boxes end there.
+    """
+    import pandas as pd
+
+    from medres.cohort.boxes import COLUMNS
+
+    known = images.set_index("SOPInstanceUID")
+    rows = []
+    for lesion in read_csv(lesions).to_dict("records"):
+        if (uid := lesion["SOPInstanceUID"]) not in known.index:
+            continue
+        image, radius = known.loc[uid], float(lesion["radius"])
+        edges = []
+        for axis, size in (("column", "Columns"), ("row", "Rows")):
+            centre = float(lesion[axis]) + 0.5
+            low, high = (
+                min(max(place, 0.0), float(image.get(size) or "inf")) for place in (centre - radius, centre + radius)
+            )
+            edges.append((low, high - low))
+        (x, width), (y, height) = edges
+        if width > 0 and height > 0:  # else it lies outside of the field
+            rows.append((image["path"], lesion["label"], x, y, width, height))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
 def hits(folder: Path, model: Path) -> str:
     """How often the heatmap of a correctly called lesion peaks on it, or within so many of the network's pixels.
 
@@ -127,34 +173,37 @@ def hits(folder: Path, model: Path) -> str:
         folder: of the demonstration.
         model: what scored its `incoming/`.
     """
+    import numpy as np
+
+    from medres.config.evaluation import HeatmapEvidence
     from medres.formatting import DASH, bounds
     from medres.imaging.isolation import read_isolated
     from medres.model.classifier import Classifier
-    from medres.statistics.pointing import hit_rate, peak
+    from medres.statistics.means import clustered_mean
+    from medres.statistics.pointing import Rectangle, covered, is_hit, peak
 
+    near = HeatmapEvidence().near
     classifier = Classifier.load(model)
-    lesions: dict[str, list[tuple[float, float, float]]] = {}
-    for lesion in read_csv(folder / "incoming-lesions.csv").to_dict("records"):
-        place = (float(lesion["row"]), float(lesion["column"]), float(lesion["radius"]))
-        lesions.setdefault(lesion["SOPInstanceUID"], []).append(place)
     table = read_csv(folder / "scored" / "predictions.csv")
-    called = table[(table[f"positive_{LABEL}"] == "1") & table["SOPInstanceUID"].isin(lesions)]
-    if called.empty:
+    called = table[table[f"positive_{LABEL}"] == "1"]
+    boxes: dict[str, list[Rectangle]] = {}
+    for path, _, x, y, width, height in lesion_boxes(folder / "incoming-lesions.csv", called).itertuples(index=False):
+        boxes.setdefault(path, []).append(Rectangle(y - 0.5, x - 0.5, y + height - 0.5, x + width - 0.5))
+    if not boxes:
         return "heatmaps: no lesion was called, so there is nothing to point at"
-    peaks, places, shapes, near = [], [], [], []
-    for record in called.to_dict("records"):
+    found, chance, patients = [], [], []
+    for record in called[called["path"].isin(boxes)].to_dict("records"):
         radiograph = read_isolated(folder / "incoming" / named_path(record["path"]))
-        rows, columns = radiograph.pixels.shape
-        peaks.append(peak(classifier.explain(radiograph, label=LABEL).heatmap))
-        places.append(lesions[record["SOPInstanceUID"]])
-        shapes.append((rows, columns))
-        near.append(max(rows, columns) * NEAR / classifier.preprocessing.size)
-    found = hit_rate(peaks, places, shapes=shapes, tolerance=near)
-    rate = found.interval
+        reach = max(radiograph.pixels.shape) * near / classifier.preprocessing.size
+        own = boxes[record["path"]]
+        found.append(float(is_hit(peak(classifier.explain(radiograph, label=LABEL).heatmap), own, near=reach)))
+        chance.append(float(covered(own, radiograph.pixels.shape, near=reach).mean()))
+        patients.append(record["PatientKey"])
+    rate = clustered_mean(found, patients, shares=True)
+    between = bounds(rate, between=DASH, digits=0, scale=100, unit="%") or rate.method
     return (
-        f"heatmaps: the peak lies on a lesion or within {NEAR} network pixels of it in {rate.value:.0%} "
-        f"({bounds(rate, between=DASH, digits=0, scale=100, unit='%')}) of {rate.n} called lesion images; "
-        f"by chance {found.chance:.0%}"
+        f"heatmaps: the peak lies on a lesion or within {near} network pixels of it in {rate.value:.0%} "
+        f"({between}) of {rate.n} called lesion images; by chance {np.mean(chance):.0%}"
     )
 
 

@@ -66,6 +66,8 @@ def steps(images: Path, out: Path) -> list[Step]:
         Step("crossval", (manifest, *LABEL, "--out", run, *COST)),
         Step("crossval", (manifest, *LABEL, "--out", out / "crossval" / "other", *COST, *again)),
         Step("crossval", (manifest, *LABEL, "--splits", manifest, "--out", out / "no", *COST), 2),
+        Step("heatmap-check", (model, "--run", run)),
+        Step("heatmap-check", (model, manifest), 2),
         Step("accuracy-check", (model, manifest, "--precision", "bf16"), 2),
         Step("evaluate", (model, manifest, "--allow-overlap", "--out", out / "evaluate" / "external"), 3),
         Step("evaluate", (model, manifest, "--out", out / "evaluate" / "no"), 2),

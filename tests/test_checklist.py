@@ -102,6 +102,9 @@ def test_what_a_run_lacks_is_not_met() -> None:
         (EXTERNAL, "Variation over clusters", MET, "subgroups"),
         (replace(EXTERNAL, sites=["North"]), "Variation over clusters", NOT_APPLICABLE, "judged once"),
         (replace(INTERNAL, folds=1), "Kind of study, in the title", MET, "a test on held-out patients"),
+        (INTERNAL, "Explanations", MET, "not validated"),
+        (replace(INTERNAL, maps_measured=2), "Explanations", MET, "with what was measured of them"),
+        (replace(INTERNAL, maps_measured=2, maps_failed=("a",)), "Explanations", NOT_MET, "failed: a"),
     ],
 )  # fmt: skip
 def test_an_answer_is_that_of_the_run(known: Facts, topic: str, state: str, said: str) -> None:

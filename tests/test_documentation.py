@@ -20,6 +20,7 @@ from medres.config import (
     Training,
     recipe_names,
 )
+from medres.config.evaluation import HeatmapEvidence
 from medres.errors import REASONS, WARNINGS
 from medres.statistics.metric import METRICS
 from tests.conftest import Medres
@@ -77,11 +78,11 @@ def test_every_field_of_the_configuration_is_documented() -> None:
     assert [name for name, description in _fields(Config) if not description] == []
 
 
-@pytest.mark.parametrize("part", [Augmentation, Network, Stage, Training, CrossValidation, Evaluation])
+@pytest.mark.parametrize("part", [Augmentation, Network, Stage, Training, CrossValidation, Evaluation, HeatmapEvidence])
 def test_every_default_is_named_beside_the_reason_for_it(part: type[BaseModel]) -> None:
     """A description says `(0.8: why)`: whoever changes a default without its reason is told."""
     for name, field in part.model_fields.items():
-        if field.is_required():
+        if field.is_required() or isinstance(field.default, BaseModel):
             continue
         said = re.findall(r"\(([^():]+): [^()]{5,}\)", field.description or "")
         assert said, f"{part.__name__}.{name} does not say why"

@@ -174,3 +174,15 @@ def test_only_small_pictures_of_the_gallery_are_embedded(tmp_path: Path, name: s
     found = exhibit(folder, "effusion", mistake, read_gallery(folder))
     assert found.picture == found.heatmap == ""
     assert found.withheld == "the picture is not in the run's folder"
+
+
+def test_a_label_whose_heatmaps_have_failed_has_pictures_and_no_map(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    write_gallery_files(folder, "effusion")
+    mistakes = worst_mistakes(judged_images(read_table(folder / "oof.csv"), "effusion"), most=6)
+    alarm = next(mistake for mistake in mistakes if mistake.kind == FALSE_ALARM)
+    shown = exhibit(folder, "effusion", alarm, read_gallery(folder))
+    assert shown.picture and shown.heatmap and not shown.unmapped
+    failed = exhibit(folder, "effusion", alarm, read_gallery(folder), failed="they stay when the weights are random.")
+    assert failed.picture == shown.picture and failed.heatmap == ""
+    assert failed.unmapped == "its heatmaps failed (they stay when the weights are random)"

@@ -20,7 +20,6 @@ from medres.statistics.calibration import calibration_intervals, calibration_lin
 from medres.statistics.delong import delong
 from medres.statistics.intervals import LEAST_PATIENTS, exact_bounds, percentiles, wilson
 from medres.statistics.metric import METRICS, metric
-from medres.statistics.pointing import hit_rate, peak
 from medres.statistics.resampling import resamples
 
 OF_RANKS = [one.name for one in METRICS.values() if one.prepare and one.interval == "logit"]
@@ -397,32 +396,3 @@ def test_wilson_and_exact_bounds_hold_the_share_and_mirror(case: tuple[int, int]
         [0.025, 0.975], [hits, hits + 1], [n - hits + 1, n - hits]
     )  # Clopper and Pearson, by their formula
     assert (low, high) == pytest.approx((tails[0] if hits else 0.0, tails[1] if hits < n else 1.0), abs=1e-12)
-
-
-def test_a_peak_is_the_centre_of_its_plateau() -> None:
-    heatmap = np.zeros((20, 30))
-    heatmap[4:7, 10:15] = 2.5
-    assert peak(heatmap) == (5.0, 12.0)
-    heatmap[15, 29] = 2.5
-    assert heatmap[tuple(map(int, peak(heatmap)))] == 2.5
-    assert np.isnan(peak(np.zeros((4, 4)))).all()
-    with pytest.raises(ValueError, match="finite"):
-        peak([[np.nan, 1.0]])
-
-
-def test_a_hit_lies_within_a_lesion_and_its_tolerance_and_chance_is_the_area() -> None:
-    lesions = [[(10.0, 10.0, 3.0)], [(0.0, 0.0, 1.0), (40.0, 40.0, 5.0)], [(25.0, 25.0, 2.0)]]
-    peaks = [(10.0, 14.0), (44.0, 40.0), (float("nan"), float("nan"))]
-    shapes = [(50, 50)] * 3
-    strict = hit_rate(peaks, lesions, shapes=shapes, tolerance=0)
-    assert strict.interval.value == pytest.approx(1 / 3)
-    lenient = hit_rate(peaks, lesions, shapes=shapes, tolerance=[1, 0, 100])
-    assert lenient.interval.value == pytest.approx(2 / 3)
-    assert lenient.interval.n == 3
-    assert "not clustered" in lenient.interval.method
-    everywhere = hit_rate(peaks[:1], lesions[:1], shapes=shapes[:1], tolerance=100)
-    assert everywhere.chance == 1
-    disc = hit_rate(peaks[:1], [[(50.0, 50.0, 30.0)]], shapes=[(101, 101)], tolerance=10)
-    assert disc.chance == pytest.approx(np.pi * 40**2 / 101**2, rel=0.01)
-    with pytest.raises(ValueError, match="at least one lesion"):
-        hit_rate(peaks[:1], [[]], shapes=shapes[:1], tolerance=0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from jinja2 import DictLoader, UndefinedError, meta, nodes
 
+from medres.evaluation.heatmaps.measures import MEASURES
 from medres.evaluation.results import CohortSize, FeatureResults, Shift, ShiftRecord, TaskResults
 from medres.records import Interval
 from medres.report import comparison_sections, sections
@@ -25,6 +26,7 @@ from medres.report.sections.decisions import Decisions
 from medres.report.sections.first_screen import FirstScreen, Verdict
 from medres.report.sections.gallery import MistakesGallery
 from medres.report.sections.groups import Groups
+from medres.report.sections.heatmaps import Compared, HeatmapsSection, LabelMaps, MeasureRow
 from medres.report.sections.recalibration import RecalibratedLabel, RecalibratedMetric, RecalibrationSection
 from medres.report.sections.shift import ShiftSection
 from medres.report.sections.shortcuts import AlteredRow, LabelProbes, MetadataRow, ShortcutsSection
@@ -40,6 +42,7 @@ PARTS: dict[str, type[Content]] = {
     "sections/verdict.html": Verdict,
     "sections/many_labels.html": FirstScreen,
     "sections/shortcuts_first.html": ShortcutsSection,
+    "sections/heatmaps_first.html": HeatmapsSection,
     "sections/decisions.html": Decisions,
     "sections/gallery.html": MistakesGallery,
     "sections/groups.html": Groups,
@@ -236,6 +239,21 @@ MADE: dict[str, Content] = {
         ),
         {"Manufacturer": FeatureResults(values=("A", "B"), auroc=interval(0.9))},
         centre=0.5, corner=0.2, much=50, little=25,
+    ),
+    "sections/heatmaps.html": HeatmapsSection(
+        "cam", 16, "held-out images", 50, True, "9 s", 8, {"fewest_patients": 20.0},
+        (
+            LabelMaps(
+                "mass", "failed", ("It is random.",), interval(0.8), 60, 50, 20, 0,
+                (
+                    MeasureRow(
+                        MEASURES[0], interval(0.4), "surely better",
+                        (Compared("a random order", interval(0.4), interval(0.0)),), "does not pass",
+                    ),
+                ),
+            ),
+            LabelMaps("nodule", "not validated", ("not measured: Deletion",), interval(0.8), 0, 0, 0, 0, ()),
+        ),
     ),
 }  # fmt: skip
 """Content of sections that the run above does not have."""

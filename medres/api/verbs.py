@@ -63,6 +63,7 @@ def cross_validate(
     out: str | Path,
     config: str | Path | Config = "quick",
     division: Division = NO_DIVISION,
+    boxes: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
 ) -> Run:
@@ -80,6 +81,7 @@ def cross_validate(
         out: the new run folder.
         config: a recipe by name or file, or a configuration.
         division: who is held out when; dealt out as the recipe says without.
+        boxes: where readers saw findings, by which heatmaps are measured: a CSV table or a COCO file.
         force: replace `out`.
         resume: go on with what an interrupted run left.
 
@@ -88,7 +90,7 @@ def cross_validate(
     """
     from medres.runs import crossval
 
-    options = RunOptions(force=force, resume=resume)
+    options = RunOptions(force=force, resume=resume, boxes=None if boxes is None else Path(boxes))
     crossval.cross_validate(
         _read(manifest, labels), config=_config(config), out=Path(out), division=division, options=options
     )

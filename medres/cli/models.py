@@ -17,6 +17,7 @@ from medres.cli.options import (
     need_model,
     out_option,
     refuse_early,
+    with_boxes,
     with_device,
     with_limits,
     with_precision,
@@ -134,6 +135,53 @@ def accuracy_check(
     for line in found.lines():
         click.echo(line)
     if found.check.failures:
+        sys.exit(1)
+
+
+@medres.command("heatmap-check")
+@click.argument("model", type=FILE)
+@click.argument("manifest", type=FILE, required=False)
+@click.option("--run", type=FILE, help="Instead of MANIFEST: a cross-validation of the recipe of MODEL.")
+@with_boxes
+@with_root
+@with_device
+@with_limits
+def heatmap_check(
+    model: Path,
+    manifest: Path | None,
+    run: Path | None,
+    boxes: Path | None,
+    root: Path | None,
+    device: str,
+    limits: Limits,
+) -> None:
+    """Do MODEL's heatmaps mean anything? Measure them, and attach the licence by which they are shown or withheld.
+
+    MANIFEST: labelled images that MODEL did not learn from; or, where MODEL is a cross-validation run, its own
+    manifest: each image is then measured by the network that had held it out. --run RUN: take over what `crossval`
+    has measured for the same recipe, labels and manifest. A signed model is signed again afterwards. Exit 1 where the
+    maps of a label failed.
+    """
+    need_model(model)
+    if (manifest is None) == (run is None):
+        raise UsageError("give MANIFEST, on whose images the maps are measured, or --run RUN, whose figures count")
+    if run is not None and (boxes or root):
+        raise UsageError("--boxes and --root belong to MANIFEST: with --run nothing is measured")
+    if manifest is not None:
+        check_early(manifest, (), root)
+    from medres.runs.heatmap_checks import check_heatmaps, take_over
+    from medres.runs.options import RunOptions
+
+    if run is not None:
+        found = take_over(model, run)
+    else:
+        assert manifest is not None
+        with progress_bar("decoding") as progress:
+            options = RunOptions(boxes=boxes, device=device, progress=progress)
+            found = check_heatmaps(model, manifest, root=root, limits=limits, options=options)
+    for line in found.lines():
+        click.echo(line)
+    if any(one.state == "failed" for one in found.found.labels.values()):
         sys.exit(1)
 
 

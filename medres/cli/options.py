@@ -258,6 +258,17 @@ def with_burned_in(verb: Verb) -> Verb:
     return click.option("--allow-burned-in", is_flag=True, help=text)(verb)
 
 
+def with_boxes(verb: Verb) -> Verb:
+    """The option that says where readers saw findings."""
+    return click.option(
+        "--boxes",
+        type=FILE,
+        metavar="BOXES.csv|COCO.json",
+        help="Boxes that readers drew, by which heatmaps are measured: columns path (as in the manifest), label, x, y, "
+        "width and height in native pixels, x along a row; or COCO.",
+    )(verb)
+
+
 def with_files(verb: Verb) -> Verb:
     """The options that name a list of files; the verb gets `names`, None where every file is looked at."""
 

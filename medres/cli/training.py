@@ -15,6 +15,7 @@ from medres.cli.options import (
     is_first_process,
     out_option,
     refuse_early,
+    with_boxes,
     with_burned_in,
     with_cohort,
     with_config,
@@ -67,6 +68,7 @@ def train(
 @click.option("--splits", type=FILE, help="A split file of `medres split`, with its validation patients.")
 @click.option("--repeat", type=click.IntRange(0), help="Which repeat of a repeated split file to go through, from 0.")
 @with_folds_column
+@with_boxes
 @with_burned_in
 @with_cohort
 @with_config
@@ -79,6 +81,7 @@ def crossval(
     splits: Path | None,
     repeat: int | None,
     folds_column: str | None,
+    boxes: Path | None,
     labels: tuple[Any, ...],
     root: Path | None,
     config: Config,
@@ -96,7 +99,9 @@ def crossval(
 
     division = Division(splits, repeat, folds_column)
     with progress_bar("decoding") as progress:
-        options = RunOptions(force=force, resume=resume, allow_burned_in=allow_burned_in, progress=progress)
+        options = RunOptions(
+            force=force, resume=resume, allow_burned_in=allow_burned_in, boxes=boxes, progress=progress
+        )  # fmt: skip
         metrics = cross_validate(checked, config=config, out=out, division=division, options=options)
     if is_first_process():
         show_metrics(metrics)

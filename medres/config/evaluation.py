@@ -26,6 +26,77 @@ class CrossValidation(Settings):
     )
 
 
+class HeatmapEvidence(Settings):
+    """Whether heatmaps are measured on held-out images, how much that may cost, and what a label's maps must show."""
+
+    measured: bool = Field(
+        default=True,
+        description="Measure the heatmaps of called held-out images (true: a map that nobody measured is shown with "
+        "these words, and people follow maps all the same).",
+    )
+    cost: float = Field(
+        default=0.1,
+        ge=0,
+        le=1000,
+        description="Most that measuring may cost, in passes of images through a network, as a share of the training's "
+        "(0.1: nobody should have a reason to switch it off). As many images are drawn as that allows; `heatmaps.json` "
+        "says how many, and in how many seconds.",
+    )
+    images: int = Field(
+        default=200,
+        ge=1,
+        description="Most images of a label that are measured (200: an interval of a share is then 14 points wide or "
+        "less, and more would hardly narrow it).",
+    )
+    fewest_patients: int = Field(
+        default=20,
+        ge=5,
+        description="Patients with and without the finding, and patients whose maps were measured, below which maps "
+        "neither pass nor fail (20: an interval of a share is then 44 points wide at most).",
+    )
+    least_auroc: float = Field(
+        default=0.7,
+        ge=0.5,
+        lt=1,
+        description="AUROC below which a label's maps are not validated (0.7: below it discrimination is called poor; "
+        "Hosmer and Lemeshow). Where the interval holds one half they fail: a score that knows nothing has no reasons.",
+    )
+    most_left: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Rank correlation with the trained network's map that one of shuffled weights may keep (0.5: half "
+        "of what a map that ignores the weights has; Adebayo 2018 ask that it falls, and name no number).",
+    )
+    least_alike: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Structural similarity that maps of one image must have when it is shifted by a pixel, and when "
+        "another fold's network draws it (0.5: the bound of Arun 2021).",
+    )
+    most_outside: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Share of a map's evidence that may lie outside of the anatomy (0.5: beyond it, most of what is "
+        "shown is no anatomy).",
+    )
+    contour: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="Share of a map's highest value at which it is cut when its overlap with boxes is measured (0.5: "
+        "half of the peak, as a width is read; frozen before any box is seen).",
+    )
+    near: int = Field(
+        default=16,
+        ge=0,
+        description="Pixels of the network's input from a box within which a peak counts as on it (16: one cell of the "
+        "maps that are shown).",
+    )
+
+
 class Evaluation(Settings):
     """How figures, intervals and operating points are computed."""
 
@@ -64,4 +135,7 @@ class Evaluation(Settings):
         default=True,
         description="Score held-out images again with parts of them hidden: does the score need the anatomy? "
         "(true: networks on radiographs often take shortcuts, and it costs a few scorings.)",
+    )
+    heatmaps: HeatmapEvidence = Field(
+        default=HeatmapEvidence(), description="What is measured of heatmaps, and what licenses them."
     )

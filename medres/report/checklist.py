@@ -55,6 +55,8 @@ class Facts:
     has_shift: bool  # how an external cohort differs from the training cohort
     has_recalibration: bool
     uncertain_policy: str
+    maps_measured: int = 0  # labels whose heatmaps were measured
+    maps_failed: Sequence[str] = ()  # labels
 
 
 Rule = Callable[[Facts], tuple[str, str]]
@@ -103,6 +105,10 @@ def facts(files: RunFiles, *, kept_apart: bool | None, curves: bool, pictures: b
         has_mistakes=mistakes,
         has_shift=run.shift is not None,
         has_recalibration=bool(run.recalibration),
+        maps_measured=len(files.heatmaps.labels) if files.heatmaps else 0,
+        maps_failed=[name for name, one in files.heatmaps.labels.items() if one.state == "failed"]
+        if files.heatmaps
+        else (),
         uncertain_policy=recorded((run.config.get("training") or {}).get("uncertain")),
     )
 
@@ -232,6 +238,10 @@ def _selection(known: Facts) -> tuple[str, str]:
 
 
 def _explanations(known: Facts) -> tuple[str, str]:
+    if known.maps_failed:
+        return NOT_MET, f"Class-activation maps were measured, and failed: {', '.join(known.maps_failed)}."
+    if known.maps_measured:
+        return MET, "Class-activation maps, with what was measured of them: deletion, randomisation, repeatability."
     if not known.has_pictures:
         return NOT_MET, "No class-activation map stands here."
     return MET, (

@@ -28,8 +28,8 @@ def write_report(run: Path, *, force: bool = True) -> Path:
     """Write RUN/report.html, one file, no script, no network; and the tables of its figures, RUN/tables/*.csv.
 
     Reads `run.json`, `metrics.json` and `oof.csv`, and where they are there `splits.json`, `refused.csv`,
-    `shortcuts.json`, `gallery.csv` with its pictures and `models/fold-K/history.jsonl`. The same files give the same
-    page, byte for byte.
+    `shortcuts.json`, `heatmaps.json`, `gallery.csv` with its pictures and `models/fold-K/history.jsonl`. The same files
+    give the same page, byte for byte.
 
     Args:
         run: folder of a cross-validation or an external validation.

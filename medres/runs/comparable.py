@@ -9,20 +9,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from medres.cohort.splits import read_splits
-from medres.config import Evaluation
+from medres.config import Config, Evaluation
 from medres.errors import UsageError
 from medres.formatting import network_name
 from medres.runs.records import RunRecord
 from medres.runs.run import OpenRun
 from medres.tables import sha256_file, sha256_json
 
+if TYPE_CHECKING:
+    from medres.model.card import ModelCard
+
 _NOT_THE_RECIPE = ("seed", "name", "tracking", "limits")
 """Parts of a configuration in which two runs of one recipe may differ."""
+
+_NOT_OF_A_MODEL = ("crossval.", "evaluation.", "training.device", "network.weights_file")
+"""Keys in which a model may differ from those of a cross-validation of its recipe, whose weights have a hash."""
 
 
 Settings = Mapping[str, Any]
@@ -185,8 +191,36 @@ def _repeats(counted: Counter[int | None]) -> str:
 
 def settings(run: ComparableRun) -> dict[str, str]:
     """A run's recipe as dotted keys."""
-    own = {key: value for key, value in run.config.items() if key not in _NOT_THE_RECIPE}
-    found = pd.json_normalize(own, sep=".").iloc[0].to_dict()
+    found = _dotted(run.config)
     if "network.architecture" not in found:
         raise UsageError(f"{run.folder / 'run.json'} does not record the network's architecture")
-    return {str(key): str(value) for key, value in found.items()}
+    return found
+
+
+def _dotted(config: Settings) -> dict[str, str]:
+    own = {key: value for key, value in config.items() if key not in _NOT_THE_RECIPE}
+    return {str(key): str(value) for key, value in pd.json_normalize(own, sep=".").iloc[0].to_dict().items()}
+
+
+def recipe_differences(run: ComparableRun, card: ModelCard) -> list[str]:
+    """In what a model is not what a run has cross-validated; nothing where it has its recipe, labels and manifest.
+
+    A key that one of them does not record, being of another version, has its default.
+
+    Args:
+        run: the cross-validation.
+        card: of the model.
+    """
+    usual = _dotted(Config().model_dump(mode="json"))
+    theirs, own = settings(run), _dotted(card.provenance.config)
+    keys = [key for key in {**theirs, **own} if not key.startswith(_NOT_OF_A_MODEL)]
+    pairs = [(key, theirs.get(key, usual.get(key)), own.get(key, usual.get(key))) for key in keys]
+    found = [f"{key} ({one} and {other})" for key, one, other in pairs if one != other]
+    if list(card.labels) != run.labels:
+        found.append(f"labels ({', '.join(run.labels)} and {', '.join(card.labels)})")
+    start = run.record.network.weights_sha256 if run.record.network else None
+    if start != card.provenance.backbone.sha256:
+        found.append("the weights that they started from")
+    if run.record.manifest is None or run.record.manifest.sha256 != card.provenance.manifest_sha256:
+        found.append("the manifest")
+    return found

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from medres.cohort.boxes import Boxes, read_boxes
 from medres.cohort.manifest import Manifest
 from medres.cohort.pseudonyms import pseudonym_key
 from medres.cohort.splits import SplitFile, write_splits
 from medres.config import Config
 from medres.documents import write_document
+from medres.errors import UsageError
 from medres.evaluation.performance import summarise
 from medres.evaluation.results import Metrics
 from medres.evaluation.table import as_read
@@ -23,6 +25,8 @@ from medres.runs.cohort import begin_or_resume
 from medres.runs.division import NO_DIVISION, Division, divide
 from medres.runs.fitting import NetworkFitter, RunSetup
 from medres.runs.folds import FoldResult, Folds
+from medres.runs.heatmap_checks import measure_run
+from medres.runs.heatmaps import refuse_boxes_outside
 from medres.runs.mistakes import write_gallery
 from medres.runs.options import DEFAULT, RunOptions
 from medres.runs.parallel_folds import fit_folds
@@ -47,17 +51,17 @@ def cross_validate(
 ) -> Metrics:
     """Cross-validate a recipe on a cohort.
 
-    Writes `splits.json`, `oof.csv`, `metrics.json`, `shortcuts.csv`, `shortcuts.json`, `run.json`, `refused.csv`,
-    `gallery.csv` with its pictures, and `models/fold-K/` into `out`. The manifest, every image and every network are
-    read once; only radiographs that the gallery shows are read a second time, in their own pixels.
+    Writes `splits.json`, `oof.csv`, `metrics.json`, `shortcuts.csv`, `shortcuts.json`, `heatmaps.json`, `run.json`,
+    `refused.csv`, `gallery.csv` with its pictures, and `models/fold-K/` into `out`. The manifest and every image are
+    read once; only radiographs that the gallery shows, or that have boxes, are read a second time.
 
     Args:
         manifest: the cohort, with what is asked of it.
         config: the recipe.
         out: the new run folder.
         division: who is held out when, where the recipe does not say it.
-        options: what becomes of an output that is there already. An interrupted run that is resumed keeps its finished
-            folds; the fold that was interrupted goes on from its newest checkpoint.
+        options: what becomes of an output that is there already, and where readers saw findings. An interrupted run
+            that is resumed keeps its finished folds; the fold that was interrupted goes on from its newest checkpoint.
 
     Returns:
         What is written as `metrics.json`.
@@ -67,15 +71,19 @@ def cross_validate(
     """
     started = time.monotonic()
     pseudonym_key()  # a key that cannot be used is refused now, not after hours
+    boxes = _boxes(manifest, config, options)
     given = division.given(manifest, config)
     weights = announced_weights(config)
     identity = {
         **run_identity("crossval", manifest, config, weights),
         "splits": given[1].sha256 if given else None,
+        "boxes": boxes.sha256 if boxes else None,
     }
     output = resumable_folder(out, identity=identity, resume=options.resume, force=options.force)
     with joined(config.training.device) as processes, processes.folder(output) as folder:
         cohort = begin_or_resume(folder, manifest, config, processes=processes, progress=options.progress)
+        if boxes:
+            refuse_boxes_outside(boxes, cohort)
         folds, document = divide(cohort, config, given)
         write_splits(folder / "splits.json", document)
         setup = RunSetup(cohort, config, weights, processes)
@@ -86,7 +94,28 @@ def cross_validate(
             results = [run.score(fold) for fold in folds]
             record = _record(setup, results, document, at_once, seconds=time.monotonic() - started)
             metrics = _conclude(folder, results, setup, record, allow_burned_in=options.allow_burned_in)
+            if config.evaluation.heatmaps.measured:
+                _measure_heatmaps(folder, results, setup, metrics, boxes)
         return processes.decide(metrics)
+
+
+def _boxes(manifest: Manifest, config: Config, options: RunOptions) -> Boxes | None:
+    """Where readers saw findings; refused before anything is decoded where it does not fit."""
+    if options.boxes is None:
+        return None
+    if not config.evaluation.heatmaps.measured:
+        raise UsageError("boxes measure heatmaps, and evaluation.heatmaps.measured is false: leave one of them out")
+    return read_boxes(options.boxes, manifest)
+
+
+def _measure_heatmaps(
+    folder: Path, results: Sequence[FoldResult], setup: RunSetup, metrics: Metrics, boxes: Boxes | None
+) -> None:
+    """Write `heatmaps.json`, and attach the licence of heatmaps to the run."""
+    table = as_read(pd.DataFrame([row for result in results for row in result.rows]))
+    places = {result.record.fold: result.places for result in results}
+    folds = [result.record for result in results]
+    measure_run(folder, setup.cohort, table, metrics, places, folds, config=setup.config, boxes=boxes)
 
 
 def _record(

@@ -99,7 +99,7 @@ def evaluate_model(
     overlap = find_overlap(known, manifest_sha256=checked.sha256, rows=checked.rows)
     if not allow_overlap:
         refuse_overlap(overlap, manifest)
-    config = _own_config(classifier)
+    config = own_config(classifier)
     config = config.model_copy(update={"limits": config.limits.changed_by(limits or Limits())})
     with output_folder(out, force=options.force) as folder:
         cohort = load_cohort(checked, config, elsewhere=True, progress=options.progress)
@@ -144,7 +144,7 @@ def evaluate_model(
     return ExternalResult(metrics, len(refused), shift.sentence, overlap)
 
 
-def _own_config(classifier: Classifier) -> Config:
+def own_config(classifier: Classifier) -> Config:
     """The configuration that the model was trained with: it says how images are read and how results are judged.
 
     Raises:

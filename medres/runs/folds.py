@@ -40,6 +40,7 @@ class FoldResult:
     record: FoldRecord
     probed: ProbedFold | None
     maps: tuple[MistakeMap, ...]  # of the mistakes that a gallery may show
+    places: tuple[int, ...]  # of its held-out images in the cohort, one per row
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Folds:
         if evaluation.shortcuts:
             seed = self.setup.config.seed
             probed = probe_fold(classifier, cohort, held_out, title=self.title(fold), seed=seed)
-        return FoldResult(rows, classifier.card, record, probed, maps)
+        return FoldResult(rows, classifier.card, record, probed, maps, tuple(held_out))
 
     def fit(self, fold: Fold) -> None:
         """Fit and save one fold's model; what `run.json` says of it is written last."""

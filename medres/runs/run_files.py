@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medres.documents import fault, read_document
 from medres.errors import UsageError
+from medres.evaluation.heatmaps.measures import MEASURES
+from medres.evaluation.heatmaps.results import FILE, HeatmapResults
 from medres.evaluation.results import Metrics, Shortcuts
 from medres.evaluation.table import read_table
 from medres.runs.gallery import Gallery, read_gallery
@@ -51,6 +53,7 @@ class RunFiles:
     histories: Histories
     gallery: Gallery
     shortcuts: Shortcuts | None  # shortcuts.json
+    heatmaps: HeatmapResults | None = None  # heatmaps.json
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -65,7 +68,8 @@ def read_run(folder: Path) -> RunFiles:
     metrics = read_document(folder / "metrics.json", Metrics)
     shortcuts = folder / "shortcuts.json"
     probed = read_document(shortcuts, Shortcuts) if shortcuts.is_file() else None
-    for name, lack in (*_lacks(run, metrics), *_lacks_of_probes(probed)):
+    maps = read_document(folder / FILE, HeatmapResults) if (folder / FILE).is_file() else None
+    for name, lack in (*_lacks(run, metrics), *_lacks_of_probes(probed), *_lacks_of_maps(maps)):
         raise UsageError(f"{folder / name}: {lack}; the file is damaged or incomplete")
     table = read_table(folder / "oof.csv")
     if missing := [name for name in _COLUMNS if name not in table.columns]:
@@ -79,6 +83,7 @@ def read_run(folder: Path) -> RunFiles:
         histories=_read_histories(folder),
         gallery=read_gallery(folder),
         shortcuts=probed,
+        heatmaps=maps,
     )
 
 
@@ -118,3 +123,13 @@ def _lacks_of_probes(probed: Shortcuts | None) -> Iterator[tuple[str, str]]:
         for name in results.alterations:
             if probed and name not in probed.alterations:
                 yield "shortcuts.json", f"alterations.{name}, of which labels.{label} has figures, is not described"
+
+
+def _lacks_of_maps(maps: HeatmapResults | None) -> Iterator[tuple[str, str]]:
+    for measure in MEASURES if maps else ():
+        if maps and measure.limit and measure.limit not in maps.limits:
+            yield FILE, f"limits.{measure.limit} is missing"
+        for label, results in maps.labels.items() if maps else ():
+            found = results.measures.get(measure.name)
+            if found and set(found.baselines) != set(found.gains):
+                yield FILE, f"labels.{label}.measures.{measure.name}: baselines and gains are of different names"

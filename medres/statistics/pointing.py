@@ -1,6 +1,9 @@
-"""Does a heatmap point at the finding? The pointing game, with what blind pointing would reach.
+"""Does a heatmap lie on the finding? The pointing game, the energy inside, and the overlap; for boxes.
 
-Source: Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop.
+Everything is in one frame of pixels, whose pixel centres have whole coordinates: a box that begins with pixel 3 begins
+at 2.5.
+
+Source: Zhang et al. 2018, Top-down Neural Attention by Excitation Backprop; Saporta et al. 2022, CheXlocalize.
 """
 
 from __future__ import annotations
@@ -11,19 +14,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medres.records import Interval
-from medres.statistics.intervals import wilson
-
-Lesion = tuple[float, float, float]
-"""Row and column of a lesion's centre and its radius, pixels."""
-
 
 @dataclass(frozen=True, slots=True)
-class HitRate:
-    """How often a peak lies on a lesion, and how often a random point would."""
+class Rectangle:
+    """A box: from edge to edge."""
 
-    interval: Interval
-    chance: float  # mean share of the image area in which a peak counts as a hit
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+    def distance(self, row: float, column: float) -> float:
+        """Pixels from a point to the box; 0 within it.
+
+        >>> Rectangle(0.5, 0.5, 4.5, 4.5).distance(2, 7.5), Rectangle(0.5, 0.5, 4.5, 4.5).distance(1, 1)
+        (3.0, 0.0)
+        """
+        down, across = (
+            max(low - place, 0.0, place - high)
+            for low, place, high in ((self.top, row, self.bottom), (self.left, column, self.right))
+        )
+        return float(np.hypot(down, across))
 
 
 def peak(heatmap: ArrayLike) -> tuple[float, float]:
@@ -50,41 +61,47 @@ def peak(heatmap: ArrayLike) -> tuple[float, float]:
     return (float(centre[0]), float(centre[1]))
 
 
-def hit_rate(
-    peaks: Sequence[tuple[float, float]],
-    lesions: Sequence[Sequence[Lesion]],
-    *,
-    shapes: Sequence[tuple[int, int]],
-    tolerance: float | Sequence[float],
-    confidence: float = 0.95,
-) -> HitRate:
-    """How many heatmaps have their peak within a lesion's radius plus a tolerance.
-
-    Args:
-        peaks: (row, column) per image, as `peak` gives it.
-        lesions: the lesions of each image, at least one.
-        shapes: (rows, columns) of each image.
-        tolerance: pixels, one for all or one per image (half a cell of the feature map is usual).
-        confidence: of the interval, which is Wilson's and takes images as independent.
+def is_hit(place: tuple[float, float], boxes: Sequence[Rectangle], *, near: float = 0) -> bool:
+    """Whether a peak lies on a box, or within so many pixels of one; no peak (nan, nan) is no hit.
 
     Raises:
-        ValueError: unequal lengths, no images, or an image without a lesion.
+        ValueError: there is no box.
     """
-    reach = [float(tolerance)] * len(peaks) if isinstance(tolerance, int | float) else [float(one) for one in tolerance]
-    if not len(peaks) == len(lesions) == len(shapes) == len(reach):
-        raise ValueError("one peak, list of lesions, shape and tolerance per image")
-    if not peaks or not all(len(some) for some in lesions):
-        raise ValueError("a hit rate needs images, each with at least one lesion")
-    hits, shares = 0, []
-    for (row, column), some, shape, extra in zip(peaks, lesions, shapes, reach, strict=True):
-        hits += any(np.hypot(row - place[0], column - place[1]) <= place[2] + extra for place in some)
-        shares.append(float(_hit_zone(some, shape, extra).mean()))
-    return HitRate(wilson(hits, len(peaks), confidence=confidence), float(np.mean(shares)))
+    if not boxes:
+        raise ValueError("a pointing game needs a box")
+    return any(box.distance(*place) <= near for box in boxes)
 
 
-def _hit_zone(lesions: Sequence[Lesion], shape: tuple[int, int], extra: float) -> NDArray[np.bool_]:
+def covered(boxes: Sequence[Rectangle], shape: tuple[int, int], *, near: float = 0) -> NDArray[np.bool_]:
+    """The pixels whose centre lies on a box, or within so many pixels of one: (rows, columns)."""
     zone = np.zeros(shape, dtype=bool)
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
-    for row, column, radius in lesions:
-        zone |= np.hypot(rows - row, columns - column) <= radius + extra
+    rows, columns = (np.arange(side) for side in shape)
+    for box in boxes:
+        down = np.maximum(np.maximum(box.top - rows, rows - box.bottom), 0)
+        across = np.maximum(np.maximum(box.left - columns, columns - box.right), 0)
+        zone |= np.hypot(down[:, None], across[None, :]) <= near
     return zone
+
+
+def energy_inside(heatmap: NDArray[np.floating], zone: NDArray[np.bool_]) -> float:
+    """The share of a map's positive values that lies in a zone; NaN where nothing is positive.
+
+    >>> energy_inside(np.array([[3.0, 1.0], [0.0, -5.0]]), np.array([[True, False], [False, True]]))
+    0.75
+    """
+    positive = np.asarray(heatmap, dtype=np.float64).clip(min=0)
+    whole = float(positive.sum())
+    return float(positive[zone].sum()) / whole if whole > 0 else float("nan")
+
+
+def overlap(heatmap: NDArray[np.floating], zone: NDArray[np.bool_], *, contour: float) -> float:
+    """Intersection over union of a zone with where a map reaches a share of its highest value; 0 for a map of nothing.
+
+    >>> overlap(np.array([[4.0, 3.0, 1.0]]), np.array([[False, True, True]]), contour=0.5)
+    0.3333333333333333
+    """
+    highest = float(np.max(heatmap))
+    if highest <= 0:
+        return 0.0
+    shown = np.asarray(heatmap) >= contour * highest
+    return float((shown & zone).sum() / (shown | zone).sum())

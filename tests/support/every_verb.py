@@ -52,6 +52,7 @@ def commands(demo: Path, out: Path) -> list[list[str]]:
         ("sign", out / "travels", "--new-key", out / "key.pem"),
         ("evaluate", out / "model", manifest, "--allow-overlap", "--out", out / "external"),
         ("compare", out / "run", out / "other", "--no-timing", "--out", out / "compared"),
+        ("heatmap-check", out / "model", "--run", out / "run"),
         ("accuracy-check", out / "model", checked, "--decode", "reduced"),
         ("score", out / "model", images.parent / "images", "--heatmaps", "--out", out / "scored"),
         ("render", one, "--out", out / "one.png"),

@@ -11,6 +11,7 @@ from medres.report.sections.checklist import checklist_section
 from medres.report.sections.checks import checks_section
 from medres.report.sections.configuration import configuration_section
 from medres.report.sections.flow import flow_section
+from medres.report.sections.heatmaps import heatmaps_section
 from medres.report.sections.labels import label_sections
 from medres.report.sections.provenance import provenance_section
 from medres.report.sections.recalibration import recalibration_section
@@ -23,6 +24,7 @@ SECTIONS: tuple[Section[RunContext] | SectionPerName[RunContext], ...] = (
     SectionPerName("sections/task.html", task_sections),
     SectionPerName("sections/label.html", label_sections),
     Section("shortcuts", "Shortcuts", "sections/shortcuts.html", shortcuts_section),
+    Section("heatmaps", "Heatmaps", "sections/heatmaps.html", heatmaps_section),
     Section("shift", "Shift", "sections/shift.html", shift_section),
     Section("recalibration", "If recalibrated", "sections/recalibration.html", recalibration_section),
     Section("training", "Training", "sections/training.html", training_section),

@@ -16,6 +16,7 @@ from medres.report.metric_rows import MetricRow, task_rows
 from medres.report.natural_frequencies import AtPrevalence, Calls
 from medres.report.page import Content
 from medres.report.run_context import RunContext, label_anchor, task_anchor
+from medres.report.sections.heatmaps import HeatmapsSection, heatmaps_section
 from medres.report.sections.shortcuts import ShortcutsSection, shortcuts_section
 from medres.report.svg import hundred_squares
 from medres.runs.records import EXTERNAL
@@ -91,6 +92,7 @@ class FirstScreen(Content):
     tasks: Sequence[TaskCard]
     verdicts: Sequence[Verdict]
     shortcuts: ShortcutsSection | None
+    heatmaps: HeatmapsSection | None
     caveats: Sequence[str]
     exclusions: Sequence[str]
     shift_sentence: str  # how an external cohort differs; "" where that was not measured
@@ -130,6 +132,7 @@ def first_screen(context: RunContext) -> FirstScreen:
         ],
         verdicts=[_verdict(context, label, place) for place, label in enumerate(context.labels)],
         shortcuts=shortcuts_section(context),
+        heatmaps=heatmaps_section(context),
         caveats=caveats(context.checklist, context.labels, random_start=context.random_start),
         exclusions=exclusions(context.files.table),
         shift_sentence=run.shift.sentence if run.shift else "",

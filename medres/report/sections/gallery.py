@@ -46,30 +46,37 @@ class MistakesGallery(Content):
     """The part of a label's results that shows its worst mistakes."""
 
     pictured: bool  # the run kept pictures
+    licence: str  # what is known of the label's heatmaps: "heatmap not validated" and the like
     exhibits: Sequence[ShownExhibit]
 
 
 def mistakes_gallery(context: RunContext, label: str) -> MistakesGallery | None:
     """The worst mistakes of one label; None where no call was wrong."""
+    measured = context.files.heatmaps
+    maps = measured.labels.get(label) if measured else None
+    failed = maps.reasons[0] if maps and maps.state == "failed" else ""
     found = [
         ShownExhibit(
             kind=mistake.kind,
             probability=mistake.probability,
             line=mistake.line,
             fold="" if context.run.external else context.fold_name(mistake.fold),
-            exhibit=exhibit(context.folder, label, mistake, context.files.gallery),
+            exhibit=exhibit(context.folder, label, mistake, context.files.gallery, failed=failed),
         )
         for mistake in context.mistakes[label]
     ]
-    return MistakesGallery(context.pictured, found) if found else None
+    licence = f"heatmap {maps.state if maps else 'not validated'}"
+    return MistakesGallery(context.pictured, licence, found) if found else None
 
 
-def exhibit(run: Path, label: str, mistake: Mistake, kept: Gallery) -> Exhibit:
-    """A mistake with what the run kept of it."""
+def exhibit(run: Path, label: str, mistake: Mistake, kept: Gallery, *, failed: str = "") -> Exhibit:
+    """A mistake with what the run kept of it; no map of a label whose heatmaps have failed, for the reason given."""
     row = kept.get((label, mistake.line))
     if row is None:
         return Exhibit(mistake, "", "", "", "no picture was kept" if kept else "")
-    unmapped = "below the operating point" if mistake.kind == MISSED else ""  # runs of earlier versions kept a map
+    unmapped = f"its heatmaps failed ({failed.rstrip('.')})" if failed else ""
+    if mistake.kind == MISSED:  # runs of earlier versions kept a map
+        unmapped = "below the operating point"
     picture, heatmap = _embedded(run, row.picture), "" if unmapped else _embedded(run, row.heatmap)
     withheld = row.withheld or ("" if picture and (heatmap or unmapped) else "the picture is not in the run's folder")
     if withheld:
