@@ -109,8 +109,8 @@ figure.tight_layout()
 # %% [markdown]
 # ## Comparing two runs
 #
-# The first run is the reference. The difference is paired by patient, and it counts only if it is larger than what
-# another seed alone may change.
+# The first run is the reference. The difference is paired by patient. What other patients and what other seeds would
+# change adds up in its interval; with one run each, the part of the seeds is assumed.
 
 # %%
 compared = compare([first, second], out=folder / "compared", timing=False)

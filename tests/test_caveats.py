@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medres.evaluation.results import FoldResults, LabelResults
+from medres.model.calibration import at_bound, fit_temperature
 from medres.records import Interval
 from medres.report.caveats import caveats, exclusions
 from medres.report.run_page import write_report
@@ -19,9 +21,12 @@ from tests.test_summary import out_of_fold
 def results(*, folds: int = 5, undefined: int = 0, **changes: Interval) -> LabelResults:
     """A label whose figures nothing speaks against, but for the changes."""
     good = {
-        "sensitivity": share(0.9), "specificity": share(0.9), "calibration_slope": share(1.0, 0.8, 1.2),
+        "auroc": share(0.9, 0.85, 0.95),
+        "sensitivity": share(0.9),
+        "specificity": share(0.9),
+        "calibration_slope": share(1.0, 0.8, 1.2),
         "calibration_intercept": share(0.0, -0.2, 0.2),
-    }  # fmt: skip
+    }
     fold = FoldResults(fold=0, n=50, n_patients=40, n_positive=20, figures={}, auroc_low=None, auroc_high=None)
     return LabelResults(
         pooled=good | changes, folds=(fold,) * folds, undefined_folds=undefined, n=250, n_patients=200, n_positive=100,
@@ -50,6 +55,23 @@ def test_a_calibration_line_without_bounds_refutes_nothing_and_proves_nothing() 
     assert "cannot be told here: calibration slope 0.500 (no interval: fewer than 5 patients" in said[0]
     undefined = results(calibration_slope=share(None), calibration_intercept=share(None))
     assert caveats([], {"mass": undefined}, random_start=False) == []
+
+
+def test_a_label_at_chance_is_said_to_be_and_one_without_an_interval_cannot_be_told() -> None:
+    chance = Interval(0.53, 0.45, 0.61, "a method", 250, 200)
+    (said,) = caveats([], {"mass": results(auroc=chance)}, random_start=False)
+    assert said.startswith("“mass” is not surely told better than chance: its AUROC is 0.530 (0.450 to 0.610)")
+    assert "250 images of 200 patients" in said
+    few = Interval(0.9, None, None, "no interval: fewer than 5 patients with the finding", 250, 200)
+    (said,) = caveats([], {"mass": results(auroc=few)}, random_start=False)
+    assert said.startswith("Whether “mass” is told better than chance cannot be said: no interval")
+
+
+def test_a_temperature_at_the_end_of_its_search_is_a_caveat() -> None:
+    (said,) = caveats([], {"mass": results()}, random_start=False, bounded={"mass": ["fold 2"], "nodule": []})
+    assert said.startswith("The temperature of “mass” is an end of its search in fold 2")
+    assert at_bound(fit_temperature(np.array([0, 1, 0, 1]), np.array([-1.0, -1.0, 1.0, 1.0])))  # the score says nothing
+    assert not at_bound(1.0)
 
 
 def test_the_report_says_of_how_many_folds_a_label_has_no_auroc(tmp_path: Path) -> None:

@@ -17,16 +17,17 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from medres import compare
+from medres.documents import read_document, write_document
 from medres.errors import UsageError
 from medres.evaluation.comparison import (
     Candidate,
     ResampledDifference,
-    SeedSpread,
     decide,
     mean_of_runs,
     resample_difference,
-    seed_spread,
 )
+from medres.evaluation.comparison_results import Comparison
+from medres.evaluation.seeds import SeedSpread, run_noise, seed_spread
 from medres.report.comparison_page import write_comparison
 from medres.report.comparison_sections.cost import GainPoint, front
 from medres.report.comparison_sentences import sentences
@@ -59,7 +60,9 @@ def model(evidence: NDArray[np.float64], noise: float, seed: int) -> NDArray[np.
 def drawn(value: float, spread: float, *, name: str = "b", label: str = "") -> ResampledDifference:
     """A difference whose resamples lie symmetrically around it."""
     replicates = value + spread * np.linspace(-1, 1, 2001)
-    return ResampledDifference(label, "auroc", "a", name, (0.8,), (0.8 + value,), value, replicates, 100, 50)
+    return ResampledDifference(
+        label, "auroc", "a", name, (0.8,), (0.8 + value,), value, replicates, 10**6, 10**6, 10**6
+    )
 
 
 def test_a_planted_difference_is_found_in_its_direction_and_the_same_model_with_other_noise_is_a_tie() -> None:
@@ -108,8 +111,10 @@ def test_several_runs_of_a_recipe_count_by_their_mean() -> None:
 
 def test_recipes_whose_seeds_differ_as_much_as_they_do_are_a_tie() -> None:
     item = drawn(0.012, 0.004)
+    assert item.interval(0.95).low is not None
+    assert (item.interval(0.95).low or 0) > 0  # over other patients alone
     (found,) = decide([item], {"": seed_spread([[0.80, 0.82, 0.81], [0.81, 0.83, 0.82]])})
-    assert found.excludes_zero
+    assert not found.excludes_zero
     assert found.bar is not None
     assert found.bar > 0.012
     assert found.verdict == "tie"
@@ -133,10 +138,10 @@ def test_a_measured_bar_is_passed_by_equal_recipes_as_rarely_as_promised(
 
 def test_a_pair_of_seeds_tells_more_than_none_and_decides_nothing() -> None:
     usual, agree, differ = (seed_spread([pair]) for pair in ([0.8], [0.8, 0.8001], [0.80, 0.85]))
-    bars = [spread.bar(1, 1, confidence=0.95) for spread in (agree, usual, differ)]
-    assert bars == sorted(bars)
-    assert bars[0] > 0.005
-    assert bars[2] < 0.2
+    spreads = [np.sqrt(spread.variance) for spread in (agree, usual, differ)]
+    assert spreads == sorted(spreads)
+    assert spreads[0] > 0.004
+    assert spreads[2] < 0.03
 
 
 def test_an_unmeasured_spread_is_the_usual_one_and_a_ceiling_measures_nothing() -> None:
@@ -153,9 +158,43 @@ def test_more_runs_lower_the_bar_and_more_spread_raises_it(runs: list[float], mo
     assert wider.bar(1, 1, confidence=0.95) >= spread.bar(1, 1, confidence=0.95)
 
 
+def test_the_variances_of_patients_and_of_seeds_are_added() -> None:
+    item = drawn(0.02, 0.02)
+    patients, seeds = item.error().patients, SeedSpread(0.017).of_difference(1, 1)
+    both = item.error(SeedSpread(0.017))
+    assert both.deviation == pytest.approx(np.sqrt(patients + seeds))
+    assert np.sqrt(seeds) * 1.959964 == pytest.approx(0.017)  # 95 of 100 pairs of runs differ by less
+    (found,) = decide([item], {"": SeedSpread(0.017)})
+    assert found.interval.high is not None
+    assert found.interval.high - 0.02 == pytest.approx(1.959964 * both.deviation, rel=1e-4)
+    assert found.error == both
+
+
+def test_what_resampled_patients_show_of_a_run_is_not_counted_as_seeds_again() -> None:
+    """Runs of two recipes that are the same at large differ by what each run makes of these patients, and no more."""
+    truth, owners, evidence = cohort(150)
+    runs = [[model(evidence, 1.0, 10 * recipe + seed) for seed in range(3)] for recipe in range(2)]
+    how = Resampling(replicates=500, seed=0)
+    noises = [run_noise(truth, scores, owners, resampling=how) for scores in runs]
+    values = [[float(roc_auc_score(truth, one)) for one in scores] for scores in runs]
+    item = resample_difference(truth, Candidate("a", runs[0]), Candidate("b", runs[1]), owners, resampling=how)
+    spread = seed_spread(values, noises=noises)
+    assert spread.noise > 0
+    assert item.error(spread).patients < 0.35 * item.error().patients
+    assert item.error(spread).seeds == pytest.approx(2 / 3 * (spread.deviation or 0) ** 2)
+    assert run_noise(truth, runs[0][:1], owners, resampling=how) is None
+    nothing = run_noise(truth, [runs[0][0]] * 2, owners, resampling=how)
+    assert nothing == pytest.approx(0, abs=1e-12)
+
+
 def test_holm_judges_the_surest_most_strictly_and_stops_at_the_first_tie() -> None:
-    # symmetric uniform replicates: the interval at 1 − a reaches (1 − a) × spread
-    sure, close, third = drawn(0.10, 0.05, name="b"), drawn(0.0965, 0.1, name="c"), drawn(0.0955, 0.1, name="d")
+    # uniform replicates: their standard deviation is spread ÷ √3, and of so many patients Student is normal
+    unit = 0.1 / np.sqrt(3)
+    sure, close, third = (
+        drawn(0.10, 0.05, name="b"),
+        drawn(2.2 * unit, 0.1, name="c"),
+        drawn(1.99 * unit, 0.1, name="d"),
+    )
     found = decide([third, sure, close], NO_SPREAD)
     assert [item.verdict for item in found] == ["tie", "better", "tie"]
     assert found[1].level == pytest.approx(1 - 0.05 / 3)
@@ -169,11 +208,11 @@ def test_holm_judges_the_surest_most_strictly_and_stops_at_the_first_tie() -> No
     st.lists(st.tuples(st.floats(-0.2, 0.2), st.floats(0.001, 0.3)), min_size=1, max_size=6),
     st.floats(0, 0.05),
 )
-def test_no_verdict_without_an_interval_beyond_zero_and_a_difference_beyond_the_bar(
+def test_no_verdict_without_an_interval_beyond_zero_nor_for_a_difference_that_seeds_may_give(
     differences: list[tuple[float, float]], bar: float
 ) -> None:
     items = [drawn(value, spread, name=str(place)) for place, (value, spread) in enumerate(differences)]
-    assume(not any(math.isclose(abs(item.value or 0), bar, rel_tol=1e-9) for item in items))  # equal but for rounding
+    assume(not any(math.isclose(abs(item.value or 0), bar, rel_tol=1e-6) for item in items))  # equal but for rounding
     found = decide(items, {"": SeedSpread(bar)})
     for item in found:
         low, high = item.interval.low, item.interval.high
@@ -181,7 +220,8 @@ def test_no_verdict_without_an_interval_beyond_zero_and_a_difference_beyond_the_
         assert high is not None
         beyond = low > 0 or high < 0
         assert item.excludes_zero == beyond  # the interval that is shown is the one that decided
-        assert (item.verdict == "tie") == (not (beyond and abs(item.interval.value or 0) > bar))
+        assert (item.verdict == "tie") == (not beyond)
+        assert abs(item.interval.value or 0) > bar or item.verdict == "tie"
         alone = decide([item.difference], {"": SeedSpread(bar)})[0]
         assert alone.verdict == item.verdict or item.verdict == "tie"  # correction never makes a verdict
 
@@ -349,7 +389,7 @@ def test_every_figure_of_the_page_has_interval_or_n_and_every_picture_its_table(
     page = write_comparison(out).read_text(encoding="utf-8")
     bare, seen = bare_figures(page)
     assert bare == []
-    assert seen == 3 * 3 + 1 + 3  # of three metrics two values and their difference; one p; three runs
+    assert seen == 3 * 3 + 3  # of three metrics two values and their difference; three runs; p is below 0.001
     for name, values in content.values["effusion"]["auroc"].items():
         own = content.intervals["effusion"]["auroc"][name]
         assert [one.value for one in own] == pytest.approx(values)
@@ -398,6 +438,36 @@ def test_runs_of_crossval_on_the_same_splits_compare_as_they_are(
     assert cost.parameters == read_json(small_run / "run.json")["network"]["parameters"]
     assert cost.training_seconds == read_json(small_run / "run.json")["seconds"]
     assert cost.relative_time == 1
+
+
+def test_what_is_assumed_of_seeds_stands_beside_the_verdict_with_the_command_that_measures_it(
+    medres: Medres, runs: Path, tmp_path: Path
+) -> None:
+    done = medres("compare", runs / "good", runs / "bad", "--no-timing", "--out", tmp_path / "out")
+    verdict, advice = done.stdout.splitlines()[:2]
+    assert "0.017 between two runs is assumed, the upper end of the published 0.004 to 0.017" in verdict
+    assert f"--splits {runs / 'good'}/splits.json --set seed=1" in advice
+    words = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
+    head = words[: words.index("Differences of AUROC")]
+    assert verdict in head
+    assert advice in head.replace("&#39;", "'")
+    found = read_document(tmp_path / "out" / "comparison.json", Comparison).deciding()[0]
+    assert found.patients_error
+    assert found.seeds_error == pytest.approx(0.017 / 1.959964, rel=1e-4)
+    done = medres("compare", runs / "good", runs / "bad", "--no-timing", "--seed-spread=0.03", "--out", tmp_path / "x")
+    assert "0.03 between two runs is assumed, as --seed-spread says" in done.stdout
+
+
+def test_a_comparison_of_an_earlier_version_is_said_to_be_one(runs: Path, tmp_path: Path) -> None:
+    content = compare([runs / "good", runs / "bad"], out=tmp_path / "out", timing=False).model_dump(exclude_unset=True)
+    del content["rule"]
+    for item in content["comparisons"]:
+        item.pop("patients_error", None), item.pop("seeds_error", None)
+    for spread in content["seed_spread"].values():
+        del spread["noise"]
+    write_document(tmp_path / "out" / "comparison.json", Comparison.model_validate(content))
+    words = visible(write_comparison(tmp_path / "out").read_text(encoding="utf-8"))
+    assert "Verdicts of an earlier rule" in words
 
 
 def test_two_seeds_of_one_recipe_are_one_candidate_and_a_tie(medres: Medres, runs: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn import metrics as sklearn_metrics
 
 from medres.statistics.bootstrap import bootstrap
-from medres.statistics.curves import decision_curve, precision_recall_band, roc_band
+from medres.statistics.curves import precision_recall_band, roc_band
+from medres.statistics.decisions import decision_curve
 from tests.test_intervals import cohort
 from tests.test_metric import Cohort, cohorts
 

@@ -364,7 +364,7 @@ def test_recalibration_mends_slope_and_intercept_and_leaves_every_patient_to_oth
     assert record.metrics is not None
     assert tuple(record.metrics) == (
         "brier", "expected_calibration_error", "calibration_slope", "calibration_intercept",
-        "sensitivity", "specificity",
+        "calibration_in_the_large", "observed_expected", "sensitivity", "specificity",
     )  # fmt: skip
     assert record.metrics["brier"].value < (frozen["brier"].value or 0) - 0.01
     assert record.metrics["calibration_slope"].value == pytest.approx(1, abs=0.15)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.special import expit
-from scipy.stats import beta, binomtest, norm
+from scipy.special import expit, logit
+from scipy.stats import beta, binomtest, norm, t
 from sklearn import metrics as sklearn_metrics
 
 from medres.statistics import resampling
 from medres.statistics.arrays import patient_numbers
 from medres.statistics.bootstrap import Sample, bootstrap, bootstrap_difference, bootstraps, replicate
-from medres.statistics.calibration import calibration_intervals, calibration_line, equal_mass_bins
+from medres.statistics.calibration import calibration_intervals, calibration_line, equal_mass_bins, intercept_at_slope_1
 from medres.statistics.delong import delong
 from medres.statistics.intervals import LEAST_PATIENTS, exact_bounds, percentiles, wilson
 from medres.statistics.metric import METRICS, metric
@@ -62,7 +62,7 @@ def test_every_replicate_equals_scikit_learn_with_weights(statistic: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "statistic", [one.name for one in METRICS.values() if one.prepare and one.interval in ("logit", "percentile")]
+    "statistic", [one.name for one in METRICS.values() if one.prepare and one.interval in ("logit", "student")]
 )
 def test_the_fast_bootstrap_equals_a_loop_that_repeats_images(statistic: str) -> None:
     labels, probabilities, groups = cohort(n=90, patients=30)
@@ -78,15 +78,25 @@ def test_a_method_names_how_the_bounds_were_found() -> None:
     brier, auroc = (
         bootstrap(labels, scores, groups, statistic=one, replicates=200, seed=4) for one in ("brier", "auroc")
     )
-    assert brier.method == "patient-clustered bootstrap, percentile, 200 replicates, seed 4"
-    assert (brier.low, brier.high) == percentiles(
-        replicate([Sample(labels, scores, groups, "brier")], replicates=200, seed=4)[1][0], 0.95
-    )
     fewest = min(len(np.unique(groups[labels == one])) for one in (0, 1))
-    assert auroc.method == (
-        f"patient-clustered bootstrap, logit scale, Student's t with {fewest - 1} degrees of freedom, "
-        "200 replicates, seed 4"
-    )
+    for found, patients in ((brier, len(np.unique(groups))), (auroc, fewest)):
+        assert found.method == (
+            f"patient-clustered bootstrap, logit scale, Student's t with {patients - 1} degrees of freedom, "
+            "200 replicates, seed 4"
+        )
+    function = bootstrap(labels, scores, groups, statistic=lambda truth, values: values.mean(), replicates=200, seed=4)
+    assert function.method == "patient-clustered bootstrap, percentile, 200 replicates, seed 4"
+
+
+def test_an_interval_is_its_value_and_students_t_times_the_error_of_the_replicates_on_its_scale() -> None:
+    labels, scores, groups = cohort(n=90, patients=30)
+    brier = bootstrap(labels, scores, groups, statistic="brier", replicates=200, seed=4)
+    drawn = replicate([Sample(labels, scores, groups, "brier")], replicates=200, seed=4)[1][0]
+    patients, value = len(np.unique(groups)), brier.value
+    assert value is not None
+    error = drawn.std() * np.sqrt(patients / (patients - 1)) / (value * (1 - value))
+    reach = t.isf(0.025, patients - 1) * error
+    assert (brier.low, brier.high) == pytest.approx(tuple(expit(logit(value) + side * reach) for side in (-1, 1)))
 
 
 @given(st.integers(0, 300), st.sampled_from(OF_RANKS), st.floats(0.0, 4.0))
@@ -138,7 +148,10 @@ def test_samples_share_their_resampled_patients() -> None:
         np.testing.assert_array_equal(alone[1][0], row)
     assert bootstraps(samples, replicates=150, seed=2)[1] == bootstrap(labels, other, groups, replicates=150, seed=2)
     difference = bootstrap_difference(labels, scores, other, groups, replicates=150, seed=2)
-    assert (difference.low, difference.high) == percentiles(drawn[1] - drawn[0], 0.95)
+    fewest = min(len(np.unique(groups[labels == one])) for one in (0, 1))
+    reach = t.isf(0.025, fewest - 1) * (drawn[1] - drawn[0]).std() * np.sqrt(fewest / (fewest - 1))
+    assert difference.value is not None
+    assert (difference.low, difference.high) == pytest.approx((difference.value - reach, difference.value + reach))
 
 
 def test_labels_that_are_known_of_other_patients_share_the_draw_of_all_patients() -> None:
@@ -332,6 +345,20 @@ def test_calibration_intervals_agree_with_the_bootstrap() -> None:
         assert found[name].value == slow.value
         assert (found[name].low, found[name].high) == pytest.approx((slow.low, slow.high), abs=0.35 * _width(slow))
         assert _width(found[name]) == pytest.approx(_width(slow), rel=0.2)
+
+
+def test_the_intercept_at_slope_1_makes_the_mean_probability_the_share_of_positives_and_o_to_e_is_their_ratio() -> None:
+    labels, scores, groups = cohort(n=300, patients=120)
+    scores = np.clip(scores, 0.02, 0.98)
+    found = calibration_intervals(labels, scores, groups)["calibration_in_the_large"]
+    assert found.value is not None and found.low is not None and found.high is not None
+    assert expit(logit(scores) + found.value).mean() == pytest.approx(labels.mean(), abs=1e-10)
+    assert metric("observed_expected").value(labels, scores) == pytest.approx(labels.sum() / scores.sum())
+    slow = bootstrap(labels, scores, groups, statistic=intercept_at_slope_1, replicates=400)
+    assert (found.low, found.high) == pytest.approx((slow.low, slow.high), abs=0.25 * _width(slow))
+    right = expit(logit(scores) + found.value)
+    assert calibration_intervals(labels, right, groups)["calibration_in_the_large"].value == pytest.approx(0, abs=1e-9)
+    assert intercept_at_slope_1([1, 1], [0.2, 0.3]) is None
 
 
 @pytest.mark.parametrize("positives", [2, 4, 5])

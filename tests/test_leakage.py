@@ -16,6 +16,7 @@ from medres.cohort.cache import CachedImage
 from medres.cohort.identifiers import similar_patients
 from medres.cohort.leakage import find_leaks
 from medres.cohort.manifest import read_manifest
+from medres.cohort.planted import FOUND_OF_PLANTED, PLANTED, what_is_found
 from medres.cohort.similarity import (
     CERTAIN,
     NEAR_DUPLICATE,
@@ -321,3 +322,29 @@ def test_a_run_records_what_it_looked_for_and_how_much_it_found(
     assert found == {"similar PatientID": 1, "same SOPInstanceUID": 0, "near-duplicate": 1}
     monkeypatch.setattr(cohorts, "MOST_COMPARED", 5)
     assert load_cohort(manifest, config).leaks == found | {"near-duplicate": None}
+
+
+@pytest.mark.parametrize("turn", ["mirrored", "inverted", "mirrored and inverted"])
+def test_a_copy_that_was_mirrored_or_inverted_is_found_and_said_to_be(turn: str) -> None:
+    originals = [texture(seed) for seed in range(20)]
+    copy = originals[3][:, ::-1] if "mirrored" in turn else originals[3]
+    copy = 255 - copy if "inverted" in turn else copy
+    pixels = np.stack([small(one) for one in (*originals, np.ascontiguousarray(copy))])
+    (pair,) = similar_images(pixels, [str(number) for number in range(21)])
+    assert (pair.first, pair.second, pair.turn) == (3, 20, turn)
+    rows = [row(f"{number}.dcm", str(number)) for number in range(21)]
+    images = [image(number, str(number)) for number in range(21)]
+    (leak,) = find_leaks(rows, images, pixels)
+    assert f"two PatientIDs, {turn}, correlation" in leak.detail
+
+
+def test_check_says_what_it_looked_for_and_how_much_of_what_was_planted_it_finds(
+    medres: Medres, small_cohort: Path, tmp_path: Path
+) -> None:
+    done = medres("check", small_cohort, "--out", tmp_path / "leaks")
+    said = what_is_found()
+    assert said in done.stdout
+    page = (tmp_path / "leaks" / "leaks.html").read_text(encoding="utf-8")
+    for kind, found in FOUND_OF_PLANTED.items():
+        assert f"{kind} {found['chests']} and {found['knees']}" in said
+        assert f"<td>{kind}</td><td>{found['chests']} of {PLANTED}</td><td>{found['knees']} of {PLANTED}</td>" in page

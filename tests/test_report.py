@@ -602,3 +602,19 @@ def test_a_metric_that_the_list_does_not_know_is_shown_by_its_name(copy: Path) -
 def test_a_split_file_that_cannot_be_read_is_announced(copy: Path) -> None:
     (copy / "splits.json").write_text("{", encoding="utf-8")
     assert "is not valid JSON" in visible(page_of(copy))
+
+
+def test_the_intervals_of_an_earlier_version_are_computed_anew_and_that_is_said(copy: Path) -> None:
+    today = page_of(copy)
+    content = read_json(copy / "metrics.json")
+    brier = content["labels"]["effusion"]["pooled"]["brier"]
+    now = f"{brier['low']:.3f} to {brier['high']:.3f}"
+    for fold in content["labels"]["effusion"]["folds"]:
+        del fold["intervals"]
+    brier |= {"low": 0.001, "high": 0.999, "method": "patient-clustered bootstrap, percentile, 100 replicates, seed 0"}
+    write_json(copy / "metrics.json", content)
+    words = visible(page_of(copy))
+    assert "their intervals were computed anew" in words
+    assert "their intervals were computed anew" not in visible(today)
+    assert now in words
+    assert "0.001 to 0.999" not in words

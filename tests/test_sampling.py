@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from medres.config import load_config
 from medres.evaluation.heatmaps.sampling import MAP, cost_of_altering, counts, drawn
-from medres.runs.heatmap_checks import training_passes
+from medres.runs.heatmaps.checks import training_passes
 from medres.runs.records import FoldRecord
 
 

@@ -12,7 +12,8 @@ import pytest
 from jinja2 import DictLoader, UndefinedError, meta, nodes
 
 from medres.evaluation.heatmaps.measures import MEASURES
-from medres.evaluation.results import CohortSize, FeatureResults, Shift, ShiftRecord, TaskResults
+from medres.evaluation.results import CohortSize, Shift, ShiftRecord, TaskResults
+from medres.evaluation.shortcuts.results import FeatureResults
 from medres.records import Interval
 from medres.report import comparison_sections, sections
 from medres.report.comparison_sections.verdicts import verdicts
@@ -29,7 +30,7 @@ from medres.report.sections.groups import Groups
 from medres.report.sections.heatmaps import Compared, HeatmapsSection, LabelMaps, MeasureRow
 from medres.report.sections.recalibration import RecalibratedLabel, RecalibratedMetric, RecalibrationSection
 from medres.report.sections.shift import ShiftSection
-from medres.report.sections.shortcuts import AlteredRow, LabelProbes, MetadataRow, ShortcutsSection
+from medres.report.sections.shortcuts import AlteredRow, FeatureRow, LabelProbes, MetadataRow, ShortcutsSection
 from medres.report.sections.tasks import TaskSection
 from medres.runs.run_files import read_run
 from tests.support.runs import write_gallery_files, write_run
@@ -231,13 +232,13 @@ MADE: dict[str, Content] = {
     "sections/shortcuts.html": ShortcutsSection(
         (
             LabelProbes(
-                "mass", True, ("It may.",), interval(0.8),
+                "mass", True, "found", ("It may.",), interval(0.8),
                 (AlteredRow("corners_only", "Corners", "four of them", interval(0.6), interval(0.4)),),
                 (MetadataRow("Manufacturer", ("Site",), True, interval(0.7), interval(0.6), interval(0.5)),),
                 interval(0.7),
             ),
         ),
-        {"Manufacturer": FeatureResults(values=("A", "B"), auroc=interval(0.9))},
+        (FeatureRow("Manufacturer", FeatureResults(values=("A", "B"), auroc=interval(0.9)), "found"),),
         centre=0.5, corner=0.2, much=50, little=25,
     ),
     "sections/heatmaps.html": HeatmapsSection(

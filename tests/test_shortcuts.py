@@ -16,9 +16,9 @@ from scipy.special import expit
 from medres.cohort.manifest import read_manifest
 from medres.config import Evaluation, load_config
 from medres.errors import ManifestError
-from medres.evaluation.results import AlterationResults
 from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE_ONLY, CORNERS_ONLY, WITHOUT_CENTRE, altered
 from medres.evaluation.shortcuts.probes import metadata_scores, read_from_features
+from medres.evaluation.shortcuts.results import AlterationResults
 from medres.evaluation.shortcuts.summary import probability_column, read_probed, summarise_shortcuts
 from medres.evaluation.shortcuts.verdicts import verdict as verdict_of
 from medres.evaluation.table import read_table
@@ -212,6 +212,32 @@ def test_no_interval_of_what_is_left_is_not_called_chance() -> None:
     assert "has no interval: with the centre" in verdict_of(figure(0.8, 0.7, 0.9), altered, {}).sentences[0]
     chance = verdict_of(figure(0.8, 0.5, 0.9), altered, {}).sentences[0]
     assert "not surely better than chance" in chance
+
+
+def test_a_target_is_never_its_own_probe() -> None:
+    table = out_of_fold(patients=200)
+    view = np.where(table["label_effusion"].astype(int) == 1, "LL", "PA")
+    for label, probing in (("view_is_LL", False), ("viewposition", False), ("effusion", True)):
+        asked = table.assign(ViewPosition=view).rename(columns=lambda name: name.replace("effusion", label))  # noqa: B023
+        hidden = probed(table, survives=0.0).rename(columns=lambda name: name.replace("effusion", label))  # noqa: B023
+        found = summarise_shortcuts(asked, hidden, labels=[label], evaluation=QUICK, seed=0).labels[label]
+        assert ("ViewPosition" in found.metadata.columns) == probing
+        assert ("ViewPosition" in found.verdict.columns) == probing
+
+
+def test_there_are_three_answers_and_chance_is_none_of_found_and_not_found() -> None:
+    table = out_of_fold(patients=200)
+    chance = table.assign(prob_effusion=np.random.default_rng(0).random(len(table)))
+
+    def answer(asked: pd.DataFrame, survives: float) -> str:
+        hidden = probed(asked, survives=survives)
+        return (
+            summarise_shortcuts(asked, hidden, labels=["effusion"], evaluation=QUICK, seed=0)
+            .labels["effusion"]
+            .verdict.answer
+        )
+
+    assert (answer(table, 1.0), answer(table, 0.0), answer(chance, 1.0)) == ("found", "not found", "cannot be told")
 
 
 def test_what_is_undefined_stays_undefined() -> None:

@@ -88,7 +88,8 @@ def test_a_group_that_is_really_worse_differs_and_the_others_are_not_blamed() ->
     by_column = {one["column"]: one["groups"] for one in part(table)["subgroups"]}
     worse = {group["value"]: group["difference"]["auroc"] for group in by_column["PatientSex"]}
     assert worse["M"]["high"] < 0 < worse["F"]["low"]
-    compared = sum(bool(group["difference"]) for groups in by_column.values() for group in groups)
+    groups = [group for groups in by_column.values() for group in groups if group["difference"]]
+    compared = len({abs(group["difference"]["auroc"]["value"]) for group in groups})  # two groups mirror each other
     assert worse["M"]["method"].endswith(f"simultaneous for {3 * compared} differences (Bonferroni)")
     found = group_table(summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"])
     assert found is not None
@@ -161,3 +162,19 @@ def test_the_table_of_groups_holds_every_group_of_enough_patients_with_its_figur
     assert crossed["n"].sum() <= len(table)
     assert crossed["auroc_difference"].isna().all()
     assert group_table(bare(10)) is None
+
+
+def test_what_divides_the_images_in_the_same_two_parts_is_one_comparison() -> None:
+    table = out_of_fold(patients=300).drop(columns=["PatientAge", "ViewPosition"])
+    table["InstitutionName"] = "Hospital of " + table["Manufacturer"].astype(str)
+    found = {one["column"]: one for one in part(table)["subgroups"]}
+    assert found["InstitutionName"]["alike"] == "Manufacturer"
+    assert not found["Manufacturer"].get("alike")
+    mirrored = [found[name]["groups"] for name in ("Manufacturer", "InstitutionName")]
+    differences = [[group["difference"] for group in groups] for groups in mirrored]
+    assert differences[0] == differences[1]
+    alone = part(table.drop(columns="InstitutionName"))["subgroups"]
+    assert [group["difference"] for one in alone if one["column"] == "Manufacturer" for group in one["groups"]] == (
+        differences[0]
+    )
+    assert "InstitutionName" not in {name for one in part(table)["intersections"] for name in one["columns"]}

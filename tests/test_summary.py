@@ -250,7 +250,8 @@ def test_a_fold_without_any_known_label_is_undefined_and_counted_too() -> None:
     assert [fold["fold"] for fold in found["folds"]] == [0, 1, 2]
     empty = found["folds"][1]
     assert (empty["n"], empty["n_patients"], empty["n_positive"]) == (0, 0, 0)
-    assert {value for name, value in empty.items() if not name.startswith(("n", "fold", "auroc_method"))} == {None}
+    figures = {name: value for name, value in empty.items() if not name.startswith(("n", "fold", "auroc_method"))}
+    assert {one["value"] for one in figures.pop("intervals").values()} == set(figures.values()) == {None}
     assert empty["auroc_method"] == "undefined: no images"
 
 
@@ -334,14 +335,32 @@ def test_many_small_groups_are_shown_together() -> None:
     assert "29 others" in {group.value for group in groups}
 
 
+def test_every_fold_has_its_own_figures_with_intervals_and_its_own_calibration() -> None:
+    table = out_of_fold(patients=300)
+    bold = table["fold"] == 1
+    logits = np.log(table["prob_effusion"] / (1 - table["prob_effusion"]))
+    table["prob_effusion"] = np.where(bold, 1 / (1 + np.exp(-4 * logits)), table["prob_effusion"])
+    folds = summarise(table, labels=["effusion"], evaluation=QUICK, seed=0)["effusion"].folds
+    for fold in folds:
+        assert {name: one.value for name, one in fold.intervals.items()} == fold.figures
+        assert {one.n_patients for one in fold.intervals.values()} >= {fold.n_patients}
+    slopes = [fold.figures["calibration_slope"] or 0 for fold in folds]
+    assert slopes[1] == pytest.approx(min(slopes))
+    assert slopes[1] < 0.5 * slopes[0]
+
+
 FIXTURE = Path(__file__).parent / "fixtures" / "format3" / "run"
 """A run made before there were typed results."""
 
 
 def same(found: object, recorded: object) -> bool:
-    """Equal but for what the arithmetic of another processor changes in a number."""
+    """Equal but for how intervals are made, what is new, and what another processor changes in a number."""
     if isinstance(recorded, dict) and isinstance(found, dict):
-        return list(found) == list(recorded) and all(same(found[key], recorded[key]) for key in recorded)
+        if set(recorded) == {"value", "low", "high", "method", "n", "n_patients"}:
+            alike = ("value", "n", "n_patients")
+            between = found["value"] is None or found["low"] is None or found["low"] <= found["value"] <= found["high"]
+            return between and all(same(found[key], recorded[key]) for key in alike)
+        return set(found) >= set(recorded) and all(same(found[key], recorded[key]) for key in recorded)
     if isinstance(recorded, list) and isinstance(found, list):
         return len(found) == len(recorded) and all(map(same, found, recorded))
     if isinstance(recorded, float) and isinstance(found, float):

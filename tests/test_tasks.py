@@ -30,6 +30,8 @@ from medres.errors import ManifestError, ModelError
 from medres.evaluation.tasks import summarise_task
 from medres.model.calibration import fit_temperatures, probabilities
 from medres.model.classifier import Classifier
+from medres.report.metric_rows import task_rows
+from medres.statistics.intervals import exact_bounds
 from medres.tables import read_csv
 from medres.training.losses import MaskedLoss, chance_loss
 from tests.conftest import TINY, Medres
@@ -216,12 +218,38 @@ def test_macro_auroc_is_scikit_learn_s_for_classes_and_the_mean_of_every_at_leas
     assert (absent.value, absent.method) == (None, "undefined: a value has no image")
 
 
+def test_a_grade_is_held_against_the_best_answer_that_needs_no_image() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.choice(4, size=300, p=[0.1, 0.2, 0.6, 0.1])
+    told = [(truth[:, None] >= np.arange(1, 4)) * 0.8 + 0.1, np.tile([0.9, 0.8, 0.1], (300, 1))]
+    for place, likely in enumerate(told):
+        columns = {f"prob_{label}": likely[:, one] for one, label in enumerate(GRADE.labels)}
+        columns |= {f"label_{label}": (truth >= one + 1) * 1.0 for one, label in enumerate(GRADE.labels)}
+        table = pd.DataFrame({"PatientID": np.arange(300).astype(str), **columns})
+        found = summarise_task(table, GRADE, evaluation=Evaluation(replicates=200), seed=0)
+        assert found.references["accuracy"].value == pytest.approx((truth == 2).mean())
+        middle = min(np.abs(truth - grade).mean() for grade in range(4))
+        assert found.references["mean_absolute_error"].value == pytest.approx(middle)
+        gain = found.gains["accuracy"]
+        assert gain.value == pytest.approx((found.metrics["accuracy"].value or 0) - (truth == 2).mean())
+        words = {row.name: row.reference for row in task_rows(found)}
+        if place == 0:  # all right
+            assert gain.low is not None and gain.low > 0
+            assert "this is better by" in words["accuracy"]
+            assert words["mean_absolute_error"].count("this is better by") == 1  # fewer errors are better
+        else:  # always the commonest: no resample tells the two apart
+            assert gain.value == 0
+            assert "cannot be told" in words["accuracy"]
+        assert words["quadratic_weighted_kappa"] == "chance gives 0"
+
+
 def test_answers_that_are_all_right_are_not_called_certain() -> None:
     truth = np.arange(40) % 4
     found = summarise_task(
         table(GRADE, truth, truth, np.arange(40)), GRADE, evaluation=Evaluation(replicates=100), seed=0
     ).metrics
-    for name in ("accuracy", "macro_auroc", "quadratic_weighted_kappa"):
+    assert (found["accuracy"].low, found["accuracy"].high) == exact_bounds(40, 40)
+    for name in ("macro_auroc", "quadratic_weighted_kappa"):
         assert (found[name].value, found[name].low) == (1.0, None)
         assert found[name].method == "no interval: every resample gives the same value"
 

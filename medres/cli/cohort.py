@@ -106,6 +106,7 @@ def check(
     Exit 3 if there is any problem, or any check that could not run.
     """
     from medres.cohort.checking import check_manifest
+    from medres.cohort.planted import what_is_found
     from medres.config import load_gate
     from medres.evaluation.metadata import check_metadata
     from medres.report.leaks_page import write_leaks
@@ -128,6 +129,8 @@ def check(
         click.echo(f"note: {len(notes) - _MOST_NOTES} more of this kind; --out writes them all")
     for line in checked.lines_not_run():
         click.echo(line)
+    if checked.compared_images:
+        click.echo(f"note: {what_is_found()}")
     click.echo(f"{manifest}: {checked.verdict()}")
     if out is not None:
         click.echo(f"leaks: {out / 'leaks.html'}")

@@ -169,7 +169,7 @@ def heatmap_check(
         raise UsageError("--boxes and --root belong to MANIFEST: with --run nothing is measured")
     if manifest is not None:
         check_early(manifest, (), root)
-    from medres.runs.heatmap_checks import check_heatmaps, take_over
+    from medres.runs.heatmaps.checks import check_heatmaps, take_over
     from medres.runs.options import RunOptions
 
     if run is not None:

@@ -94,21 +94,22 @@ def compare(
     """Compare cross-validation runs on the same splits, paired by patient; the first is the reference.
 
     Runs that differ in the seed, or in the repeat of one split file, count as one recipe: their mean is what is
-    compared, and they measure its spread.
+    compared, and they measure its spread. A verdict needs an interval over other patients and other seeds that excludes
+    0: with one run each, what another seed changes is assumed; three seeds of every recipe measure it.
     """
     refuse_early(out, force)
     for run in runs:
         if not (run / "oof.csv").is_file():
             raise UsageError(f"{run} is not a run of `medres crossval` (it holds no oof.csv)")
     from medres.report.comparison_page import write_comparison
-    from medres.report.comparison_sentences import sentences
+    from medres.report.comparison_sentences import advice, sentences
     from medres.runs.comparable import read_runs
 
     found = read_runs(runs)  # before seconds are spent on torch
     from medres.runs.compare import compare_runs
 
     content = compare_runs(found, out=out, spread=seed_spread, timing=timing, device=device, force=force)
-    for sentence in sentences(content):
+    for sentence in [*sentences(content), *filter(None, [advice(content)])]:
         click.echo(sentence)
     click.echo(f"report: {write_comparison(out)}")
 

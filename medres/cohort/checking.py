@@ -63,6 +63,11 @@ class Checked:
         """The checks that could not run."""
         return tuple(check for check in self.checks if check.not_run)
 
+    @property
+    def compared_images(self) -> bool:
+        """Whether near-duplicates were looked for."""
+        return any(check.name == "near-duplicate" and not check.not_run for check in self.checks)
+
     def described(self, leak: Leak) -> str:
         """A leak as one line. It names PatientIDs where it is about them: the manifest's owner has to look them up."""
         if leak.kind != "similar PatientID":

@@ -20,7 +20,7 @@ from medres.tables import inert_path
 LeakKind = Literal["same image", "near-duplicate", "same SOPInstanceUID", "similar PatientID"]
 KINDS: Mapping[LeakKind, str] = {
     "same image": "identical pixels under several PatientIDs",
-    "near-duplicate": "one image cropped, brightened or compressed again, under several PatientIDs",
+    "near-duplicate": "one image cropped, brightened, compressed again, mirrored or inverted, under several PatientIDs",
     "same SOPInstanceUID": "other pixels under one SOPInstanceUID",
     "similar PatientID": "PatientIDs that differ only by zeros, case, spaces or issuer",
 }
@@ -128,7 +128,8 @@ def _near_duplicates(
         places = (one.row, other.row)
         known = all(rows[place].patient_id for place in places)
         whose = "one PatientID" if not between else "two PatientIDs" if known else "two rows, a PatientID is blank"
-        detail = f"{whose}, correlation {pair.correlation:.2f} after alignment: {_named(rows, places)}"
+        turn = f", {pair.turn}" if pair.turn else ""
+        detail = f"{whose}{turn}, correlation {pair.correlation:.2f} after alignment: {_named(rows, places)}"
         found[shown] = Leak("near-duplicate", places, between, detail, round(pair.correlation, 3))
     return list(found.values())
 

@@ -1,4 +1,4 @@
-"""Images that show the same thing though their pixels differ: re-encoded, cropped, brighter; found among thousands.
+"""Images that show the same thing though their pixels differ: re-encoded, cropped, brighter, mirrored, inverted.
 
 First a perceptual hash proposes pairs: every image, whole and cropped in 36 ways, is reduced to 12 × 12 values, and all
 are compared at once by matrix products. Then each pair is aligned, and the normalised correlation of what both show
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -63,6 +63,12 @@ WINDOWS: tuple[Window, ...] = (
 )
 
 
+Turn = Literal["", "mirrored", "inverted", "mirrored and inverted"]
+"""What was done to an image besides; "" for nothing."""
+
+TURNS: tuple[Turn, ...] = ("", "mirrored", "inverted", "mirrored and inverted")
+
+
 @dataclass(frozen=True, slots=True)
 class Likeness:
     """Two images that show the same."""
@@ -70,6 +76,7 @@ class Likeness:
     first: int  # places in what was compared, first < second
     second: int
     correlation: float  # of their details after alignment
+    turn: Turn = ""  # how one of them lies to the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class _Proposal:
     cropped: int
     hash_correlation: float
     window: int  # of WINDOWS: how `cropped` lies in `whole`
+    turn: Turn = ""  # what makes `cropped` lie so
 
 
 def similar_images(
@@ -95,9 +103,10 @@ def similar_images(
     proposals = _proposals(pixels, patients)
     pairs = []
     for number, proposal in enumerate(proposals, start=1):
-        value = aligned_correlation(pixels[proposal.whole], pixels[proposal.cropped], WINDOWS[proposal.window])
+        cropped = turned(pixels[proposal.cropped], proposal.turn)
+        value = aligned_correlation(pixels[proposal.whole], cropped, WINDOWS[proposal.window])
         first, second = sorted((proposal.whole, proposal.cropped))
-        pairs.append(Likeness(first, second, value))
+        pairs.append(Likeness(first, second, value, proposal.turn))
         if progress:
             progress(number, len(proposals))
     least = threshold([pair for pair in pairs if patients[pair.first] != patients[pair.second]])
@@ -134,6 +143,7 @@ def _proposals(pixels: NDArray[np.uint16], patients: Sequence[str]) -> list[_Pro
     """Pairs worth aligning, one of each, in the direction that fits better."""
     owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1]
     whole = np.concatenate([_hashes(pixels[part], WINDOWS[:1])[:, 0] for part in _parts(len(pixels))])
+    mirrored = np.concatenate([_hashes(pixels[part, :, ::-1], WINDOWS[:1])[:, 0] for part in _parts(len(pixels))])
     best: dict[tuple[int, int], _Proposal] = {}
     for part in _parts(len(pixels)):
         hashes = _hashes(pixels[part], WINDOWS)
@@ -148,7 +158,34 @@ def _proposals(pixels: NDArray[np.uint16], patients: Sequence[str]) -> list[_Pro
                 if one != other and (pair not in best or best[pair].hash_correlation < value):
                     window = int(np.argmax(hashes[row] @ whole[other]))
                     best[pair] = _Proposal(one, other, value, window)
+        reflected = hashes[:, 0] @ mirrored.T
+        likenesses: dict[Turn, NDArray[np.float32]] = {
+            "mirrored": reflected,
+            "inverted": -hashes[:, 0] @ whole.T,
+            "mirrored and inverted": -reflected,
+        }
+        for turn, values in likenesses.items():
+            for row, column in _strongest(values):
+                one, other, value = part.start + row, column, float(values[row, column])
+                pair = (min(one, other), max(one, other))
+                if one != other and (pair not in best or best[pair].hash_correlation < value):
+                    best[pair] = _Proposal(one, other, value, 0, turn)
     return [best[pair] for pair in sorted(best)]
+
+
+def turned(image: NDArray[np.uint16], turn: Turn) -> NDArray[np.uint16]:
+    """An image mirrored, or with bright and dark exchanged where it shows something.
+
+    >>> turned(np.array([[1, 3]], np.uint16), "mirrored and inverted").tolist()
+    [[1, 3]]
+    """
+    if "mirrored" in turn:
+        image = image[:, ::-1].copy()
+    if "inverted" in turn:
+        top, bottom, left, right = _content(image)
+        image, inside = image.copy(), image[top:bottom, left:right]
+        image[top:bottom, left:right] = inside.max() - inside + inside.min()
+    return image
 
 
 def _parts(count: int) -> list[slice]:

@@ -41,7 +41,7 @@ def make_folds(
         ManifestError: too few patients of one class for that many folds.
     """
     usable = known_rows(rows, labels)
-    _enough_patients(usable, labels, folds)
+    refuse_few_patients(usable, labels, folds)
     names, counts, _ = patient_counts(usable, labels)
     uncertain = uncertain_patients(rows, labels)
     made = []
@@ -66,7 +66,7 @@ def make_inner_split(
         ManifestError: too few patients of one class.
     """
     usable = known_rows(rows, labels)
-    _enough_patients(usable, labels, 2)
+    refuse_few_patients(usable, labels, 2)
     training, validation = inner_split(usable, labels, validation_fraction, seed)
     return Fold(0, training + uncertain_patients(rows, labels), validation, ())
 
@@ -96,7 +96,12 @@ def inner_split(
     return tuple(np.array(names)[~chosen].tolist()), tuple(np.array(names)[chosen].tolist())
 
 
-def _enough_patients(rows: Sequence[ManifestRow], labels: Sequence[str], folds: int) -> None:
+def refuse_few_patients(rows: Sequence[ManifestRow], labels: Sequence[str], folds: int) -> None:
+    """Make sure that every fold can have both classes held out and in its validation split, as far as rows can tell.
+
+    Raises:
+        ManifestError: too few patients of one class; what is wrong with a manifest is said before an image is decoded.
+    """
     for label in labels:
         for value, name in ((1, "positive"), (0, "negative")):
             count = len({row.patient_id for row in rows if row.targets[label] == value})

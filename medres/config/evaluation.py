@@ -131,6 +131,12 @@ class Evaluation(Settings):
         description="Columns of the manifest that divide the cohort besides sex, age, view, manufacturer and site "
         "(empty: only the user knows what other columns mean).",
     )
+    patient_rule: Literal["any", "mean", "worst"] = Field(
+        default="any",
+        description="How images of a patient are judged together, chosen before any result: `any` image called calls "
+        "the patient, `mean` where half of the images are called, `worst` as the image of the highest probability was. "
+        "(any: one finding on one image is a finding.)",
+    )
     shortcuts: bool = Field(
         default=True,
         description="Score held-out images again with parts of them hidden: does the score need the anatomy? "

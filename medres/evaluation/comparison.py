@@ -1,7 +1,7 @@
 """Is one recipe better than another?
 
-Differences are paired by patient, held against what another seed alone changes, and corrected where more than one is
-asked about.
+Differences are paired by patient; what other patients and what other seeds would change adds up in their interval,
+which is corrected where more than one difference is asked about.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from medres.evaluation.seeds import SeedSpread
 from medres.records import Interval
 from medres.statistics.arrays import checked, patient_numbers
 from medres.statistics.bootstrap import Sample, bootstraps, replicate
@@ -21,32 +22,16 @@ from medres.statistics.intervals import (
     ONE_CLASS,
     ROUNDING,
     SAME_VALUE,
-    fewest_patients,
-    logit_interval,
     no_bounds,
-    percentile_interval,
-    percentiles,
     too_few,
     undefined_replicates,
 )
 from medres.statistics.metric import METRICS
 from medres.statistics.resampling import Resampling, resamples
+from medres.statistics.student import sampling_variance, scaled_interval
 
 PRIMARY = "auroc"
 """The metric that decides. The others are shown with intervals and get no verdict: it was chosen beforehand."""
-
-USUAL_SPREAD = (0.004, 0.017)
-"""AUROC by which two runs that differ in the seed alone usually differ, as published."""
-
-DEFAULT_SPREAD = USUAL_SPREAD[1]
-"""What counts where no recipe was run with two seeds: the upper end, because nobody knows where in the range a recipe
-lies, and a verdict must hold anywhere in it."""
-
-ENOUGH = 4
-"""Degrees of freedom from which a measured spread counts alone: three seeds of two recipes."""
-
-PRIOR_DEGREES = 2
-"""Degrees of freedom that the usual spread is worth beside a spread measured with fewer: two runs tell little."""
 
 Verdict = Literal["better", "worse", "tie", "undefined"]
 
@@ -57,32 +42,6 @@ class Candidate:
 
     name: str
     scores: Sequence[NDArray[np.float64]]  # per run, one probability per image
-
-
-@dataclass(frozen=True, slots=True)
-class SeedSpread:
-    """How far training anew, with another seed, moves the AUROC."""
-
-    usual: float  # what two runs are taken to differ by before anything is measured
-    deviation: float | None = None  # standard deviation of one run, pooled over recipes; None: not measured
-    degrees: int = 0  # of freedom: runs − recipes, over recipes with two runs or more
-
-    def bar(self, first: int, second: int, *, confidence: float) -> float:
-        """The difference that seeds alone may give two equally good recipes with these numbers of runs.
-
-        Student's t × s × √(1 ÷ first + 1 ÷ second), for single runs the repeatability limit of ISO 5725-6. A variance
-        that was measured with less than ENOUGH is moderated by the usual one (Smyth 2004), so that one pair of seeds
-        that happen to agree, or not to, decides nothing. Where nothing was measured, single runs must differ by more
-        than `usual`.
-        """
-        from scipy.stats import t as student
-
-        tail = (1 - confidence) / 2
-        weight = 0 if self.degrees >= ENOUGH else PRIOR_DEGREES
-        prior = self.usual / float(student.isf(tail, PRIOR_DEGREES) * np.sqrt(2))
-        degrees = weight + self.degrees
-        variance = (weight * prior**2 + self.degrees * (self.deviation or 0.0) ** 2) / degrees
-        return float(student.isf(tail, degrees) * np.sqrt(variance * (1 / first + 1 / second)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +58,13 @@ class ResampledDifference:
     replicates: NDArray[np.float64]  # the same of resampled patients; NaN where undefined
     n: int  # images
     n_patients: int
+    fewest: int  # patients of the rarer class, where both count; else all patients
     few: str = ""  # why a difference of so few patients has no interval
+
+    @property
+    def runs(self) -> tuple[int, int]:
+        """How many runs the reference and the candidate have."""
+        return len(self.reference_values), len(self.candidate_values)
 
     @property
     def unjudged(self) -> str:
@@ -113,21 +78,63 @@ class ResampledDifference:
         """Whether both sides are alike in every resample, as two perfect ones are: nothing speaks for either."""
         return self.value is not None and abs(self.value) <= ROUNDING and self.unjudged == SAME_VALUE
 
-    @property
-    def p(self) -> float | None:
-        """Two-sided p of no difference: how many replicates lie on the other side of 0 (Davison and Hinkley 1997)."""
-        if self.unjudged:
-            return None
-        drawn = self.replicates[~np.isnan(self.replicates)]
-        return float(min(1.0, 2 * (1 + min((drawn <= 0).sum(), (drawn >= 0).sum())) / (1 + len(drawn))))
+    def error(self, spread: SeedSpread | None = None) -> DifferenceError:
+        """How uncertain it is: what other patients, and with a spread what other seeds, would change."""
+        patients = sampling_variance(self.replicates, self.fewest)
+        if spread is None:
+            return DifferenceError(patients, 0.0, self.fewest - 1, np.inf)
+        left = max(0.0, patients - spread.noise_of_difference(*self.runs))
+        return DifferenceError(left, spread.of_difference(*self.runs), self.fewest - 1, spread.freedom)
 
-    def interval(self, confidence: float, note: str = "") -> Interval:
-        """The difference with its percentile interval."""
-        if self.unjudged:
+    def p(self, spread: SeedSpread | None = None) -> float | None:
+        """Two-sided p of no difference."""
+        from scipy.stats import t as student
+
+        if self.unjudged or self.value is None:
+            return None
+        error = self.error(spread)
+        return float(2 * student.sf(abs(self.value) / error.deviation, error.degrees))
+
+    def interval(self, confidence: float, spread: SeedSpread | None = None, note: str = "") -> Interval:
+        """The difference with its interval: over other patients, and with a spread over other seeds, too."""
+        from scipy.stats import t as student
+
+        if self.unjudged or self.value is None:
             return Interval(self.value, None, None, self.unjudged, self.n, self.n_patients)
-        low, high = percentiles(self.replicates, confidence)
-        method = f"paired patient-clustered bootstrap, percentile, {len(self.replicates)} replicates{note}"
+        error = self.error(spread)
+        reach = float(student.isf((1 - confidence) / 2, error.degrees)) * error.deviation
+        drawn = f"{len(self.replicates)} replicates"
+        method = (
+            f"paired patient-clustered bootstrap variance ({drawn}){'' if spread is None else ' + variance of seeds'}, "
+            f"Student's t with {error.degrees:.0f} degrees of freedom{note}"
+        )
+        low, high = self.value - reach, self.value + reach
         return Interval(self.value, low, high, method + undefined_replicates(self.replicates), self.n, self.n_patients)
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceError:
+    """Two independent variances of a difference, which add up.
+
+    Source: runs are to recipes what readers are to modalities, nested in them: Obuchowski and Rockette 1995; the
+    degrees of freedom of the sum: Satterthwaite 1946, in that design Hillis 2007.
+    """
+
+    patients: float  # variance over other patients
+    seeds: float  # variance over other seeds
+    patient_freedom: float
+    seed_freedom: float  # infinite where the variance is assumed
+
+    @property
+    def deviation(self) -> float:
+        """The standard error."""
+        return float(np.sqrt(self.patients + self.seeds))
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of the sum."""
+        parts = self.patients**2 / self.patient_freedom + self.seeds**2 / self.seed_freedom
+        return float((self.patients + self.seeds) ** 2 / parts) if parts else np.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +146,10 @@ class JudgedDifference:
     level: float  # that level, e.g. 0.975
     p: float | None
     p_adjusted: float | None  # Holm
-    bar: float | None  # the seed spread that the difference must exceed
+    bar: float | None  # the difference that seeds alone may give
     excludes_zero: bool
     verdict: Verdict
+    error: DifferenceError | None = None
 
 
 def resample_difference(
@@ -179,12 +187,13 @@ def resample_difference(
     assert prepare
     nothing: NDArray[np.float64] = np.empty(0)
     if not n:
-        return ResampledDifference(*names, (None,) * split, (None,) * len(candidate.scores), None, nothing, 0, 0)
+        return ResampledDifference(*names, (None,) * split, (None,) * len(candidate.scores), None, nothing, 0, 0, 0)
+    fewest = min(METRICS[metric].fewest(truth, scores, patient) for _, scores in pairs)
     kernels = [prepare(truth, scores, patient) for _, scores in pairs]
     plain = [float(kernel(np.ones((1, n_patients), dtype=np.int64))[0]) for kernel in kernels]
     values = tuple(None if np.isnan(value) else value for value in plain)
     if np.isnan(plain).any():
-        return ResampledDifference(*names, values[:split], values[split:], None, nothing, n, n_patients)
+        return ResampledDifference(*names, values[:split], values[split:], None, nothing, n, n_patients, fewest)
     drawn = [
         np.mean([kernel(counts) for kernel in kernels[split:]], axis=0)
         - np.mean([kernel(counts) for kernel in kernels[:split]], axis=0)
@@ -193,7 +202,7 @@ def resample_difference(
     difference = float(np.mean(plain[split:]) - np.mean(plain[:split]))
     few = too_few(truth, patient) if METRICS[metric].interval == "logit" else ""
     return ResampledDifference(
-        *names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients, few
+        *names, values[:split], values[split:], difference, np.concatenate(drawn), n, n_patients, fewest, few
     )
 
 
@@ -222,42 +231,27 @@ def mean_of_runs(
     value, patient = float(values.mean()), patient_numbers(patients)
     n, n_patients, how = alone[0].n, alone[0].n_patients, f"; mean of {len(alone)} runs"
     means = drawn.mean(axis=0)
-    if METRICS[metric].interval != "logit":
-        return percentile_interval(value, means, n=n, n_patients=n_patients, confidence=confidence, seed=seed, how=how)
     truth = checked(labels, candidate.scores[0])[0]
-    if reason := too_few(truth, patient):
+    if reason := too_few(truth, patient) if METRICS[metric].interval == "logit" else "":
         return Interval(value, None, None, reason, n, n_patients)
-    fewest = fewest_patients(truth, patient)
-    return logit_interval(
-        value, means, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed, how=how
+    fewest = min(METRICS[metric].fewest(truth, np.asarray(scores), patient) for scores in candidate.scores)
+    return scaled_interval(
+        value,
+        means,
+        METRICS[metric].scale,
+        fewest=fewest,
+        n=n,
+        n_patients=n_patients,
+        confidence=confidence,
+        seed=seed,
+        how=how,
     )
-
-
-def seed_spread(values: Sequence[Sequence[float | None]], *, usual: float = DEFAULT_SPREAD) -> SeedSpread:
-    """The standard deviation over seeds, pooled over recipes.
-
-    Not measured where no recipe has two runs, nor where all runs of each agree to the last digit, as at a ceiling.
-
-    Args:
-        values: for each recipe the AUROC of each of its runs.
-        usual: see `SeedSpread`.
-
-    >>> seed_spread([[0.90, 0.92], [0.95]]).degrees, round(seed_spread([[0.90, 0.92], [0.95]]).deviation, 4)
-    (1, 0.0141)
-    """
-    known = [[value for value in runs if value is not None] for runs in values]
-    repeated = [np.asarray(runs) for runs in known if len(runs) > 1]
-    degrees = sum(len(runs) - 1 for runs in repeated)
-    squares = sum(float(((runs - runs.mean()) ** 2).sum()) for runs in repeated)
-    if not degrees or squares == 0:
-        return SeedSpread(usual)
-    return SeedSpread(usual, float(np.sqrt(squares / degrees)), degrees)
 
 
 def decide(
     differences: Sequence[ResampledDifference], spreads: Mapping[str, SeedSpread], *, confidence: float = 0.95
 ) -> list[JudgedDifference]:
-    """A verdict on each difference: `tie` unless its interval excludes 0 and it exceeds what seeds alone give.
+    """A verdict on each difference: `tie` unless its interval over other patients and other seeds excludes 0.
 
     Holm's procedure keeps the chance of any false verdict below 1 − confidence: the smallest p is judged by the
     interval at 1 − (1 − confidence) ÷ m, the next at ÷ (m − 1), and so on; the first interval that holds 0 ends it, and
@@ -270,24 +264,25 @@ def decide(
         confidence: of the family of verdicts.
     """
     alpha = 1 - confidence
-    p = [item.p for item in differences]
+    p = [item.p(spreads[item.label]) for item in differences]
     order = sorted((place for place, value in enumerate(p) if value is not None), key=lambda place: p[place] or 0.0)
     found: dict[int, JudgedDifference] = {}
     ended: float | None = None
     adjusted = 0.0
     for step, place in enumerate(order):
-        item, left = differences[place], len(order) - step
+        item, left, spread = differences[place], len(order) - step, spreads[differences[place].label]
         level = 1 - (ended or alpha / left)
-        interval = item.interval(level, _note(level, len(order)))
+        interval = item.interval(level, spread, _note(level, len(order)))
         assert item.value is not None and interval.low is not None and interval.high is not None
         excludes = ended is None and not interval.low <= 0 <= interval.high
         if not excludes and ended is None:
             ended = alpha / left
-        adjusted = max(adjusted, min(1.0, left * (item.p or 0.0)))
-        bar = spreads[item.label].bar(len(item.reference_values), len(item.candidate_values), confidence=confidence)
-        real = excludes and abs(item.value) > bar
-        verdict: Verdict = ("better" if item.value > 0 else "worse") if real else "tie"
-        found[place] = JudgedDifference(item, interval, level, item.p, adjusted, bar, excludes, verdict)
+        adjusted = max(adjusted, min(1.0, left * (p[place] or 0.0)))
+        verdict: Verdict = ("better" if item.value > 0 else "worse") if excludes else "tie"
+        bar = spread.bar(*item.runs, confidence=confidence)
+        found[place] = JudgedDifference(
+            item, interval, level, p[place], adjusted, bar, excludes, verdict, item.error(spread)
+        )
     return [found.get(place) or _untested(item, confidence) for place, item in enumerate(differences)]
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pydantic import JsonValue
 
 from medres.documents import Document
 from medres.evaluation.comparison import PRIMARY, Verdict
 from medres.records import Interval
+
+Rule = Literal["two conditions", "added variances"]
+"""`two conditions`: of earlier versions, the interval over patients excludes 0 and the difference exceeds what seeds
+give. `added variances`: one interval over patients and seeds excludes 0."""
+
+ADDED_VARIANCES: Rule = "added variances"
 
 
 class SpreadOfSeeds(Document):
@@ -17,6 +24,7 @@ class SpreadOfSeeds(Document):
     usual: float  # what two runs are taken to differ by before anything is measured
     deviation: float | None  # standard deviation of one run, pooled over recipes; None: not measured
     degrees: int  # of freedom
+    noise: float = 0.0  # the part of the deviation that other patients would move, seed or not
 
 
 class ComparedDifference(Document):
@@ -33,6 +41,8 @@ class ComparedDifference(Document):
     seed_bar: float | None  # the difference that another seed alone may give
     excludes_zero: bool | None  # None where nothing is decided
     verdict: Verdict | None  # None where nothing is decided
+    patients_error: float | None = None  # standard error over other patients alone
+    seeds_error: float | None = None  # standard error over other seeds alone; the interval adds both
 
 
 class ComparedRun(Document):
@@ -88,10 +98,12 @@ class Comparison(Document):
     tested: int  # differences that were tested
     correction: str | None
     usual_spread: tuple[float, float]
+    rule: Rule = "two conditions"  # by which a verdict was given; comparisons of earlier versions do not name it
     seed_spread: Mapping[str, SpreadOfSeeds]  # by label
     values: Mapping[str, Mapping[str, Mapping[str, tuple[float | None, ...]]]]  # label, metric, recipe: of every run
     intervals: Mapping[str, Mapping[str, Mapping[str, tuple[Interval, ...]]]]  # the same with intervals
     means: Mapping[str, Mapping[str, ByRecipe]]  # label, metric, recipe: over its runs
+    recipes: Mapping[str, ByRecipe] = {}  # label, recipe: AUROC, over other patients who train and judge; of 3 runs
     comparisons: tuple[ComparedDifference, ...]
     candidates: tuple[ComparedRecipe, ...] = ()
 

@@ -13,9 +13,10 @@ from medres.model.calibration import Rule
 from medres.records import Interval
 from medres.statistics.arrays import patient_numbers
 from medres.statistics.bootstrap import Sample, bootstraps, replicate
-from medres.statistics.intervals import NO_IMAGES, percentile_interval
+from medres.statistics.intervals import NO_IMAGES
 from medres.statistics.kernels import divide
 from medres.statistics.metric import shown_in
+from medres.statistics.student import logit_interval
 
 PREVALENCES = (0.01, 0.05, 0.2)
 """At which PPV and NPV are stated, besides the cohort's own."""
@@ -91,6 +92,7 @@ def _at_prevalences(
     samples, intervals = [sample for sample, _ in shares], [interval for _, interval in shares]
     values, drawn = replicate(samples, replicates=evaluation.replicates, seed=seed)
     sensitivity, specificity = np.concatenate([values[:, None], drawn], axis=1)  # the cohort's own come first
+    fewest = min(interval.n_patients for interval in intervals)  # with an image of either class
     n, n_patients = len(np.asarray(samples[0].labels)), len(np.unique(patient_numbers(samples[0].groups)))
 
     def stated(
@@ -100,8 +102,8 @@ def _at_prevalences(
         if np.isnan(share[0]):
             return Interval(None, None, None, _NO_PREDICTION if n else NO_IMAGES, n, n_patients)
         confidence = evaluation.confidence
-        found = percentile_interval(
-            float(share[0]), share[1:], n=n, n_patients=n_patients, confidence=confidence, seed=seed
+        found = logit_interval(
+            float(share[0]), share[1:], fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed
         )
         if found.low is None:
             low, high = (_bound(at, prevalence, *part) for part in zip(*map(_both, intervals), strict=True))

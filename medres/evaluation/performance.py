@@ -10,6 +10,7 @@ import pandas as pd
 from medres.cohort.tasks import Task
 from medres.config import Evaluation
 from medres.evaluation.operating import points_of_rules
+from medres.evaluation.patients import of_patients, patient_results
 from medres.evaluation.results import FoldResults, LabelResults, Metrics
 from medres.evaluation.subgroups import divided
 from medres.evaluation.table import JudgedImages, decisions_by_rule, judged_images
@@ -21,6 +22,7 @@ from medres.statistics.calibration import calibration_intervals
 from medres.statistics.metric import Metric, Place, shown_in
 from medres.statistics.paired import PairedFigures, disjoint_pairs
 from medres.statistics.resampling import Kernel
+from medres.statistics.sample_size import patients_needed
 
 
 def summarise(table: pd.DataFrame, *, labels: Sequence[str | Task], evaluation: Evaluation, seed: int) -> Metrics:
@@ -53,8 +55,9 @@ def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -
     folds = tuple(_fold(images, number, evaluation, seed) for number in sorted(set(map(int, table["fold"]))))
     parts = divided(table, images, evaluation=evaluation, seed=seed)
     n = len(images.truth)
+    figures = pooled(images, evaluation, seed)
     found = LabelResults(
-        pooled=pooled(images, evaluation, seed),
+        pooled=figures,
         folds=folds,
         undefined_folds=sum(fold.auroc is None for fold in folds),
         n=n,
@@ -65,7 +68,11 @@ def _label(table: pd.DataFrame, label: str, evaluation: Evaluation, seed: int) -
         unknown=images.unknown,
         subgroups=parts.subgroups,
         intersections=parts.intersections,
+        needed=patients_needed(images.truth, images.probabilities, figures["auroc"].value),
     )
+    if found.n_patients < n:
+        of_all = pooled(of_patients(images, evaluation.patient_rule), evaluation, seed, place="patients")
+        found = found.model_copy(update={"patients": patient_results(images, of_all, evaluation)})
     by_rule = decisions_by_rule(table, label, images)
     if not by_rule:
         return found
@@ -136,14 +143,16 @@ def interval(images: JudgedImages, name: str, evaluation: Evaluation, seed: int)
 
 def _fold(images: JudgedImages, number: int, evaluation: Evaluation, seed: int) -> FoldResults:
     part = images.part(images.folds == number)
-    auroc = interval(part, "auroc", evaluation, seed)
+    found = pooled(part, evaluation, seed, place="folds")
+    auroc = found["auroc"]
     return FoldResults(
         fold=number,
         n=len(part.truth),
         n_patients=len(np.unique(part.patients)),
         n_positive=int(part.truth.sum()),
-        figures={one.name: one.value(part.truth, part.scores(one.name)) for one in shown_in("folds")},
+        figures={name: one.value for name, one in found.items()},
         auroc_low=auroc.low,
         auroc_high=auroc.high,
         auroc_method=auroc.method,
+        intervals=found,
     )

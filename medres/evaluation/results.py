@@ -1,4 +1,4 @@
-"""The typed results of an evaluation: what `metrics.json`, `shortcuts.json` and an external validation hold."""
+"""The typed results of an evaluation: what `metrics.json` and an external validation hold."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class FoldResults(WithFigures):
     auroc_low: float | None
     auroc_high: float | None
     auroc_method: str = ""
+    intervals: Mapping[str, Interval] = {}  # of the same figures, by metric; {} in runs of earlier versions
 
     @property
     def auroc(self) -> float | None:
@@ -98,6 +99,7 @@ class SubgroupColumn(Document):
     column: str
     title: str
     groups: tuple[SubgroupResults, ...]
+    alike: str = ""  # title of an earlier column that divides the images just so; "" where none does
 
 
 class Intersection(Document):
@@ -145,6 +147,18 @@ class OperatingPointResults(WithFigures):
         return self.figures["npv"]
 
 
+class PatientResults(WithFigures):
+    """One label's figures where patients, not images, are judged."""
+
+    rule: Literal["any", "mean", "worst"]  # how a patient's images are judged together
+    n_images: int
+    n_patients: int
+    n_positive: int  # patients with a positive image
+    several: int  # patients with several images
+    disagreeing: int  # patients whose images do not all have the same label
+    figures: Mapping[str, Interval]  # by metric; `n` counts patients
+
+
 class LabelResults(Document):
     """Every figure of one label."""
 
@@ -159,6 +173,8 @@ class LabelResults(Document):
     unknown: int = 0  # images left out because the label is blank
     subgroups: tuple[SubgroupColumn, ...] = ()
     intersections: tuple[Intersection, ...] = ()
+    needed: Mapping[str, int] = {}  # by metric: patients that would make its interval as narrow as is asked for
+    patients: PatientResults | None = None  # where patients have several images
     operating_points: Mapping[Rule, OperatingPointResults] = {}  # not written where no rule is recorded
 
     def __getattr__(self, name: str) -> Any:
@@ -179,6 +195,8 @@ class TaskResults(Document):
     n_patients: int
     confusion: tuple[tuple[int, ...], ...]  # images; rows are the true, columns the predicted values
     metrics: Mapping[str, Interval]
+    references: Mapping[str, Interval] = {}  # by metric: what the one answer that does best without an image reaches
+    gains: Mapping[str, Interval] = {}  # by metric: how much better the model is than that, from the same resamples
 
     def task(self, name: str) -> Task:
         """The task that these figures answer."""
@@ -194,90 +212,6 @@ class Metrics(Document):
     def __getitem__(self, label: str) -> LabelResults:
         """The figures of one label."""
         return self.labels[label]
-
-
-class AlterationResults(Document):
-    """What is left of a score when a part of every image is hidden."""
-
-    auroc: Interval
-    kept: Interval  # (AUROC altered − 0.5) ÷ (AUROC − 0.5)
-
-
-class ColumnResults(Document):
-    """What one column of metadata knows of a label."""
-
-    alike: tuple[str, ...]  # columns that divide the images just so
-    alone: Interval
-    within: Interval  # the score's AUROC over pairs of images that share the column's value
-    difference: Interval  # the AUROC minus that
-    hidden_within: Interval  # the same with the centre hidden
-    hidden_difference: Interval
-
-
-class TogetherResults(Document):
-    """What all columns of metadata know of a label together."""
-
-    columns: tuple[str, ...]
-    auroc: Interval
-
-
-class MetadataResults(Document):
-    """What metadata alone know of a label."""
-
-    together: TogetherResults | None
-    columns: Mapping[str, ColumnResults]
-
-
-class ShortcutVerdict(Document):
-    """What the probes mean; see `shortcuts.verdicts`."""
-
-    anatomy: Literal["much", "part", "little", "open", "undefined"]
-    corners: bool  # whether corners alone give half of the score
-    columns: tuple[str, ...]  # that stand in for the score
-    suspect: bool  # whether a reader must be warned
-    sentences: tuple[str, ...]
-
-
-class LabelShortcuts(Document):
-    """All shortcut probes of one label."""
-
-    auroc: Interval
-    alterations: Mapping[str, AlterationResults]
-    metadata: MetadataResults
-    verdict: ShortcutVerdict
-
-
-class FeatureResults(Document):
-    """How well one column can be read from the network's features."""
-
-    values: tuple[str, ...]
-    auroc: Interval  # mean over values, each against all others
-
-
-class AlterationRecord(Document):
-    """One way to hide a part of the images, in words."""
-
-    title: str
-    meaning: str
-
-
-class VerdictThresholds(Document):
-    """From which share of a score on much of it survives, and below which little does."""
-
-    much: float
-    little: float
-
-
-class Shortcuts(Document):
-    """The content of `shortcuts.json`: a function of `oof.csv` and `shortcuts.csv`."""
-
-    format: Literal[1] = 1
-    labels: Mapping[str, LabelShortcuts]
-    features: Mapping[str, FeatureResults]
-    alterations: Mapping[str, AlterationRecord]
-    centre: float  # share of each side that the hidden centre takes
-    corner: float  # share of each side that a corner takes
-    thresholds: VerdictThresholds
 
 
 @dataclass(frozen=True, slots=True)

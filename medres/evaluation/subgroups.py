@@ -114,7 +114,8 @@ def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation
 
     Groups stand by size, age bands by age. Two columns of which one tells the other have no intersections. A difference
     is that from all other images; its intervals hold for all groups and metrics of the label at once, so that chance
-    alone rarely lets one of them exclude 0.
+    alone rarely lets one of them exclude 0. What divides the images in the same two parts is one comparison, not
+    several: both groups of a column that has two, and the groups of two columns that mirror each other.
 
     Args:
         table: as `table.read_table` gives it.
@@ -127,12 +128,13 @@ def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation
     """
     titles = dividing_columns(table, evaluation.subgroups)
     columns = {name: with_others(grouped(table, name)[images.rows]) for name in titles}
-    comparable = sum(1 for groups in columns.values() for one in _parts(groups) if _comparable(images, one[1]))
-    compared = comparable * sum(one.influence is not None for one in shown_in("subgroups"))
+    compared = _distinct_comparisons(images, columns) * sum(one.influence is not None for one in shown_in("subgroups"))
+    alike = _alike(columns)
     shown = tuple(
         SubgroupColumn(
             column=name,
             title=titles[name],
+            **({"alike": titles[alike[name]]} if name in alike else {}),
             groups=tuple(
                 _subgroup(images, value, mask, evaluation, seed, compared)
                 for value, mask in _parts(groups, by_age=name == "PatientAge")
@@ -140,7 +142,11 @@ def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation
         )
         for name, groups in columns.items()
     )
-    dividing = [name for name, groups in columns.items() if sum(_large(images, mask) for _, mask in _parts(groups)) > 1]
+    dividing = [
+        name
+        for name, groups in columns.items()
+        if name not in alike and sum(_large(images, mask) for _, mask in _parts(groups)) > 1
+    ]
     crossed = tuple(
         _crossed(images, (one, other), (titles[one], titles[other]), columns, evaluation, seed)
         for one, other in combinations(dividing, 2)
@@ -148,6 +154,24 @@ def divided(table: pd.DataFrame, images: JudgedImages, *, evaluation: Evaluation
         > max(len(set(columns[one])), len(set(columns[other])))
     )
     return Divided(shown, crossed)
+
+
+def _distinct_comparisons(images: JudgedImages, columns: Mapping[str, Groups]) -> int:
+    """How many divisions of the images in a group and all others are compared, each counted once."""
+    masks = [mask for groups in columns.values() for _, mask in _parts(groups) if _comparable(images, mask)]
+    return len({(mask if mask[0] else ~mask).tobytes() for mask in masks})
+
+
+def _alike(columns: Mapping[str, Groups]) -> dict[str, str]:
+    """Columns that divide the images just as an earlier one does, each with that one."""
+    first: dict[bytes, str] = {}
+    found = {}
+    for name, groups in columns.items():
+        _, start, place = np.unique(groups.astype(str), return_index=True, return_inverse=True)
+        earlier = first.setdefault(start[place].tobytes(), name)
+        if earlier != name and len(start) > 1:
+            found[name] = earlier
+    return found
 
 
 def _recorded(cells: pd.Series[Any]) -> pd.Series[Any]:

@@ -66,6 +66,9 @@ INSTALLATIONS: tuple[Installation, ...] = (
     ),
 )
 
+MANUFACTURERS = frozenset(unit.site.manufacturer for unit in INSTALLATIONS)
+"""Makers of no real machine: who finds them in a table knows that its patients are synthetic."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Image:

@@ -34,6 +34,16 @@ class OperatingPoint(Versioned):
     n: int
 
 
+def at_bound(temperature: float) -> bool:
+    """Whether a temperature is an end of its search: the best one may lie beyond, and probabilities are not calibrated.
+
+    >>> at_bound(8.0), at_bound(1.3)
+    (True, False)
+    """
+    low, high = _TEMPERATURES
+    return temperature <= low * 1.01 or temperature >= high / 1.01
+
+
 def fit_temperature(labels: NDArray[np.int64], logits: NDArray[np.float64]) -> float:
     """The temperature T that minimises the log loss of sigmoid(logit / T). 1.0 where a class is missing.
 

@@ -59,6 +59,9 @@ class Facts:
     maps_failed: Sequence[str] = ()  # labels
 
 
+_NOT_ALWAYS_THERE = ("recalibration", "shift")
+"""Sections that a page has only where the item that they answer is met."""
+
 Rule = Callable[[Facts], tuple[str, str]]
 """What a run did to the state of an item and its answer."""
 
@@ -73,6 +76,8 @@ def checklist(known: Facts) -> list[Item]:
         state, answer = _RULES[rule](known) if rule else (said["state"], said["answer"])
         if part and part not in known.recorded:
             state, answer = NOT_MET, "Not recorded."
+        if entry.get("anchor") in _NOT_ALWAYS_THERE and state != MET:
+            del entry["anchor"]
         items.append(Item(**entry, state=state, answer=answer))
     return items
 
@@ -130,7 +135,8 @@ def column_values(table: pd.DataFrame, column: str) -> list[str]:
 
 def _kind(known: Facts) -> tuple[str, str]:
     kind = "a cross-validation" if known.folds > 1 else "a test on held-out patients"
-    return MET, f"The head of this page: {'an external validation' if known.external else kind} of a deep network."
+    said = f"The head of this page names {'an external validation' if known.external else kind} and what is predicted"
+    return NOT_MET, f"{said}; of whom, the patients whom a model is meant for, is not recorded."
 
 
 def _sites(known: Facts) -> tuple[str, str]:
@@ -141,9 +147,9 @@ def _sites(known: Facts) -> tuple[str, str]:
 
 
 def _missing_data(known: Facts) -> tuple[str, str]:
-    return MET, (
+    return NOT_MET, (
         "Unknown and uncertain labels were counted, and left out of every figure; uncertain ones in training: "
-        f"{known.uncertain_policy}."
+        f"{known.uncertain_policy}. Why they are missing, and whether that has to do with the finding, is not recorded."
     )
 
 
@@ -252,7 +258,10 @@ def _explanations(known: Facts) -> tuple[str, str]:
 
 def _fairness(known: Facts) -> tuple[str, str]:
     if len(known.blank_columns) < len(DIVIDING_COLUMNS):
-        return MET, "Figures of subgroups, with their sizes."
+        return NOT_MET, (
+            "Figures of subgroups stand here, with their sizes; what was done for fairness in gathering, labelling and "
+            "training, and why, is for the authors to say."
+        )
     return NOT_MET, "The table has no column that divides the patients."
 
 

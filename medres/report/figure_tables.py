@@ -15,12 +15,12 @@ from medres.statistics.bootstrap import Sample, bootstraps
 from medres.statistics.calibration import calibration_curve, equal_mass_bins
 from medres.statistics.curves import (
     Band,
-    decision_curve,
     precision_recall_band,
     precision_recall_curve,
     roc_band,
     roc_curve,
 )
+from medres.statistics.decisions import decision_curve
 
 _MOST_PLACES = 150  # along the x axis of a drawn curve
 _DIGITS = 6  # of a drawn curve
@@ -62,13 +62,17 @@ def precision_recall_table(images: JudgedImages, evaluation: Evaluation, seed: i
 def decision_table(images: JudgedImages, evaluation: Evaluation, seed: int) -> pd.DataFrame | None:
     """`threshold, net_benefit, low, high, treat_all`: net benefit per image, as share of all; None without images.
 
-    See `curves.decision_curve`; acting on nobody has 0.
+    Also what the model is worth beyond acting on all and on none, with bounds that hold at all thresholds at once. See
+    `decisions.decision_curve`; acting on nobody has 0.
     """
     found = decision_curve(*_of(images), **_drawn(evaluation, seed))
     if found is None:
         return None
     table = _framed("threshold", "net_benefit", found.model.x, found.model.y, found.model)
-    return table.assign(treat_all=found.treat_all.y).round(_DIGITS)
+    table = table.assign(treat_all=found.treat_all.y)
+    for name, band in (("over_none", found.over_none), ("over_all", found.over_all)):
+        table = table.assign(**{name: band.y, f"{name}_low": band.low, f"{name}_high": band.high})
+    return table.round(_DIGITS)
 
 
 def _of(images: JudgedImages) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]:

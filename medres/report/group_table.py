@@ -26,6 +26,11 @@ class GroupRow:
     differences: Mapping[str, Interval]  # from all other images; {} for an intersection
 
     @property
+    def shown(self) -> list[Interval | None]:
+        """The figures in the order of their titles; None where a run of an earlier version has none."""
+        return [self.figures.get(one.name) for one in shown_in("subgroups")]
+
+    @property
     def differing(self) -> dict[str, Interval]:
         """The differences, by metric, whose interval excludes 0; it holds for all groups and metrics at once."""
         return {
@@ -78,7 +83,8 @@ def group_table(results: LabelResults) -> GroupTable | None:
         for group in division.groups:
             figures = _figures(group)
             if figures and group.n < results.n:
-                rows.append(_row(division.title, group.value, group, figures, group.difference))
+                title = f"{division.title} (divides as {division.alike})" if division.alike else division.title
+                rows.append(_row(title, group.value, group, figures, group.difference))
     for crossed in results.intersections:
         title = " and ".join(crossed.titles)
         rows += [_row(title, ", ".join(group.values), group, _figures(group), {}) for group in crossed.groups]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from medres.cohort.checking import Check, Checked
 from medres.cohort.leakage import KINDS, Leak
+from medres.cohort.planted import FOUND_OF_PLANTED, PLANTED
 from medres.config import Gate, Limits, Preprocessing
 from medres.documents import Document, write_document
 from medres.imaging.isolation import Workers
@@ -59,6 +60,8 @@ class LeaksPage(Content):
     notes: Sequence[str]  # what is only worth knowing, leaks aside
     leaks: Sequence[ShownLeak]  # the first of them
     total: int  # leaks that were found; not all of them may be shown
+    planted: int  # copies of each kind in a trial of the search
+    found_of_planted: Mapping[str, Mapping[str, int]]  # how many of them were found, by kind and cohort; {}: not looked
 
     @property
     def not_run(self) -> Sequence[Check]:
@@ -124,6 +127,8 @@ def write_leaks(
             notes=checked.notes,
             leaks=[ShownLeak(leak, [pictures[row] for row in leak.rows[:_MOST_IMAGES]]) for leak in shown],
             total=len(checked.leaks),
+            planted=PLANTED,
+            found_of_planted=FOUND_OF_PLANTED if checked.compared_images else {},
         )
         write_text(folder / "leaks.html", render("leaks.html", content) + "\n")
         write_document(folder / MARKER, _record(checked))

@@ -9,6 +9,7 @@ import numpy as np
 
 from medres.evaluation.results import TaskResults
 from medres.evaluation.table import JudgedImages
+from medres.formatting import bounds, estimate, figure, signed
 from medres.records import Interval
 from medres.statistics.metric import METRICS
 
@@ -22,6 +23,7 @@ class MetricRow:
     meaning: str
     result: Interval
     share: str  # "87 of 102", where the metric is a share
+    reference: str = ""  # what would be reached without an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,53 @@ def label_rows(pooled: Mapping[str, Interval], confusion: Confusion) -> list[Met
         "npv": f"{rejections} of {rejections + misses}",
     }
     known = [name for name in METRICS if name in pooled]
-    return _rows([*known, *(name for name in pooled if name not in METRICS)], pooled, shares)
+    positives, n = hits + misses, hits + misses + alarms + rejections
+    references = _label_references(positives / n if n else None)
+    return _rows([*known, *(name for name in pooled if name not in METRICS)], pooled, shares, references)
 
 
 def task_rows(results: TaskResults) -> list[MetricRow]:
     """Every metric of a grade or a class, in the order in which they were written."""
     right = sum(counts[place] for place, counts in enumerate(results.confusion))
-    return _rows(list(results.metrics), results.metrics, {"accuracy": f"{right} of {results.n}"})
+    names = list(results.metrics)
+    return _rows(names, results.metrics, {"accuracy": f"{right} of {results.n}"}, _task_references(results))
 
 
-def _rows(names: Sequence[str], found: Mapping[str, Interval], shares: Mapping[str, str]) -> list[MetricRow]:
+def _task_references(results: TaskResults) -> dict[str, str]:
+    """What each metric of a grade or a class would be without an image; {} where it is not recorded."""
+    found = {name: f"chance gives {one.chance:g}" for name, one in METRICS.items() if one.chance is not None}
+    found["balanced_accuracy"] = f"chance gives {figure(1 / len(results.values))}"
+    words = {"accuracy": "the commonest answer", "mean_absolute_error": "the grade in the middle"}
+    for name, reference in results.references.items():
+        found[name] = f"always giving {words[name]} reaches {estimate(reference)}; {_gained(results.gains[name])}"
+    return found
+
+
+def _gained(gain: Interval) -> str:
+    """How much better a model is than a reference, said to be better only where the interval excludes 0."""
+    if gain.value is None or gain.low is None or gain.high is None:
+        return f"whether this is better cannot be told: {gain.method}"
+    size = f"by {signed(gain.value)} ({bounds(gain)})"
+    if gain.low > 0:
+        return f"this is better {size}"
+    return f"this is worse {size}" if gain.high < 0 else f"that this is better was not found: {size}"
+
+
+def _label_references(prevalence: float | None) -> dict[str, str]:
+    """What each metric of a label would be if scores and calls were given by lot."""
+    found = {name: f"chance gives {one.chance:g}" for name, one in METRICS.items() if one.chance is not None}
+    if prevalence is not None:
+        found |= dict.fromkeys(("average_precision", "ppv"), f"calls by lot give {figure(prevalence)}")
+        found["npv"] = f"calls by lot give {figure(1 - prevalence)}"
+        found["brier"] = f"always saying the prevalence gives {figure(prevalence * (1 - prevalence))}"
+    return found
+
+
+def _rows(
+    names: Sequence[str], found: Mapping[str, Interval], shares: Mapping[str, str], references: Mapping[str, str]
+) -> list[MetricRow]:
     meanings = {name: METRICS[name].meaning if name in METRICS else "" for name in names}
-    return [MetricRow(name, metric_title(name), meanings[name], found[name], shares.get(name, "")) for name in names]
+    return [
+        MetricRow(name, metric_title(name), meanings[name], found[name], shares.get(name, ""), references.get(name, ""))
+        for name in names
+    ]

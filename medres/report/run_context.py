@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from medres.cohort.tasks import Task
 from medres.config import Evaluation, Training
 from medres.evaluation.mistakes import Mistake, most_of_a_kind, worst_mistakes
-from medres.evaluation.results import LabelResults
+from medres.evaluation.performance import summarise
+from medres.evaluation.results import LabelResults, Metrics
 from medres.evaluation.table import JudgedImages, judged_images
 from medres.formatting import level
 from medres.model.card import chosen_besides
-from medres.report.checklist import Item, checklist, facts
+from medres.report.checklist import Item, checklist, column_values, facts
 from medres.report.checks import KEPT_APART, Check, verify
 from medres.report.figure_tables import learning_table
 from medres.report.natural_frequencies import Calls, calls_of
@@ -28,6 +30,7 @@ class RunContext:
 
     folder: Path
     files: RunFiles
+    recomputed: bool  # the figures are of this version, metrics.json keeps those of an earlier one
     evaluation: Evaluation  # the default one where the run records none
     level_words: str  # "95 % interval", for sentences
     images: Mapping[str, JudgedImages]  # by label
@@ -79,6 +82,14 @@ class RunContext:
         return int(self.files.table["PatientID"].nunique())
 
     @property
+    def synthetic(self) -> bool:
+        """Whether every radiograph is known to be a phantom of ours, by the manufacturer that only phantoms have."""
+        from medres.imaging.synthesis import MANUFACTURERS
+
+        makers = column_values(self.files.table, "Manufacturer")
+        return bool(makers) and set(makers) <= MANUFACTURERS
+
+    @property
     def training(self) -> Training | None:
         """The settings of the training, unchecked: those of an earlier version may lack some. None: not recorded."""
         recorded = self.run.config.get("training")
@@ -104,12 +115,17 @@ def run_context(folder: Path, files: RunFiles) -> RunContext:
     """
     recorded = files.run.evaluation
     evaluation = recorded or Evaluation()
+    images = {label: judged_images(files.table, label) for label in files.metrics.labels}
+    checks = verify(folder, files, images)  # of the figures as they were recorded
+    earlier = recorded is not None and of_an_earlier_version(files.metrics)
+    if earlier:
+        asked = files.run.tasks or [Task(label) for label in files.metrics.labels]
+        metrics = summarise(files.table, labels=asked, evaluation=evaluation, seed=files.run.seed or 0)
+        files = replace(files, metrics=metrics)
     labels = files.metrics.labels
-    images = {label: judged_images(files.table, label) for label in labels}
     most = most_of_a_kind(len(labels))
     mistakes = {label: worst_mistakes(images[label], most=most) for label in labels}
     learning = learning_table(files.histories)
-    checks = verify(folder, files, images)
     known = facts(
         files,
         kept_apart=next(check.passed for check in checks if check.name == KEPT_APART),
@@ -120,6 +136,7 @@ def run_context(folder: Path, files: RunFiles) -> RunContext:
     return RunContext(
         folder=folder,
         files=files,
+        recomputed=earlier,
         evaluation=evaluation,
         level_words=f"{level(recorded.confidence)} interval" if recorded else "interval, level not recorded",
         images=images,
@@ -130,6 +147,13 @@ def run_context(folder: Path, files: RunFiles) -> RunContext:
         checklist=checklist(known),
         n_folds=known.folds,
     )
+
+
+def of_an_earlier_version(metrics: Metrics) -> bool:
+    """Whether a run's intervals are not made as today: shares had percentiles, folds had none."""
+    return any(
+        "percentile" in one.method for results in metrics.labels.values() for one in results.pooled.values()
+    ) or any(not fold.intervals for results in metrics.labels.values() for fold in results.folds)
 
 
 def label_anchor(place: int) -> str:

@@ -207,7 +207,9 @@ class Worklist:
     def _read(self, case: Case, path: Path) -> Radiograph:
         """An image as the model takes it."""
         spec = self.model.preprocessing
-        smaller = frozenset() if self.model.shorter_side is not None and case.decode == FULL else None
+        smaller: frozenset[str] | None = (
+            frozenset() if self.model.shorter_side is not None and case.decode == FULL else None
+        )
         seen = read_isolated(
             path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
             shorter_side=self.model.shorter_side, smaller=smaller,

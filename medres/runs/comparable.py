@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
 from medres.cohort.splits import read_splits
-from medres.config import Config, Evaluation
-from medres.errors import UsageError
+from medres.config import Architecture, Config, Evaluation
+from medres.errors import MedresError, UsageError
 from medres.formatting import network_name
 from medres.runs.records import RunRecord
 from medres.runs.run import OpenRun
@@ -23,6 +23,7 @@ from medres.tables import sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from medres.model.card import ModelCard
+    from medres.model.cost import Design
 
 _NOT_THE_RECIPE = ("seed", "name", "tracking", "limits")
 """Parts of a configuration in which two runs of one recipe may differ."""
@@ -30,6 +31,9 @@ _NOT_THE_RECIPE = ("seed", "name", "tracking", "limits")
 _NOT_OF_A_MODEL = ("crossval.", "evaluation.", "training.device", "network.weights_file")
 """Keys in which a model may differ from those of a cross-validation of its recipe, whose weights have a hash."""
 
+
+_OF_RESULTS = ("replicates", "confidence", "subgroups", "shortcuts", "patient_rule", "heatmaps")
+"""Parts of `evaluation` that say what is shown of a run, and change nothing that it learned or decided."""
 
 Settings = Mapping[str, Any]
 """A configuration as a run recorded it: that of an earlier version may lack or hold other fields."""
@@ -69,7 +73,7 @@ class ComparableRun:
     @property
     def recipe(self) -> str:
         """Hash of all that makes its recipe; runs that share it differ in the seed alone."""
-        own = {key: value for key, value in self.config.items() if key not in _NOT_THE_RECIPE}
+        own = own_settings(self.config)
         return sha256_json([own, self.record.network.weights_sha256 if self.record.network else None])
 
     @property
@@ -189,6 +193,14 @@ def _repeats(counted: Counter[int | None]) -> str:
     return ", ".join(f"repeat {one} × {count}" for one, count in sorted(counted.items(), key=str))
 
 
+def own_settings(config: Settings) -> dict[str, Any]:
+    """What makes a recipe: all but the seed, names, and what is only shown of results."""
+    own = {key: value for key, value in config.items() if key not in _NOT_THE_RECIPE}
+    if isinstance(judged := own.get("evaluation"), Mapping):
+        own["evaluation"] = {key: value for key, value in judged.items() if key not in _OF_RESULTS}
+    return own
+
+
 def settings(run: ComparableRun) -> dict[str, str]:
     """A run's recipe as dotted keys."""
     found = _dotted(run.config)
@@ -198,8 +210,8 @@ def settings(run: ComparableRun) -> dict[str, str]:
 
 
 def _dotted(config: Settings) -> dict[str, str]:
-    own = {key: value for key, value in config.items() if key not in _NOT_THE_RECIPE}
-    return {str(key): str(value) for key, value in pd.json_normalize(own, sep=".").iloc[0].to_dict().items()}
+    found = pd.json_normalize(own_settings(config), sep=".").iloc[0].to_dict()
+    return {str(key): str(value) for key, value in found.items()}
 
 
 def recipe_differences(run: ComparableRun, card: ModelCard) -> list[str]:
@@ -224,3 +236,22 @@ def recipe_differences(run: ComparableRun, card: ModelCard) -> list[str]:
     if run.record.manifest is None or run.record.manifest.sha256 != card.provenance.manifest_sha256:
         found.append("the manifest")
     return found
+
+
+def design_of(run: ComparableRun) -> Design:
+    """The shape of a run's networks: from a fold's card, else from what the run records."""
+    from medres.model.classifier import read_card
+    from medres.model.cost import Design
+
+    architecture = run.config["network"]["architecture"]
+    if architecture not in get_args(Architecture):
+        raise UsageError(f"{run.folder / 'run.json'} names an unknown architecture {architecture!r}")
+    side = int(run.config["preprocessing"]["size"])
+    folded = run.config["network"].get("weights") != "none"
+    for path in sorted(run.folder.glob("models/fold-*")):
+        try:
+            folded = read_card(path).folded
+        except MedresError:
+            continue
+        break
+    return Design(architecture, side, len(run.labels), folded)

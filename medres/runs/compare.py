@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
 
-from medres.config import Architecture, Evaluation
+from medres.config import Evaluation
 from medres.documents import write_document
-from medres.errors import MedresError, UsageError
 from medres.evaluation.comparison import (
-    DEFAULT_SPREAD,
     PRIMARY,
-    USUAL_SPREAD,
     Candidate,
     JudgedDifference,
     ResampledDifference,
-    SeedSpread,
     decide,
     mean_of_runs,
     resample_difference,
-    seed_spread,
 )
 from medres.evaluation.comparison_results import (
+    ADDED_VARIANCES,
     ComparedDifference,
     ComparedRecipe,
     ComparedRun,
@@ -35,12 +30,21 @@ from medres.evaluation.comparison_results import (
     SpreadOfSeeds,
 )
 from medres.evaluation.performance import interval
+from medres.evaluation.seeds import (
+    DEFAULT_SPREAD,
+    FEWEST_RUNS,
+    USUAL_SPREAD,
+    SeedSpread,
+    recipe_interval,
+    run_noise,
+    seed_spread,
+)
 from medres.evaluation.table import judged_images
-from medres.model.classifier import read_card
-from medres.model.cost import Design, compare_speed, cost, device_name
+from medres.model.cost import compare_speed, cost, device_name
 from medres.model.device import choose_device, said_plainly
 from medres.records import Interval
-from medres.runs.comparable import ComparableRun, by_recipe, settings
+from medres.runs.comparable import ComparableRun, by_recipe, design_of, settings
+from medres.runs.comparison_tables import comparison_rows, cost_rows
 from medres.runs.recording import comparison_record
 from medres.runs.records import write_run_record
 from medres.statistics.metric import shown_in
@@ -51,9 +55,6 @@ COSTS = "costs.csv"
 
 Groups = Mapping[str, Sequence[ComparableRun]]
 """The runs of every recipe, by its name; the first is the reference."""
-
-Row = dict[str, str | float | None]
-"""One row of a table, by column."""
 
 
 def compare_runs(
@@ -87,8 +88,8 @@ def compare_runs(
         compared = _compared(groups, spread=DEFAULT_SPREAD if spread is None else spread)
         content = compared.model_copy(update={"candidates": _described(groups, timing=timing, device=device)})
         write_document(folder / "comparison.json", content)
-        write_csv(folder / "comparison.csv", pd.DataFrame(_rows(content)))
-        write_csv(folder / COSTS, pd.DataFrame(_costs(content)))
+        write_csv(folder / "comparison.csv", pd.DataFrame(comparison_rows(content)))
+        write_csv(folder / COSTS, pd.DataFrame(cost_rows(content)))
         write_run_record(folder, comparison_record())
     return content
 
@@ -100,6 +101,7 @@ class _LabelFigures:
     values: Mapping[str, Mapping[str, tuple[float | None, ...]]]  # of every run
     intervals: Mapping[str, Mapping[str, tuple[Interval, ...]]]  # the same with intervals
     means: Mapping[str, Mapping[str, Interval]]  # over the runs of a recipe
+    recipes: Mapping[str, Interval]  # AUROC of a recipe, over other patients who train, too
     drawn: Sequence[ResampledDifference]
     spread: SeedSpread
 
@@ -128,10 +130,12 @@ def _compared(groups: Groups, *, spread: float) -> Comparison:
         tested=tested,
         correction="Holm 1979" if tested > 1 else None,
         usual_spread=USUAL_SPREAD,
+        rule=ADDED_VARIANCES,
         seed_spread={label: SpreadOfSeeds(**asdict(one)) for label, one in spreads.items()},
         values={label: figures.values for label, figures in labels.items()},
         intervals={label: figures.intervals for label, figures in labels.items()},
         means={label: figures.means for label, figures in labels.items()},
+        recipes={label: figures.recipes for label, figures in labels.items()},
         comparisons=(*map(_decided, found), *others),
     )
 
@@ -139,11 +143,9 @@ def _compared(groups: Groups, *, spread: float) -> Comparison:
 def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual: float) -> _LabelFigures:
     reference = next(iter(groups))
     first = groups[reference][0]
-    family = max(1, (len(groups) - 1) * len(first.labels))
     images = judged_images(first.table, label)
     found_of = {name: [judged_images(run.table, label) for run in runs] for name, runs in groups.items()}
     resampling = Resampling(evaluation.replicates, evaluation.confidence, first.seed)
-    for_all = Resampling(evaluation.replicates * family, evaluation.confidence, first.seed)
     values: dict[str, Mapping[str, tuple[float | None, ...]]] = {}
     intervals: dict[str, Mapping[str, tuple[Interval, ...]]] = {}
     means: dict[str, Mapping[str, Interval]] = {}
@@ -152,7 +154,13 @@ def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual:
         candidates = [Candidate(name, [one.scores(metric) for one in found]) for name, found in found_of.items()]
         pairs = [
             resample_difference(
-                images.truth, candidates[0], candidate, images.patients, label=label, metric=metric, resampling=for_all
+                images.truth,
+                candidates[0],
+                candidate,
+                images.patients,
+                label=label,
+                metric=metric,
+                resampling=resampling,
             )
             for candidate in candidates[1:] or candidates
         ]
@@ -168,8 +176,16 @@ def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual:
             for one in candidates
         }
         drawn += pairs
-    spread = seed_spread(list(values[PRIMARY].values()), usual=usual)
-    return _LabelFigures(values, intervals, means, drawn, spread)
+    aurocs = {name: [one.scores(PRIMARY) for one in found] for name, found in found_of.items()}
+    noises = [run_noise(images.truth, runs, images.patients, resampling=resampling) for runs in aurocs.values()]
+    folds = int(first.table["fold"].nunique())
+    recipes = {
+        name: recipe_interval(images.truth, runs, images.patients, folds=folds, resampling=resampling)
+        for name, runs in aurocs.items()
+        if len(runs) >= FEWEST_RUNS
+    }
+    spread = seed_spread(list(values[PRIMARY].values()), usual=usual, noises=noises)
+    return _LabelFigures(values, intervals, means, recipes, drawn, spread)
 
 
 def _decided(item: JudgedDifference) -> ComparedDifference:
@@ -185,6 +201,8 @@ def _decided(item: JudgedDifference) -> ComparedDifference:
         seed_bar=item.bar,
         excludes_zero=item.excludes_zero,
         verdict=item.verdict,
+        patients_error=float(np.sqrt(item.error.patients)) if item.error else None,
+        seeds_error=float(np.sqrt(item.error.seeds)) if item.error else None,
     )
 
 
@@ -197,7 +215,7 @@ def _undecided(item: ResampledDifference, evaluation: Evaluation) -> ComparedDif
         candidate=item.candidate,
         difference=item.interval(evaluation.confidence),
         level=round(evaluation.confidence, 6),
-        p=item.p,
+        p=item.p(),
         p_holm=None,
         seed_bar=None,
         excludes_zero=None,
@@ -210,7 +228,7 @@ def _described(groups: Groups, *, timing: bool, device: str) -> tuple[ComparedRe
     flat = {name: settings(runs[0]) for name, runs in groups.items()}
     keys = sorted({key for one in flat.values() for key in one})
     differing = [key for key in keys if len({one.get(key) for one in flat.values()}) > 1]
-    designs = {name: _design(runs[0]) for name, runs in groups.items()}
+    designs = {name: design_of(runs[0]) for name, runs in groups.items()}
     where = choose_device(device)
     with said_plainly(where):
         speeds = compare_speed(designs, device=where) if timing else {}
@@ -244,86 +262,3 @@ def _described(groups: Groups, *, timing: bool, device: str) -> tuple[ComparedRe
             )
         )
     return tuple(found)
-
-
-def _design(run: ComparableRun) -> Design:
-    """The shape of a run's networks: from a fold's card, else from what the run records."""
-    architecture = run.config["network"]["architecture"]
-    if architecture not in get_args(Architecture):
-        raise UsageError(f"{run.folder / 'run.json'} names an unknown architecture {architecture!r}")
-    side = int(run.config["preprocessing"]["size"])
-    folded = run.config["network"].get("weights") != "none"
-    for path in sorted(run.folder.glob("models/fold-*")):
-        try:
-            folded = read_card(path).folded
-        except MedresError:
-            continue
-        break
-    return Design(architecture, side, len(run.labels), folded)
-
-
-def _costs(content: Comparison) -> list[Row]:
-    """The lines of `costs.csv`: each candidate, and for each label the gain that the picture shows against its cost."""
-    deciding = {(item.label, item.candidate): item for item in content.deciding()}
-    rows: list[Row] = []
-    for candidate in content.candidates:
-        costs = candidate.cost
-        for label in content.labels:
-            item = deciding.get((label, candidate.name))
-            gain = item.difference if item else None
-            rows.append(
-                {
-                    "candidate": candidate.name,
-                    "architecture": candidate.architecture,
-                    "side": candidate.side,
-                    "parameters": costs.parameters,
-                    "gflop": costs.gflop,
-                    "relative_gflop": costs.relative_gflop,
-                    "images_per_second": costs.images_per_second,
-                    "relative_time": costs.relative_time,
-                    "machine": costs.machine,
-                    "training_seconds": costs.training_seconds,
-                    "training_device": "; ".join(costs.training_device),
-                    "label": label,
-                    "auroc_gain": 0.0 if candidate.name == content.reference else gain.value if gain else None,
-                    "low": gain.low if gain else None,
-                    "high": gain.high if gain else None,
-                    "seed_bar": item.seed_bar if item else None,
-                }
-            )
-    return rows
-
-
-def _rows(content: Comparison) -> list[Row]:
-    """The lines of `comparison.csv`."""
-    rows: list[Row] = []
-    for item in content.comparisons:
-        values = content.values[item.label][item.metric]
-        difference = item.difference
-        rows.append(
-            {
-                "label": item.label,
-                "metric": item.metric,
-                "reference": item.reference,
-                "candidate": item.candidate,
-                "reference_value": _mean(values[item.reference]),
-                "candidate_value": _mean(values[item.candidate]),
-                "difference": difference.value,
-                "low": difference.low,
-                "high": difference.high,
-                "level": item.level,
-                "p": item.p,
-                "p_holm": item.p_holm,
-                "seed_bar": item.seed_bar,
-                "verdict": item.verdict or "",
-                "n": difference.n,
-                "n_patients": difference.n_patients,
-                "method": difference.method,
-            }
-        )
-    return rows
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None

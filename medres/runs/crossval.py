@@ -12,7 +12,7 @@ import pandas as pd
 from medres.cohort.boxes import Boxes, read_boxes
 from medres.cohort.manifest import Manifest
 from medres.cohort.pseudonyms import pseudonym_key
-from medres.cohort.splits import SplitFile, write_splits
+from medres.cohort.splits import SplitFile, refuse_few_patients, write_splits
 from medres.config import Config
 from medres.documents import write_document
 from medres.errors import UsageError
@@ -25,8 +25,8 @@ from medres.runs.cohort import begin_or_resume
 from medres.runs.division import NO_DIVISION, Division, divide
 from medres.runs.fitting import NetworkFitter, RunSetup
 from medres.runs.folds import FoldResult, Folds
-from medres.runs.heatmap_checks import measure_run
-from medres.runs.heatmaps import refuse_boxes_outside
+from medres.runs.heatmaps.checks import measure_run
+from medres.runs.heatmaps.measuring import refuse_boxes_outside
 from medres.runs.mistakes import write_gallery
 from medres.runs.options import DEFAULT, RunOptions
 from medres.runs.parallel_folds import fit_folds
@@ -73,6 +73,8 @@ def cross_validate(
     pseudonym_key()  # a key that cannot be used is refused now, not after hours
     boxes = _boxes(manifest, config, options)
     given = division.given(manifest, config)
+    if given is None:
+        refuse_few_patients(manifest.rows, manifest.labels, config.crossval.folds)
     weights = announced_weights(config)
     identity = {
         **run_identity("crossval", manifest, config, weights),

@@ -13,7 +13,8 @@ from medres.documents import fault, read_document
 from medres.errors import UsageError
 from medres.evaluation.heatmaps.measures import MEASURES
 from medres.evaluation.heatmaps.results import FILE, HeatmapResults
-from medres.evaluation.results import Metrics, Shortcuts
+from medres.evaluation.results import Metrics
+from medres.evaluation.shortcuts.results import Shortcuts
 from medres.evaluation.table import read_table
 from medres.runs.gallery import Gallery, read_gallery
 from medres.runs.records import COMPARISON, RunRecord, read_run_record

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.documents import write_document
-from medres.evaluation.results import Shortcuts
 from medres.evaluation.shortcuts.alterations import ALTERATIONS, altered
 from medres.evaluation.shortcuts.probes import read_from_features
+from medres.evaluation.shortcuts.results import Shortcuts
 from medres.evaluation.shortcuts.summary import (
     part_column,
     probability_column,

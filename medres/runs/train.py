@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medres import __version__
 from medres.cohort.manifest import Manifest
-from medres.cohort.splits import make_inner_split, splits_document, write_splits
+from medres.cohort.splits import make_inner_split, refuse_few_patients, splits_document, write_splits
 from medres.config import Config
 from medres.model.card import ModelCard
 from medres.model.weights import BackboneWeights, load_backbone
@@ -43,6 +43,7 @@ def train_model(manifest: Manifest, *, config: Config, out: Path, options: RunOp
         UsageError, ManifestError, WeightsError, TrainingError: see `medres.errors`.
     """
     started = time.monotonic()
+    refuse_few_patients(manifest.rows, manifest.labels, 2)
     weights = announced_weights(config)
     identity = run_identity("train", manifest, config, weights)
     output = resumable_folder(out, identity=identity, resume=options.resume, force=options.force)

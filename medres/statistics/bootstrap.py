@@ -17,17 +17,14 @@ from medres.statistics.intervals import (
     SAME_VALUE,
     deviation_interval,
     exact_interval,
-    fewest_patients,
-    logit_interval,
     no_bounds,
     percentile_interval,
-    percentiles,
     too_few,
-    undefined_replicates,
 )
 from medres.statistics.kernels import Statistic, of_repeated_images
 from medres.statistics.metric import METRICS, Metric
 from medres.statistics.resampling import Kernel, resamples
+from medres.statistics.student import difference_interval, scaled_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,8 @@ def bootstrap(
 ) -> Interval:
     """An estimate with its patient-clustered bootstrap interval.
 
-    AUROC, partial AUROC and average precision: see `intervals.logit_interval`, and none where a class has fewer than
-    `intervals.LEAST_PATIENTS` patients. All others: percentiles of the replicates. Replicates in which the statistic is
+    See `student.scaled_interval`; AUROC, partial AUROC and average precision have none where a class has fewer than
+    `intervals.LEAST_PATIENTS` patients. Functions: percentiles of the replicates. Replicates in which the statistic is
     undefined are left out and counted in `method`. Where every replicate agrees (a perfect score) resampling shows no
     uncertainty: shares then get the exact binomial interval of their patients, AUROC that of disjoint pairs of
     patients, others none. The expected calibration error: see `intervals.deviation_interval`. `n` counts the images
@@ -126,13 +123,14 @@ def bootstrap_difference(
     value, changes = float(values[1] - values[0]), drawn[1] - drawn[0]
     if np.isnan(value):
         return Interval(None, None, None, METRICS[statistic].undefined if n else NO_IMAGES, n, n_patients)
-    few = too_few(checked(labels, first)[0], patient) if METRICS[statistic].interval == "logit" else ""
-    reason = few or no_bounds(changes, n_patients)
-    if reason:
-        return Interval(value, None, None, reason, n, n_patients)
-    low, high = percentiles(changes, confidence)
-    method = f"paired patient-clustered bootstrap, percentile, {replicates} replicates, seed {seed}"
-    return Interval(value, low, high, method + undefined_replicates(changes), n, n_patients)
+    truth = checked(labels, first)[0]
+    ranks = METRICS[statistic].interval == "logit"
+    if few := too_few(truth, patient) if ranks else "":
+        return Interval(value, None, None, few, n, n_patients)
+    fewest = METRICS[statistic].fewest(truth, checked(labels, first)[1], patient)
+    return difference_interval(
+        value, changes, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +143,7 @@ class _Part:
     base: NDArray[np.bool_]  # the images that the statistic rests on
     value: float | None
     settled: Interval | None  # what needs no resamples
+    fewest: int  # patients whom it rests on
     kernel: Kernel | None  # None for no images
     columns: NDArray[np.intp]  # this sample's patients among those of all samples
     of: int  # patients of all samples
@@ -176,7 +175,7 @@ def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], 
     n, n_patients = int(base.sum()), len(np.unique(patient[base]))
     if not len(truth):
         nothing = Interval(None, None, None, NO_IMAGES, 0, 0)
-        return _Part(metric, truth, patient, base, None, nothing, None, columns, of)
+        return _Part(metric, truth, patient, base, None, nothing, 0, None, columns, of)
     if isinstance(sample.statistic, str):
         assert metric
         assert metric.prepare
@@ -191,7 +190,8 @@ def _part(sample: Sample, patient: NDArray[np.intp], columns: NDArray[np.intp], 
         settled = Interval(value, None, None, ONE_PATIENT, n, n_patients)
     elif metric and metric.interval == "logit" and (few := too_few(truth, patient)):
         settled = Interval(value, None, None, few, n, n_patients)
-    return _Part(metric, truth, patient, base, value, settled, prepare(truth, values, patient), columns, of)
+    fewest = metric.fewest(truth, values, patient) if metric else n_patients
+    return _Part(metric, truth, patient, base, value, settled, fewest, prepare(truth, values, patient), columns, of)
 
 
 def _metric(statistic: str | Statistic) -> Metric | None:
@@ -226,16 +226,23 @@ def _interval(part: _Part, drawn: NDArray[np.float64], confidence: float, seed: 
     """A share or an AUROC that is 0 or 1 in every resample has an exact interval; all else one from the resamples."""
     assert part.value is not None
     n, n_patients = int(part.base.sum()), len(np.unique(part.patient[part.base]))
-    fewest = fewest_patients(part.truth, part.patient)
     exact = part.metric.exact if part.metric else ""
     if exact and part.value in (0.0, 1.0) and no_bounds(drawn, n_patients) == SAME_VALUE:
         trials, of = n_patients, "patients (every resample gives the same value)"
         if exact == "pairs":
-            trials, of = min(fewest, n_patients // 2), "disjoint pairs of patients (the classes are separated)"
+            trials, of = min(part.fewest, n_patients // 2), "disjoint pairs of patients (the classes are separated)"
         return exact_interval(part.value, trials, of, n=n, n_patients=n_patients, confidence=confidence)
-    if part.metric and part.metric.interval == "logit":
-        return logit_interval(
-            part.value, drawn, fewest=fewest, n=n, n_patients=n_patients, confidence=confidence, seed=seed
-        )
-    form = deviation_interval if part.metric and part.metric.interval == "gaps" else percentile_interval
-    return form(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
+    if part.metric and part.metric.interval == "gaps":
+        return deviation_interval(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
+    if part.metric is None:  # a function, of which neither range nor scale is known
+        return percentile_interval(part.value, drawn, n=n, n_patients=n_patients, confidence=confidence, seed=seed)
+    return scaled_interval(
+        part.value,
+        drawn,
+        part.metric.scale,
+        fewest=part.fewest,
+        n=n,
+        n_patients=n_patients,
+        confidence=confidence,
+        seed=seed,
+    )

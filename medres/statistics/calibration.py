@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from medres.records import Interval
 from medres.statistics.arrays import checked, patient_numbers
-from medres.statistics.intervals import NO_IMAGES, ONE_CLASS, too_few
-from medres.statistics.kernels import divide, of_repeated_images
+from medres.statistics.intervals import NO_IMAGES, ONE_CLASS, fewest_patients, too_few
+from medres.statistics.kernels import divide, of_repeated_images, ratio
 from medres.statistics.resampling import Counts, CurveKernel, Kernel
 
 BINS = 10
@@ -94,7 +94,7 @@ def calibration_line(labels: ArrayLike, probabilities: ArrayLike) -> tuple[float
 
     A slope below 1: predictions too extreme; above 1: too timid. An intercept below 0: too high where the
     predicted probability is one half. None where a class is missing or the classes are perfectly separated.
-    Source: Cox 1958; Van Calster et al. 2019.
+    Source: Cox 1958. What Van Calster et al. 2019 call the calibration intercept is `intercept_at_slope_1`.
     """
     line = fit_calibration_line(labels, probabilities)
     return (line.slope, line.intercept) if line else None
@@ -144,6 +144,39 @@ def _newton(design: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np
     return weights
 
 
+def intercept_at_slope_1(labels: ArrayLike, probabilities: ArrayLike) -> float | None:
+    """What must be added to the log odds so that the mean probability is the share of positives; perfect is 0.
+
+    Below 0: probabilities are too high on the whole. None where a class is missing.
+    Source: calibration in the large, Van Calster et al. 2019.
+
+    >>> round(intercept_at_slope_1([0, 1, 1, 1], [0.5, 0.5, 0.5, 0.5]), 4)  # the odds are 3
+    1.0986
+    """
+    from scipy.optimize import brentq
+    from scipy.special import expit, logit
+
+    truth, values = checked(labels, probabilities)
+    if len(np.unique(truth)) < 2:
+        return None
+    logits = logit(np.clip(values, _NEVER_CERTAIN, 1 - _NEVER_CERTAIN))
+    widest = float(np.abs(logits).max() + np.log(len(truth)) + 1)
+    found = brentq(lambda shift: float((expit(shift + logits) - truth).sum()), -widest, widest, xtol=1e-12)
+    return float(found)
+
+
+def calibration_in_the_large(
+    labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]
+) -> Kernel:
+    """`intercept_at_slope_1`, fitted anew to every resample."""
+    return of_repeated_images(intercept_at_slope_1)(labels, scores, patient)
+
+
+def observed_to_expected(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
+    """Positives that there are, divided by those that the probabilities add up to. Source: Riley et al. 2016."""
+    return ratio(labels, scores, patient)
+
+
 def calibration_slope(labels: NDArray[np.int64], scores: NDArray[np.float64], patient: NDArray[np.intp]) -> Kernel:
     """The slope of the calibration line, fitted anew to every resample."""
     return of_repeated_images(lambda truth, values: (calibration_line(truth, values) or (None, None))[0])(
@@ -161,29 +194,29 @@ def calibration_intercept(labels: NDArray[np.int64], scores: NDArray[np.float64]
 def calibration_intervals(
     labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike, *, confidence: float = 0.95
 ) -> dict[str, Interval]:
-    """`calibration_slope` and `calibration_intercept` with patient-clustered sandwich intervals.
+    """`calibration_slope`, `calibration_intercept` and `calibration_in_the_large` with clustered sandwich intervals.
 
     No bounds where the variance is lost in rounding, as where the classes are all but separated; nor where a class has
     fewer than LEAST_PATIENTS patients: with 2 to 4 of 200 they would hold the truth in 74 to 85 of 100.
 
     Source: Liang and Zeger 1986, with the factor P / (P − 1) for P patients.
     """
-    from scipy.stats import norm
-
     truth, values = checked(labels, probabilities)
     patient = patient_numbers(groups)
     n, n_patients = len(truth), len(np.unique(patient))
     names = ("calibration_intercept", "calibration_slope")
     line = fit_calibration_line(truth, values)
+    large = {"calibration_in_the_large": _in_the_large(truth, values, patient, confidence)}
     if line is None:
         one_class = len(np.unique(truth)) < 2
         reason = ONE_CLASS if one_class else "undefined: scores separate the classes perfectly, or are all equal"
-        return dict.fromkeys(names, Interval(None, None, None, NO_IMAGES if not n else reason, n, n_patients))
+        undefined = Interval(None, None, None, NO_IMAGES if not n else reason, n, n_patients)
+        return dict.fromkeys(names, undefined) | large
     values_of = dict(zip(names, (line.intercept, line.slope), strict=True))
     few = too_few(truth, patient)
     unbounded = {name: Interval(value, None, None, few, n, n_patients) for name, value in values_of.items()}
     if few:
-        return unbounded
+        return unbounded | large
     parts = np.stack([line.residuals, line.residuals * line.logits], axis=1)
     scores = np.zeros((n_patients, 2))
     np.add.at(scores, patient, parts)
@@ -191,13 +224,42 @@ def calibration_intervals(
     bread: Any = np.linalg.inv(line.information) if settled else np.full((2, 2), np.nan)
     variances = np.diag(bread @ (scores.T @ scores) @ bread) * (n_patients / (n_patients - 1))
     if not (np.isfinite(variances) & (variances > 0)).all():
-        return {name: replace(one, method=NO_VARIANCE) for name, one in unbounded.items()}
-    reach = float(norm.isf((1 - confidence) / 2)) * np.sqrt(variances)
-    method = "patient-clustered sandwich, normal approximation"
+        return {name: replace(one, method=NO_VARIANCE) for name, one in unbounded.items()} | large
+    quantile, method = _sandwich(truth, patient, confidence)
     return {
         name: Interval(value, float(value - half), float(value + half), method, n, n_patients)
-        for (name, value), half in zip(values_of.items(), reach, strict=True)
-    }
+        for (name, value), half in zip(values_of.items(), quantile * np.sqrt(variances), strict=True)
+    } | large
+
+
+def _sandwich(truth: NDArray[np.int64], patient: NDArray[np.intp], confidence: float) -> tuple[float, str]:
+    """The quantile of a sandwich interval, and how it was made."""
+    from scipy.stats import t as student
+
+    freedom = fewest_patients(truth, patient) - 1
+    words = f"patient-clustered sandwich, Student's t with {freedom} degrees of freedom"
+    return float(student.isf((1 - confidence) / 2, freedom)), words
+
+
+def _in_the_large(
+    truth: NDArray[np.int64], values: NDArray[np.float64], patient: NDArray[np.intp], confidence: float
+) -> Interval:
+    from scipy.special import expit, logit
+
+    n, n_patients = len(truth), len(np.unique(patient))
+    value = intercept_at_slope_1(truth, values)
+    if value is None:
+        return Interval(None, None, None, ONE_CLASS if n else NO_IMAGES, n, n_patients)
+    if few := too_few(truth, patient):
+        return Interval(value, None, None, few, n, n_patients)
+    fitted = expit(value + logit(np.clip(values, _NEVER_CERTAIN, 1 - _NEVER_CERTAIN)))
+    information = float((fitted * (1 - fitted)).sum())
+    squares = float((np.bincount(patient, weights=truth - fitted) ** 2).sum()) * n_patients / (n_patients - 1)
+    if information <= 0 or squares <= 0:
+        return Interval(value, None, None, NO_VARIANCE, n, n_patients)
+    quantile, method = _sandwich(truth, patient, confidence)
+    half = quantile * float(np.sqrt(squares)) / information
+    return Interval(value, value - half, value + half, method, n, n_patients)
 
 
 def calibration_curve(labels: ArrayLike, probabilities: ArrayLike, *, bins: int = BINS) -> CalibrationCurve | None:

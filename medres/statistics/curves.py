@@ -6,7 +6,6 @@ Where every resample agrees (separated classes) a band has no width, which is no
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,6 @@ from medres.statistics.kernels import tied_counts
 from medres.statistics.resampling import Counts, CurveKernel, resamples
 
 _RATES = np.linspace(0, 1, 101)
-_THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +39,6 @@ class Band:
     method: str
     n: int  # images
     n_patients: int
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionCurve:
-    """Net benefit per image over the probability from which one would act, beside acting on all and on none.
-
-    Net benefit is the share of true positives less the share of false positives weighted by the odds of the threshold.
-    """
-
-    model: Band  # x: threshold probability
-    treat_all: Band
-    treat_none: NDArray[np.float64]  # 0 throughout
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> Curve | None:
@@ -102,7 +88,7 @@ def roc_band(
     Raises:
         ValueError: see `arrays.checked`; not one patient per image; or a rate outside [0, 1].
     """
-    truth, values, patient = _images(labels, scores, groups)
+    truth, values, patient = images_of(labels, scores, groups)
     places = np.asarray(rates, dtype=np.float64)
     if not ((places >= 0) & (places <= 1)).all():
         raise ValueError("rates lie between 0 and 1")
@@ -119,7 +105,7 @@ def roc_band(
                 found[row] = np.interp(wanted, np.append(0.0, alarms), np.append(0.0, hits)) / hits[-1]
         return found
 
-    return _band(places, curves, truth, patient, replicates, confidence, seed)
+    return band_of(places, curves, truth, patient, replicates, confidence, seed)
 
 
 def precision_recall_band(
@@ -139,7 +125,7 @@ def precision_recall_band(
     Raises:
         ValueError: see `roc_band`; or a recall of 0.
     """
-    truth, values, patient = _images(labels, scores, groups)
+    truth, values, patient = images_of(labels, scores, groups)
     places = np.asarray(recalls, dtype=np.float64)
     if not ((places > 0) & (places <= 1)).all():
         raise ValueError("recalls are above 0 and at most 1")
@@ -156,61 +142,13 @@ def precision_recall_band(
                 found[row] = hits[first] / (hits[first] + alarms[first])
         return found
 
-    return _band(places, curves, truth, patient, replicates, confidence, seed)
+    return band_of(places, curves, truth, patient, replicates, confidence, seed)
 
 
-def decision_curve(
-    labels: ArrayLike,
-    probabilities: ArrayLike,
-    groups: ArrayLike,
-    *,
-    thresholds: ArrayLike = _THRESHOLDS,
-    replicates: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> DecisionCurve | None:
-    """Net benefit of acting where probability ≥ threshold; at this cohort's prevalence. None for no images.
-
-    Arguments as for `roc_band`; thresholds lie within (0, 1). Model and "treat all" share their resamples.
-
-    Source: Vickers and Elkin 2006.
-
-    Raises:
-        ValueError: see `roc_band`; or a threshold of 0 or 1.
-    """
-    truth, values, patient = _images(labels, probabilities, groups)
-    places = np.asarray(thresholds, dtype=np.float64)
-    if not ((places > 0) & (places < 1)).all():
-        raise ValueError("thresholds lie between 0 and 1, both excluded")
-    if not len(truth):
-        return None
-    odds = places / (1 - places)
-    patients = int(patient.max()) + 1
-    images = np.bincount(patient).astype(np.float64)
-
-    def net_benefit(acted: Callable[[float], NDArray[np.bool_]]) -> Band:
-        gains = [
-            np.bincount(patient, weights=np.where(truth == 1, 1.0, -cost) * acted(place), minlength=patients)
-            for place, cost in zip(places, odds, strict=True)
-        ]
-        per_patient = np.stack(gains, axis=1)
-
-        def curves(counts: Counts) -> NDArray[np.float64]:
-            weights = counts.astype(np.float64)
-            return (weights @ per_patient) / (weights @ images)[:, None]  # every patient has an image
-
-        return _band(places, curves, truth, patient, replicates, confidence, seed)
-
-    return DecisionCurve(
-        model=net_benefit(lambda place: values >= place),
-        treat_all=net_benefit(lambda _: np.ones(len(truth), dtype=bool)),
-        treat_none=np.zeros(len(places)),
-    )
-
-
-def _images(
+def images_of(
     labels: ArrayLike, scores: ArrayLike, groups: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.intp]]:
+    """Labels, scores and patient numbers, one of each per image."""
     truth, values = checked(labels, scores)
     return truth, values, patients_of(groups, truth)
 
@@ -221,7 +159,7 @@ def _whole(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(counts - nearest) < 1e-9 * np.maximum(nearest, 1), nearest, counts)
 
 
-def _band(
+def band_of(
     x: NDArray[np.float64],
     curves: CurveKernel,
     truth: NDArray[np.int64],
@@ -230,6 +168,7 @@ def _band(
     confidence: float,
     seed: int,
 ) -> Band:
+    """A curve at its places with pointwise percentile bounds from resampled patients."""
     patients, n = int(patient.max()) + 1, len(truth)
     y = curves(np.ones((1, patients), dtype=np.int64))[0]
     if patients < 2:

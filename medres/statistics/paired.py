@@ -14,11 +14,11 @@ from medres.statistics.bootstrap import bootstrap
 from medres.statistics.intervals import (
     LEAST_PATIENTS,
     exact_interval,
-    logit_interval,
     no_bounds,
     percentile_interval,
 )
 from medres.statistics.resampling import Kernel, resamples
+from medres.statistics.student import difference_interval, logit_interval
 
 NO_PAIRS = "undefined: no positive and negative image to compare"
 FEW_PAIRS = f"no interval: fewer than {LEAST_PATIENTS} disjoint pairs of patients to compare"
@@ -100,7 +100,21 @@ class PairedFigures:
     def difference(self, first: str, second: str) -> Interval:
         """The first statistic minus the second."""
         value, drawn = self._combined(first, second, np.subtract)
-        return self._interval(value, drawn, "; difference of the same resamples")
+        pairs = min(self.pairs[name] for name in (first, second))
+        if np.isnan(value):
+            return Interval(None, None, None, NO_PAIRS, self.n, self.n_patients)
+        if pairs < LEAST_PATIENTS:
+            return Interval(value, None, None, FEW_PAIRS, self.n, self.n_patients)
+        return difference_interval(
+            value,
+            drawn,
+            fewest=pairs,
+            n=self.n,
+            n_patients=self.n_patients,
+            confidence=self.evaluation.confidence,
+            seed=self.seed,
+            how="; difference of the same resamples",
+        )
 
     def _combined(self, first: str, second: str, combine: Callable[[Any, Any], Any]) -> tuple[float, Values]:
         one, other = self.draws[first], self.draws[second]

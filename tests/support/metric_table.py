@@ -11,11 +11,13 @@ from medres.statistics.metric import METRICS, Metric
 README = Path(__file__).resolve().parents[2] / "README.md"
 _BETWEEN = re.compile(r"(?<=<!-- metrics -->\n).*?(?=<!-- end of metrics -->)", re.DOTALL)
 _INTERVALS = {
-    "percentile": "percentiles of resampled patients",
-    "logit": "resampled patients, on the logit scale",
+    "logit": "resampled patients, Student's t on the logit scale",
     "gaps": "resampled gaps of the bins, conservative",
     "sandwich": "clustered sandwich variance",
 }
+
+
+_SCALES = {"logit": "the logit scale", "log": "the logarithmic scale", "fisher": "Fisher's z scale"}
 
 
 def markdown() -> str:
@@ -30,7 +32,8 @@ def _line(one: Metric) -> str:
     low, high = ("−∞" if end == -math.inf else "∞" if end == math.inf else f"{end:g}" for end in one.range)
     chance = "" if one.chance is None else f"{one.chance:g}"
     cells = (one.title, f"`{one.name}`", one.meaning, better, f"{low} to {high}".replace("-", "−"), chance)
-    return f"| {' | '.join(cells)} | {_INTERVALS[one.interval]} |"
+    student = f"resampled patients, Student's t on {_SCALES[one.scale]}"
+    return f"| {' | '.join(cells)} | {_INTERVALS.get(one.interval, student)} |"
 
 
 def table_in(text: str) -> str:

@@ -14,9 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medres.cohort.tasks import LABEL_PREFIX
 from medres.config import Evaluation
 from medres.errors import UsageError
-from medres.evaluation.results import (
+from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE, CORNER, WITHOUT_CENTRE, Alteration
+from medres.evaluation.shortcuts.probes import metadata_scores
+from medres.evaluation.shortcuts.results import (
     AlterationRecord,
     AlterationResults,
     ColumnResults,
@@ -26,10 +29,16 @@ from medres.evaluation.results import (
     Shortcuts,
     TogetherResults,
 )
-from medres.evaluation.shortcuts.alterations import ALTERATIONS, CENTRE, CORNER, WITHOUT_CENTRE, Alteration
-from medres.evaluation.shortcuts.probes import metadata_scores
 from medres.evaluation.shortcuts.verdicts import THRESHOLDS, verdict
-from medres.evaluation.subgroups import SMALLEST, UNKNOWN, Groups, dividing_columns, grouped, with_others
+from medres.evaluation.subgroups import (
+    DIVIDING_COLUMNS,
+    SMALLEST,
+    UNKNOWN,
+    Groups,
+    dividing_columns,
+    grouped,
+    with_others,
+)
 from medres.evaluation.table import JudgedImages, judged_images
 from medres.statistics.arrays import patient_numbers
 from medres.statistics.kernels import auroc_within
@@ -165,9 +174,22 @@ def _metadata_columns(
     for name in names:
         groups = with_others(grouped(table, name)[images.rows])
         _, first, place = np.unique(groups.astype(str), return_index=True, return_inverse=True)
-        if len(first) > 1 and name != f"label_{label}":
+        if len(first) > 1 and not is_target(name, label):
             found.setdefault(first[place].tobytes(), (name, groups, []))[2].append(name)
     return {name: (groups, alike[1:]) for name, groups, alike in found.values()}
+
+
+def is_target(column: str, label: str) -> bool:
+    """Whether a column is what the label asks for: a target is never its own probe.
+
+    >>> is_target("ViewPosition", "ViewPosition"), is_target("ViewPosition", "view_is_LL")
+    (True, True)
+    >>> is_target("label_tube", "tube"), is_target("PatientSex", "effusion")
+    (True, False)
+    """
+    asked = label.casefold()
+    names = {column.removeprefix(LABEL_PREFIX).casefold(), DIVIDING_COLUMNS.get(column, column).casefold()}
+    return asked in names or asked.startswith(tuple(f"{name}_{word}_" for name in names for word in ("is", "ge")))
 
 
 def _compared(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from medres.evaluation.results import AlterationResults, ColumnResults, ShortcutVerdict, VerdictThresholds
 from medres.evaluation.shortcuts.alterations import CORNERS_ONLY, WITHOUT_CENTRE
+from medres.evaluation.shortcuts.results import AlterationResults, ColumnResults, ShortcutVerdict, VerdictThresholds
 from medres.formatting import NO_INTERVAL, estimate
 from medres.records import Interval
 

@@ -45,8 +45,8 @@ class Spacing:
     row: float  # mm from one row's centre to the next
     column: float
     source: str
-    """PixelSpacing: in the patient, calibrated. ImagerPixelSpacing: at the detector, where all is larger than in the
-    patient by the geometric magnification."""
+    """ImagerPixelSpacing: at the detector, where all is larger than in the patient by the geometric magnification.
+    PixelSpacing: corrected for that where both differ; alone it may be either."""
 
 
 def measure(heatmap: NDArray[np.float32], level: float) -> Measures:

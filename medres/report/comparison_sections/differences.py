@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medres.evaluation.comparison_results import ComparedDifference, Comparison
+from medres.evaluation.comparison_results import ADDED_VARIANCES, ComparedDifference, Comparison
 from medres.records import Interval
 from medres.report.comparison_context import ComparisonContext
 from medres.report.page import Content
@@ -18,6 +18,7 @@ class DifferenceRow:
     compared: ComparedDifference
     candidate: Interval  # mean of its runs
     reference: Interval
+    assumed: bool  # what seeds change was not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ class DifferencesSection(Content):
     rows: Sequence[DifferenceRow]
     several_labels: bool
     method: str  # how the intervals were made; "" where no difference has one
+
+    @property
+    def earlier_rule(self) -> bool:
+        """Whether the verdicts are those of an earlier version's rule."""
+        return self.comparison.rule != ADDED_VARIANCES
 
 
 def differences_section(context: ComparisonContext) -> DifferencesSection:
@@ -47,4 +53,4 @@ def difference_row(context: ComparisonContext, item: ComparedDifference) -> Diff
     candidate, reference = (
         context.mean(item.label, item.metric, recipe) for recipe in (item.candidate, item.reference)
     )
-    return DifferenceRow(item, candidate, reference)
+    return DifferenceRow(item, candidate, reference, not context.comparison.seed_spread[item.label].degrees)

@@ -23,12 +23,24 @@ class SeedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RecipeRow:
+    """What a recipe of several runs reaches of one label, by who is taken to be others."""
+
+    recipe: str
+    label: str
+    runs: int
+    judged: Interval  # if other patients judged these networks
+    trained: Interval  # if other patients had trained them, too
+
+
+@dataclass(frozen=True, slots=True)
 class SeedsSection(Content):
     """Every run, and what their spread says."""
 
     labels: Sequence[str]
     spreads: Sequence[tuple[str, str]]  # label, and in one sentence where its bar comes from
     rows: Sequence[SeedRow]
+    recipes: Sequence[RecipeRow]
     several_repeats: bool
     confidence: float
 
@@ -46,4 +58,16 @@ def seeds_section(context: ComparisonContext) -> SeedsSection:
         for place, run in enumerate(recipe.runs)
     ]
     spreads = [(label, spread_sentence(comparison, label)) for label in comparison.labels]
-    return SeedsSection(comparison.labels, spreads, rows, context.several_repeats, comparison.confidence)
+    recipes = [
+        RecipeRow(
+            recipe.name,
+            label,
+            len(recipe.runs),
+            comparison.means[label][PRIMARY][recipe.name],
+            comparison.recipes[label][recipe.name],
+        )
+        for label in comparison.recipes
+        for recipe in comparison.candidates
+        if recipe.name in comparison.recipes[label]
+    ]
+    return SeedsSection(comparison.labels, spreads, rows, recipes, context.several_repeats, comparison.confidence)

@@ -26,7 +26,8 @@ def checks_section(context: RunContext) -> ChecksSection:
 def limits(context: RunContext) -> list[str]:
     """How the figures must not be read."""
     found = [
-        "Intervals show how the figures vary with the choice of patients, not with training anew.",
+        "Intervals show how the figures vary if other patients are judged by the same networks. Training anew, on "
+        "other patients or with another seed, is not in them.",
         "PPV and NPV hold at the prevalence of this cohort, and change with it.",
         "Uncertain and unknown labels were left out; figures say nothing of such images.",
     ]

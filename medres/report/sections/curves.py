@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from medres.config import Evaluation
 from medres.evaluation.table import JudgedImages
@@ -53,7 +55,7 @@ def curves(source: CurveSource) -> list[Picture]:
     found: list[Picture] = []
     table = figure_tables.roc_table(*resampled)
     if table is not None:
-        found.append(_picture(f"ROC curve, pooled; {band}", _roc(table, source), "roc", table, source))
+        found.append(_picture(f"ROC curve, pooled; {band}{_beside(source)}", _roc(table, source), "roc", table, source))
     table = figure_tables.precision_recall_table(*resampled)
     if table is not None:
         svg = _precision_recall(table, source)
@@ -70,11 +72,56 @@ def curves(source: CurveSource) -> list[Picture]:
     if table is not None:
         words = (
             "Decision curve: is acting on the model worth more than acting on every radiograph, or on none? Whoever "
-            "acts from a probability of t on holds a finding to be worth (1 − t) / t false alarms. Where the solid "
-            f"line lies highest, the model helps those who act from there on; {band}"
+            "acts from a probability of t on holds a finding to be worth (1 − t) / t false alarms. "
+            f"{helped(table)} {band[0].upper()}{band[1:]}"
         )
         found.append(_picture(words, _decision(table, source), "decision", table, source))
     return found
+
+
+def _beside(source: CurveSource) -> str:
+    """Why an operating point need not lie on the curve; "" where one threshold decides."""
+    if len(set(source.thresholds)) < 2:
+        return ""
+    return (
+        ". The dot is what the calls reach, each at its own fold's threshold; the curve puts one threshold on the "
+        "scores of all networks together. So the dot need not lie on it: it lies above where "
+        "networks score at different levels"
+    )
+
+
+def helped(table: pd.DataFrame) -> str:
+    """Where a decision curve's model surely helps or harms, in one or two sentences.
+
+    Args:
+        table: of `figure_tables.decision_table`.
+    """
+    at = table["threshold"].to_numpy()
+    low, high = (table[[f"over_none_{end}", f"over_all_{end}"]].to_numpy() for end in ("low", "high"))
+    if np.isnan(low).all():
+        return "Whether the model helps cannot be told: no band can be made."
+    helps, harms = np.asarray(low > 0).all(axis=1), np.asarray(high < 0).any(axis=1)
+    stretches = [_stretches(at, np.asarray(chosen, dtype=bool)) for chosen in (helps, harms)]
+    said = [
+        f"{words} {stretch}."
+        for words, stretch in zip(
+            (
+                "Acting on the model is surely worth more than either for t of",
+                "Acting on all, or on none, is surely worth more than the model for t of",
+            ),
+            stretches,
+            strict=True,
+        )
+        if stretch
+    ]
+    return " ".join(said) or "That the model is worth more than both was found for no t."
+
+
+def _stretches(at: NDArray[np.float64], chosen: NDArray[np.bool_]) -> str:
+    """Neighbouring places that were chosen: "0.05 to 0.30, and 0.50"; "" for none."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(int)))
+    pairs = [(at[first], at[last - 1]) for first, last in zip(edges[::2], edges[1::2], strict=True)]
+    return ", and ".join(f"{one:.2f}" if one == other else f"{one:.2f} to {other:.2f}" for one, other in pairs)
 
 
 def _picture(caption: str, svg: Markup, kind: str, table: pd.DataFrame, source: CurveSource) -> Picture:
@@ -132,7 +179,7 @@ def _decision(table: pd.DataFrame, source: CurveSource) -> Markup:
         f"{source.anchor}-decision",
         title="Decision curve",
         description="Net benefit over threshold probabilities, with its interval as a band, of acting on the "
-        "model's probability (solid), on all (dashed) and on none (dotted). The highest line does best.",
+        "model's probability (solid), on all (dashed) and on none (dotted).",
     ) as drawn:
         draw_decision_curve(drawn.axes, table, palette=PAGE_PALETTE)
     return drawn.svg

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from medres.evaluation.answers import Answer, above
 from medres.evaluation.results import LabelResults
 from medres.formatting import ABSENT, network_name
+from medres.model.calibration import at_bound
 from medres.records import Interval
-from medres.report.caveats import caveats, exclusions
+from medres.report.caveats import CHANCE, caveats, exclusions
 from medres.report.checks import Check
 from medres.report.metric_rows import MetricRow, task_rows
 from medres.report.natural_frequencies import AtPrevalence, Calls
@@ -53,6 +55,11 @@ class Verdict(Content):
         return self.results.pooled["auroc"]
 
     @property
+    def told(self) -> Answer:
+        """Whether it surely ranks better than chance."""
+        return above(self.auroc, CHANCE)
+
+    @property
     def sensitivity(self) -> Interval:
         """How many positives it calls."""
         return self.results.pooled["sensitivity"]
@@ -82,6 +89,8 @@ class FirstScreen(Content):
     random_start: bool
     members: int  # networks of a saved model
     external: bool
+    recomputed: bool  # an earlier version made the run, and its intervals are computed anew
+    synthetic: bool  # every radiograph is a phantom
     n_images: int
     n_patients: int
     n_folds: int
@@ -119,6 +128,8 @@ def first_screen(context: RunContext) -> FirstScreen:
         random_start=context.random_start,
         members=run.members,
         external=run.external,
+        recomputed=context.recomputed,
+        synthetic=context.synthetic,
         n_images=context.n_images,
         n_patients=context.n_patients,
         n_folds=context.n_folds,
@@ -133,12 +144,26 @@ def first_screen(context: RunContext) -> FirstScreen:
         verdicts=[_verdict(context, label, place) for place, label in enumerate(context.labels)],
         shortcuts=shortcuts_section(context),
         heatmaps=heatmaps_section(context),
-        caveats=caveats(context.checklist, context.labels, random_start=context.random_start),
+        caveats=caveats(
+            context.checklist, context.labels, random_start=context.random_start, bounded=_bounded(context)
+        ),
         exclusions=exclusions(context.files.table),
         shift_sentence=run.shift.sentence if run.shift else "",
         chosen=context.chosen,
         level_words=context.level_words,
     )
+
+
+def _bounded(context: RunContext) -> dict[str, list[str]]:
+    """By label, the folds whose temperature is an end of its search."""
+    return {
+        label: [
+            context.fold_name(fold.fold)
+            for fold in context.run.folds
+            if label in fold.temperature and at_bound(fold.temperature[label])
+        ]
+        for label in context.labels
+    }
 
 
 def _verdict(context: RunContext, label: str, place: int) -> Verdict:

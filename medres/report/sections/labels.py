@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medres.evaluation.results import LabelResults
+from medres.evaluation.results import LabelResults, PatientResults
 from medres.evaluation.subgroups import SMALLEST
 from medres.formatting import slugs
+from medres.model.calibration import at_bound
+from medres.records import Interval
 from medres.report.forest import ForestFigure, fold_rows, forest_figure, subgroup_rows
-from medres.report.metric_rows import MetricRow, confusion_of, label_rows
+from medres.report.metric_rows import MetricRow, confusion_of, label_rows, metric_title
 from medres.report.page import NamedContent
 from medres.report.run_context import RunContext, label_anchor
 from medres.report.sections.curves import CurveSource, curves
@@ -17,6 +19,18 @@ from medres.report.sections.decisions import Decisions, decisions
 from medres.report.sections.gallery import MistakesGallery, mistakes_gallery
 from medres.report.sections.groups import Groups, groups
 from medres.report.table_files import Picture, TableFile
+from medres.runs.records import FoldRecord
+from medres.statistics.metric import METRICS
+from medres.statistics.sample_size import WIDTHS
+
+_RULES_FOR_PATIENTS = {
+    "any": "a patient is called where any image is, and scored by the highest probability",
+    "mean": "a patient is called where half of the images are, and scored by the mean probability",
+    "worst": "a patient is called as the image of the highest probability is, and scored by it",
+}
+
+_OF_FOLDS = ("sensitivity", "specificity", "calibration_slope", "calibration_in_the_large", "observed_expected")
+"""What is said of a fold besides its AUROC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,41 @@ class FoldChoice:
     fold: str
     temperature: float | None
     threshold: float | None
+    at_bound: bool  # the temperature is an end of its search
+
+
+@dataclass(frozen=True, slots=True)
+class FoldFigures:
+    """What the calls of one fold's network reach, and how well its probabilities keep their word."""
+
+    fold: str
+    n_positive: int
+    figures: Mapping[str, Interval]  # of _OF_FOLDS, by metric
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How precisely a figure is known, and how many patients would make it as precise as is asked for."""
+
+    title: str
+    interval: Interval
+    asked: float  # width of the interval
+    needed: int  # patients
+
+    @property
+    def reached(self) -> float | None:
+        """The width of the interval; None where there is none."""
+        low, high = self.interval.low, self.interval.high
+        return None if low is None or high is None else high - low
+
+
+@dataclass(frozen=True, slots=True)
+class PatientsPart:
+    """The same figures with patients, not images, judged."""
+
+    results: PatientResults
+    rule: str  # how a patient's images are judged together, in words
+    rows: Sequence[MetricRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +93,9 @@ class LabelSection(NamedContent):
     gallery: MistakesGallery | None
     folds: ForestFigure | None
     choices: Sequence[FoldChoice]
+    precisions: Sequence[Precision]  # none in runs of earlier versions
+    patients: PatientsPart | None  # where patients have several images
+    by_fold: Sequence[FoldFigures]  # of every fold; none in runs of earlier versions
     subgroups: ForestFigure | None
     smallest_group: int  # patients below which a group has no figure
     groups: Groups | None
@@ -55,10 +107,56 @@ class LabelSection(NamedContent):
         return (min(aurocs), max(aurocs)) if len(aurocs) > 1 else None
 
     @property
+    def slopes(self) -> tuple[float, float] | None:
+        """The lowest and the highest calibration slope of the folds; None where fewer than two have one."""
+        found = [one.figures["calibration_slope"].value for one in self.by_fold]
+        slopes = [slope for slope in found if slope is not None]
+        return (min(slopes), max(slopes)) if len(slopes) > 1 else None
+
+    @property
+    def fold_titles(self) -> Sequence[str]:
+        """What the figures of a fold are called."""
+        return [METRICS[name].title for name in _OF_FOLDS]
+
+    @property
+    def bounded(self) -> Sequence[str]:
+        """Folds whose temperature is an end of its search."""
+        return [choice.fold for choice in self.choices if choice.at_bound]
+
+    @property
     def files(self) -> list[TableFile]:
         """The tables of its figures."""
         plots = [figure.file for figure in (self.folds, self.subgroups, self.groups) if figure]
         return [*(picture.file for picture in self.curves), *plots]
+
+
+def _patients(results: PatientResults | None) -> PatientsPart | None:
+    if results is None:
+        return None
+    rows = [
+        MetricRow(name, metric_title(name), METRICS[name].meaning if name in METRICS else "", one, "")
+        for name, one in results.figures.items()
+    ]
+    return PatientsPart(results, _RULES_FOR_PATIENTS[results.rule], rows)
+
+
+def _choice(name: str, fold: FoldRecord, label: str) -> FoldChoice:
+    temperature = fold.temperature.get(label)
+    return FoldChoice(name, temperature, fold.threshold.get(label), temperature is not None and at_bound(temperature))
+
+
+def _by_fold(results: LabelResults, names: Mapping[int, str]) -> list[FoldFigures]:
+    """Of every fold; none where there is one fold, or a fold lacks them."""
+    if len(results.folds) < 2 or not all(set(_OF_FOLDS) <= set(fold.intervals) for fold in results.folds):
+        return []
+    return [
+        FoldFigures(
+            names.get(fold.fold, f"fold {fold.fold}"),
+            fold.n_positive,
+            {name: fold.intervals[name] for name in _OF_FOLDS},
+        )
+        for fold in results.folds
+    ]
 
 
 def label_sections(context: RunContext) -> list[LabelSection]:
@@ -88,9 +186,13 @@ def _label_section(context: RunContext, label: str, place: int, slug: str) -> La
         decisions=decisions(context, label, confusion),
         gallery=mistakes_gallery(context, label),
         folds=forest_figure("folds", fold_rows(results, names), slug) if len(results.folds) > 1 else None,
-        choices=[
-            FoldChoice(names[fold.fold], fold.temperature.get(label), fold.threshold.get(label)) for fold in run.folds
+        precisions=[
+            Precision(METRICS[name].title, results.pooled[name], WIDTHS[name], count)
+            for name, count in results.needed.items()
         ],
+        patients=_patients(results.patients),
+        choices=[_choice(names[fold.fold], fold, label) for fold in run.folds],
+        by_fold=_by_fold(results, names),
         subgroups=forest_figure("subgroups", subgroup_rows(results), slug),
         smallest_group=SMALLEST,
         groups=groups(results, slug, several_thresholds=len(run.thresholds(label)) > 1),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from medres.evaluation.results import AlterationRecord, FeatureResults, LabelShortcuts, Shortcuts
+from medres.evaluation.answers import Answer, above
+from medres.evaluation.shortcuts.results import AlterationRecord, FeatureResults, LabelShortcuts, Shortcuts
 from medres.records import Interval
 from medres.report.page import Content
 from medres.report.run_context import RunContext
 
+CHANCE = 0.5  # the AUROC of a coin
 _MOST_FIRST = 3  # labels of which the first screen says more than that there is no sign
 
 
@@ -42,6 +45,7 @@ class LabelProbes:
 
     name: str
     suspect: bool
+    answer: Answer  # whether some of the score is known not to need the anatomy
     sentences: Sequence[str]
     auroc: Interval
     alterations: Sequence[AlteredRow]
@@ -50,11 +54,20 @@ class LabelProbes:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """How well one column can be read from the network's features."""
+
+    column: str
+    results: FeatureResults
+    read: Answer  # whether that is surely better than chance
+
+
+@dataclass(frozen=True, slots=True)
 class ShortcutsSection(Content):
     """The whole of `shortcuts.json`."""
 
     labels: Sequence[LabelProbes]
-    features: Mapping[str, FeatureResults]  # by column
+    features: Sequence[FeatureRow]
     centre: float  # share of each side that the hidden centre takes
     corner: float  # share of each side that a corner takes
     much: int  # per cent
@@ -68,9 +81,12 @@ class ShortcutsSection(Content):
         return [label for label in self.labels if label.suspect]
 
     @property
-    def unsuspected(self) -> int:
-        """How many labels the first screen does not speak of."""
-        return len(self.labels) - len(self.first)
+    def others(self) -> Mapping[Answer, Sequence[str]]:
+        """The labels that the first screen only names, by what the probes say of them; none where it speaks of all."""
+        spoken = {label.name for label in self.first}
+        rest = [label for label in self.labels if label.name not in spoken]
+        named = {answer: [label.name for label in rest if label.answer == answer] for answer in get_args(Answer)}
+        return {answer: names for answer, names in named.items() if names}
 
 
 def shortcuts_section(context: RunContext) -> ShortcutsSection | None:
@@ -80,7 +96,7 @@ def shortcuts_section(context: RunContext) -> ShortcutsSection | None:
         return None
     return ShortcutsSection(
         labels=[_label_probes(name, figures, content) for name, figures in content.labels.items()],
-        features=content.features,
+        features=[FeatureRow(column, one, above(one.auroc, CHANCE)) for column, one in content.features.items()],
         centre=content.centre,
         corner=content.corner,
         much=round(100 * content.thresholds.much),
@@ -94,6 +110,7 @@ def _label_probes(name: str, results: LabelShortcuts, content: Shortcuts) -> Lab
     return LabelProbes(
         name=name,
         suspect=verdict.suspect,
+        answer=verdict.answer,
         sentences=verdict.sentences,
         auroc=results.auroc,
         alterations=[

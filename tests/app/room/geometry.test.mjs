@@ -3,7 +3,7 @@ import test from "node:test";
 
 import {
   aligned, angle, atOnePixel, distance, edgesOnScreen, fitted, fitting, moved, toImage, toScreen, zoomedAt,
-} from "../../app/room/geometry.mjs";
+} from "../../../app/room/geometry.mjs";
 
 const pane = { width: 800, height: 600 };
 const near = (a, b) => assert.ok(Math.abs(a - b) < 1e-9 * Math.max(1, Math.abs(b)), `${a} is not ${b}`);

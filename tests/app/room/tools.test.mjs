@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { toScreen } from "../../app/room/geometry.mjs";
-import { KEYS, flipped, pressed, turnedBy, typed, windowAfter } from "../../app/room/tools.mjs";
+import { toScreen } from "../../../app/room/geometry.mjs";
+import { KEYS, flipped, pressed, turnedBy, typed, windowAfter } from "../../../app/room/tools.mjs";
 
 const [image, pane] = [{ rows: 60, columns: 100, aspect: 1 }, { width: 200, height: 200 }];
 const middle = { x: 50, y: 30 };

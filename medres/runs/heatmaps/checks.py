@@ -29,7 +29,7 @@ from medres.runs.cohort import TrainingCohort, load_cohort
 from medres.runs.comparable import read_comparable, recipe_differences
 from medres.runs.external import own_config
 from medres.runs.folds import held_out_rows
-from medres.runs.heatmaps import Judge, Measuring, measure_heatmaps, refuse_boxes_outside
+from medres.runs.heatmaps.measuring import Judge, Measuring, measure_heatmaps, refuse_boxes_outside
 from medres.runs.options import DEFAULT, RunOptions
 from medres.runs.records import FoldRecord
 

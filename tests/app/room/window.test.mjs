@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { dragged, nearest, shades, span, windowed } from "../../app/room/window.mjs";
+import { dragged, nearest, shades, span, windowed } from "../../../app/room/window.mjs";
 
 const levels = Float32Array.from({ length: 4096 }, (_, level) => level);
 

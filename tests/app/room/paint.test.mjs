@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { atOnePixel, fitted, toImage } from "../../app/room/geometry.mjs";
-import { chosen, paint, pyramid } from "../../app/room/paint.mjs";
+import { atOnePixel, fitted, toImage } from "../../../app/room/geometry.mjs";
+import { chosen, paint, pyramid } from "../../../app/room/paint.mjs";
 
 const [rows, columns] = [300, 420];
 const levels = Uint16Array.from({ length: rows * columns }, (_, place) => (place * 7919) % 4096);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { begun, extended, nearestPoint, said, withPoint } from "../../app/room/measures.mjs";
+import { begun, extended, nearestPoint, said, withPoint } from "../../../app/room/measures.mjs";
 
 const image = { rows: 100, columns: 100, aspect: 1, spacing: [0.2, 0.2] };
 

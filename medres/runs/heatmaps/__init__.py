@@ -1,0 +1,1 @@
+"""Heatmaps of held-out images, measured; and the licences that follow."""
