@@ -10,7 +10,8 @@ import numpy as np
 
 from medres.config import Limits
 from medres.imaging.isolation import done_isolated
-from medres.imaging.viewing.presentation import Presentation, present
+from medres.imaging.viewing.presentation import present
+from medres.imaging.viewing.records import Presentation
 from medres.review.cases import Case, Worklist
 
 QUICK = 512

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from medres.errors import REASONS
 from medres.imaging.preprocessing import Inspected, Placement, Prepared
-from medres.imaging.viewing.presentation import NamedWindow, Presentation, Spacing
+from medres.imaging.viewing.records import NamedWindow, Presentation, Spacing
 from medres.records import DECODED, Radiograph, Refusal, Sampling, Shutter
 from medres.safe_text import UNSAFE
 

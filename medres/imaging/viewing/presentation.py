@@ -6,7 +6,6 @@ Nothing is clipped here: the viewer windows the stored values itself. Read in a 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from medres.imaging.rendering import (
     apply_modality,
     display_values,
 )
-from medres.records import Shutter
+from medres.imaging.viewing.records import NamedWindow, Presentation, Spacing
 
 LEVELS = 2**16
 """Most different values that are kept of an image."""
@@ -36,49 +35,6 @@ VOI_LUT, FULL, NETWORK = "VOI LUT", "Full range", "As the network sees it"
 
 _OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 _FIRST_ROW_AND_COLUMN = 2  # values of PatientOrientation and of a spacing
-
-
-@dataclass(frozen=True, slots=True)
-class NamedWindow:
-    """A window that the header offers, in modality units."""
-
-    name: str  # WindowCenterWidthExplanation, else its number
-    center: float
-    width: float
-    function: str  # LINEAR, LINEAR_EXACT or SIGMOID
-
-
-@dataclass(frozen=True, slots=True)
-class Spacing:
-    """The size of a pixel."""
-
-    row: float  # millimetres from one row to the next
-    column: float  # from one column to the next
-    keyword: str  # the attribute that says so
-    where: str  # in words: where a millimetre is one
-
-
-@dataclass(frozen=True, slots=True)
-class Presentation:
-    """One radiograph, ready to be windowed by a viewer."""
-
-    levels: NDArray[np.uint16]  # (rows, columns): the stored value is `first` + `step` × level
-    rows: int  # native
-    columns: int  # native
-    first: float
-    step: float
-    count: int  # of levels
-    modality: NDArray[np.float32]  # (1, count), the modality value of each level
-    inverted: bool  # MONOCHROME1
-    padding: tuple[int, int] | None  # levels that are no part of the image, both ends included
-    windows: tuple[NamedWindow, ...]
-    table_names: tuple[str, ...]
-    tables: NDArray[np.uint16]  # (names, count), 65535 × the display value of each level, polarity included
-    chosen: int  # what is shown first, of the windows and then the tables: the header's choice
-    spacing: Spacing | None
-    pixel_aspect_ratio: float  # height ÷ width of one pixel
-    edges: tuple[str, str, str, str]  # which side of the patient lies left, right, above, below; "" where unknown
-    shutter: Shutter | None
 
 
 def present(
