@@ -341,7 +341,7 @@ def test_a_model_of_smaller_copies_scores_them_without_a_check(
     assert list(table["decode"]) == ["1/2", "1/2", "", "full"]
     (drawn,) = (scores / "heatmaps").glob(f"{table['sha256'][0][:16]}*disc*.png")
     with Image.open(drawn) as picture:
-        assert picture.size == (516, 520)  # all pixels, for a person
+        assert picture.size[0] >= 516 and picture.size[1] >= 520  # all pixels, for a person, and words below
     worklist = Worklist.open(scores, trained_reduced, device="cpu")
     model = worklist.model
     seen = read_radiograph(incoming / "000.dcm", shorter_side=model.shorter_side)

@@ -199,14 +199,14 @@ def test_a_column_of_the_training_cohort_that_is_not_there_is_left_out(
 ) -> None:
     from medres.runs import external as evaluating
 
-    own = evaluating._own_config
+    own = evaluating.own_config
 
     def asked(classifier: Classifier) -> Config:
         config = own(classifier)
         update = {"subgroups": ("ward", "Manufacturer"), "replicates": 100}
         return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=update)})
 
-    monkeypatch.setattr(evaluating, "_own_config", asked)
+    monkeypatch.setattr(evaluating, "own_config", asked)
     evaluating.evaluate_model(small_model, elsewhere, out=tmp_path / "out")
     assert "has no column ward: no figures by it" in caplog.text
     assert (tmp_path / "out" / "metrics.json").is_file()

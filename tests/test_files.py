@@ -149,7 +149,8 @@ def file_verbs(model: Path, images: Path, out: Path, *more: str) -> set[str]:
     run("score", model, images, "--out", scored, "--heatmaps", "--allow-burned-in", "--deidentify", *more)
     run("render", one, "--out", out / "one.png", "--allow-burned-in", *more)
     run("render", one, "--out", out / "one.npy", *more)
-    run("explain", model, one, "--label", "disc", "--out", out / "map.png", "--allow-burned-in", *more)
+    asked = ("--label", "disc", "--show-anyway", "--allow-burned-in")
+    run("explain", model, one, *asked, "--out", out / "map.png", *more)
     with group_readable(bool(more)):
         ReviewStore.open(f"sqlite:///{scored / 'reviews.db'}").close()
     run("export", model, "--out", out / "exported")
@@ -179,6 +180,7 @@ WIDE = ("exported", "key.pub.pem")
 def wide(out: Path) -> set[Path]:
     """Files and folders that hold no identifiers, pixels or keys: the umask decides."""
     found = {path for name in WIDE for path in (out / name, *(out / name).rglob("*")) if path.exists()}
+    found |= {path for folder in out.rglob("attachments") for path in (folder, *folder.iterdir())}
     for card in [path for path in out.rglob(CARD_FILE) if path.parent not in found]:
         home = card.parent
         covered = {home / one.path for one in inspect_folder(home, read_card(home)) if one.state == "covered"}

@@ -23,8 +23,8 @@ from medres.evaluation.results import LabelResults
 from medres.formatting import figure
 from medres.model.classifier import Classifier
 from medres.report.run_page import write_report
-from medres.runs import heatmap_checks
 from medres.runs.crossval import cross_validate
+from medres.runs.heatmaps import checks as heatmap_checks
 from medres.runs.options import RunOptions
 from medres.tables import read_json, write_json
 from tests.support.made import made_networks, narrow_networks

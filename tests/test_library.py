@@ -229,7 +229,7 @@ def test_explain_takes_a_method_and_says_where_it_has_no_logit_scale(
     small_model: Path, small_cohort: Path, tmp_path: Path, medres: Medres
 ) -> None:
     one = small_cohort.parent / "images" / "0003.dcm"
-    asked = ("explain", small_model, one, "--label", "disc")
+    asked = ("explain", small_model, one, "--label", "disc", "--show-anyway")
     found = medres(*asked, "--method", "eigencam", "--layer", "backbone.layer3", "--out", tmp_path / "eigen.png")
     assert found.returncode == 0, found.stderr
     assert "no logit scale" in found.stdout

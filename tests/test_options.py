@@ -73,6 +73,7 @@ def test_help_in_sections_shows_every_option_once() -> None:
     shown = command.get_help(click.Context(command, info_name="score"))
     options = [max(parameter.opts, key=len) for parameter in command.params if isinstance(parameter, click.Option)]
     starts = [line.split()[0] for line in shown.splitlines() if line.startswith("  -")]
+    starts = ["--help" if name == "-h," else name for name in starts]  # the group gives it a short name
     assert sorted(starts) == sorted([*options, "--help"])
     assert "For schedulers:" in shown
 

@@ -18,7 +18,8 @@ from medres.config import GATES, Limits
 from medres.errors import Refused
 from medres.imaging.isolation import done_isolated
 from medres.imaging.rendering import Window, apply_window
-from medres.imaging.viewing.presentation import NETWORK, VOI_LUT, Presentation, present, read_spacing
+from medres.imaging.viewing.presentation import NETWORK, VOI_LUT, present, read_spacing
+from medres.imaging.viewing.records import Presentation
 from medres.review.feed import packed
 from tests.support.dicom_files import radiograph, write
 

@@ -23,7 +23,7 @@ from medres.imaging import worker
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Inspected, Placement, Prepared
 from medres.imaging.sandbox import replies
-from medres.imaging.viewing.presentation import NamedWindow, Presentation, Spacing
+from medres.imaging.viewing.records import NamedWindow, Presentation, Spacing
 from medres.records import Radiograph, Refusal, Shutter
 from medres.safe_text import UNSAFE
 from tests.support import worker_jobs
