@@ -76,7 +76,7 @@ export class Pane {
     const { width, height } = this.size;
     this.text(left, 10, height / 2, "#fff", "left");
     this.text(right, width - 10, height / 2, "#fff", "right");
-    this.text(above, width / 2, 20, "#fff", "center");
+    this.text(above, width / 2, 42, "#fff", "center"); // below the title
     this.text(below, width / 2, height - 10, "#fff", "center");
   }
 
