@@ -71,10 +71,11 @@ MEASURES = (
         "shift peak", "Peak moves when shifted", "network pixels", "", lower_is_better=True, digits=1,
     ),
     MapMeasure(
-        "networks", "Another network", "structural similarity with the map of a network of other patients", "at least",
+        "networks", "Likeness between folds' maps", "structural similarity with the map of a network of other patients",
+        "at least",
         limit="least_alike", if_given=True,
     ),
-    MapMeasure("networks ranks", "Another network, by rank", "rank correlation of the same maps", ""),
+    MapMeasure("networks ranks", "Likeness between folds' maps, by rank", "rank correlation of the same maps", ""),
     MapMeasure(
         "networks peak", "Peak moves between networks", "network pixels", "", lower_is_better=True, digits=1,
     ),
