@@ -47,8 +47,6 @@ def _picture(request: Request) -> Response:
         content = picture(worklist, case, quick=request.query_params.get("quick") == "1")
     except MedresError as error:
         return _told(f"This image is not shown. {error}")
-    if content is None:
-        return Response(status_code=204, headers=KEPT_NOWHERE)
     return Response(content, media_type="application/octet-stream", headers=KEPT_NOWHERE)
 
 

@@ -14,8 +14,8 @@ export class Feed {
     this.kept = new Map(); // key → promise of a picture, oldest first
   }
 
-  // The picture of a case; `early` is told a smaller one where the file holds one that comes sooner.
-  picture(key, early = () => {}) {
+  // The picture of a case; `early`, if given, is told a smaller one where the file holds one that comes sooner.
+  picture(key, early = null) {
     const known = this.kept.get(key);
     this.kept.delete(key);
     const wanted = known ?? this.fetched(key, early);
@@ -26,11 +26,12 @@ export class Feed {
   }
 
   async fetched(key, early) {
-    let whole = false;
-    this.asked(key, true).then((quick) => whole || early(quick)).catch(() => {});
-    const found = await this.asked(key, false);
-    whole = true;
-    return found;
+    if (early) {
+      const first = await this.asked(key, true);
+      if (first.size.rows === first.native.rows && first.size.columns === first.native.columns) return first;
+      early(first);
+    }
+    return this.asked(key, false);
   }
 
   // In the background, once what is looked at is there.
@@ -51,7 +52,6 @@ export class Feed {
   async asked(key, quick) {
     const place = new URL(`room/picture/${encodeURIComponent(key)}${quick ? "?quick=1" : ""}`, this.address);
     const response = await fetch(place, { cache: "no-store" });
-    if (response.status === 204) throw new Refusal("there is no smaller one");
     if (!response.ok) throw new Refusal("");
     if (response.headers.get("content-type").includes("json")) throw new Refusal((await response.json()).text);
     const picture = unpacked(await response.arrayBuffer());

@@ -1,7 +1,7 @@
 // What a press of a key or a drag of the pointer does to what is looked at: one table, which the help shows as well.
 
 import { dragged, nearest, span, within } from "./window.mjs";
-import { atOnePixel, fitted, moved, zoomedAt } from "./geometry.mjs";
+import { moved, zoomedAt } from "./geometry.mjs";
 
 export const TOOLS = { window: "Window", move: "Move", zoom: "Zoom", ruler: "Ruler", angle: "Angle", lens: "Magnifier" };
 const STEP = 20; // pixels of pointer movement that an arrow key stands for
@@ -76,5 +76,3 @@ export function typed(way, picture, name, value) {
   const number = name === "width" ? within(value, 1e-6, Infinity) : value;
   return { function: from.function ?? "LINEAR", center: from.center, width: from.width, [name]: number, name: "" };
 }
-
-export { atOnePixel, fitted, zoomedAt };

@@ -2,9 +2,9 @@
 
 import { Pane, shape } from "./draw.mjs";
 import { Feed, Refusal } from "./feed.mjs";
-import { toImage, toScreen } from "./geometry.mjs";
+import { atOnePixel, fitted, toImage, toScreen, zoomedAt } from "./geometry.mjs";
 import { begun, extended, nearestPoint, withPoint } from "./measures.mjs";
-import { KEYS, TOOLS, atOnePixel, draggedBy, fitted, pressed, typed, windowAfter, zoomedAt } from "./tools.mjs";
+import { KEYS, TOOLS, draggedBy, pressed, typed, windowAfter } from "./tools.mjs";
 import { inWords, nearest, shades, span } from "./window.mjs";
 
 const OPACITY = 60; // percent of full colour, as in the pictures that medres writes

@@ -20,7 +20,7 @@ QUICK = 512
 _WORD = 4  # bytes that every part begins at a multiple of
 
 
-def picture(worklist: Worklist, case: Case, *, quick: bool = False) -> bytes | None:
+def picture(worklist: Worklist, case: Case, *, quick: bool = False) -> bytes:
     """A case's picture as `app/room/message.mjs` reads it.
 
     The file must still be what was scored. It is decoded in a process that can be killed.
@@ -28,7 +28,7 @@ def picture(worklist: Worklist, case: Case, *, quick: bool = False) -> bytes | N
     Args:
         worklist: that holds the case.
         case: which.
-        quick: a smaller copy alone, where the file holds one: None where it does not.
+        quick: a smaller copy where the file holds one, else the whole, which is decoded once.
 
     Raises:
         Refused: OUTSIDE_ROOT, UNREADABLE or CHANGED, or as `read_radiograph`.
@@ -38,10 +38,7 @@ def picture(worklist: Worklist, case: Case, *, quick: bool = False) -> bytes | N
         present, gate=worklist.model.gate, voi=spec.voi, percentiles=spec.percentiles, limits=Limits(),
         sha256=case.sha256, shorter_side=QUICK if quick else None,
     )  # fmt: skip
-    found = done_isolated(job, worklist.locate(case), limits=Limits())
-    if quick and found.levels.shape == (found.rows, found.columns):
-        return None
-    return packed(found)
+    return packed(done_isolated(job, worklist.locate(case), limits=Limits()))
 
 
 def packed(found: Presentation) -> bytes:

@@ -127,6 +127,15 @@ def test_the_keys_are_told_when_asked_for(page: Page) -> None:
     expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
 
 
+def test_a_film_without_a_smaller_copy_is_decoded_once(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/room/picture/" in request.url else None)
+    page.reload()
+    page.locator(".viewer[data-ready]").wait_for()
+    page.wait_for_timeout(500)
+    assert len(asked) == 1
+
+
 def test_the_pictures_are_kept_on_no_disk(page: Page) -> None:
     with page.expect_response(lambda response: "/room/picture/" in response.url) as told:
         page.reload()
