@@ -22,6 +22,7 @@ from medres.evaluation.heatmaps.summary import summarise_label
 from medres.evaluation.performance import summarise
 from medres.evaluation.results import LabelResults
 from medres.formatting import figure
+from medres.model.calibration import at_bound
 from medres.model.classifier import Classifier
 from medres.report.run_page import write_report
 from medres.runs.crossval import cross_validate
@@ -86,7 +87,9 @@ def disc_boxes(folder: Path, *, images: int, positive: Collection[int]) -> Path:
 
 
 @pytest.mark.usefixtures("narrow")
-def test_maps_of_a_network_that_sees_discs_point_at_their_boxes_and_its_licence_is_attached(tmp_path: Path) -> None:
+def test_maps_of_a_network_that_sees_discs_point_at_their_boxes_and_its_licence_is_attached(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     manifest = write_cohort(tmp_path)
     boxes = disc_boxes(tmp_path, images=80, positive=range(0, 40, 2))
     found = validated(tmp_path, manifest, recipe("preprocessing.size=128"), boxes=boxes)
@@ -100,6 +103,8 @@ def test_maps_of_a_network_that_sees_discs_point_at_their_boxes_and_its_licence_
     assert disc.measures["outside"].verdict == "passes"
     assert len(found.boxes_sha256) == 64
     model = Classifier.load(tmp_path / "run", device="cpu")
+    ends = [at_bound(member.card.temperatures["disc"]) for member in model.members]
+    assert caplog.text.count("is an end of its search: its probabilities are not calibrated") == sum(ends)
     given = model.licence("disc")
     assert (given.state, given.reasons) == (disc.state, disc.reasons)
     assert given.figures["pointing"] == pointing.value.value
