@@ -101,7 +101,8 @@ def details_of(image: NDArray[np.uint16], gaussians: tuple[float, float]) -> NDA
     content = content_of(image)
     inside = image[content].astype(np.float32)
     weight = content.astype(np.float32)
-    values = weight * ((image - inside.mean()) / (inside.std() + 1e-6) if len(inside) else 0).astype(np.float32)
+    mean, deviation = (float(inside.mean()), float(inside.std())) if len(inside) else (0.0, 1.0)
+    values = weight * ((image.astype(np.float32) - mean) / (deviation + 1e-6))
 
     def blurred(sigma: float) -> NDArray[np.float32]:
         above, below = (
@@ -124,8 +125,7 @@ def content_of(image: NDArray[np.uint16]) -> NDArray[np.bool_]:
 def _content_mask(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """255 where the image shows something, without a margin."""
     kernel = np.ones((2 * _MARGIN + 1, 2 * _MARGIN + 1), np.uint8)
-    shown = content_of(image).astype(np.uint8)
-    shown = cv2.copyMakeBorder(shown, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_CONSTANT, value=0)
+    shown = np.pad(content_of(image).astype(np.uint8), _MARGIN)
     inner = slice(_MARGIN, -_MARGIN)
     return np.asarray(255 * cv2.erode(shown, kernel)[inner, inner], np.uint8)
 
