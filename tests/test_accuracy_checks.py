@@ -345,8 +345,8 @@ def test_a_model_of_smaller_copies_scores_them_without_a_check(
     again = Recomputation.open(scores, trained_reduced, device="cpu")
     model = again.model
     seen = read_radiograph(incoming / "000.dcm", shorter_side=model.shorter_side)
-    again = model.predict(seen).scores["disc"].probability
-    assert abs(again - float(table["prob_disc"][0])) < 1e-5
+    probability = model.predict(seen).scores["disc"].probability
+    assert abs(probability - float(table["prob_disc"][0])) < 1e-5
     for case in again.worklist.cases:
         again.open_case(case)
     with pytest.raises(UncheckedError, match="--decode full"):

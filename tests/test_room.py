@@ -255,9 +255,11 @@ def test_a_process_of_its_own_gives_scores_again_or_says_which_it_does_not(
         assert checks.refused() == (first.key,)
         other = checks.heatmap(others[0].key, LABEL, "Grad-CAM", seconds=300)
         assert other.maps[LABEL].mean.rows > 0
+        process = checks._process
     finally:
         checks.close()
-    assert checks._process is not None and checks._process.wait(30) is not None
+    assert process is not None
+    assert process.wait(30) is not None
 
 
 def test_a_process_that_was_ended_is_started_again(worklist: Worklist, format3_run: Path) -> None:

@@ -74,6 +74,9 @@ class Checks:
             self._process.kill()
         if self._thread is not None:
             self._thread.join(_SECONDS_TO_END)
+            if self._thread.is_alive():  # it ends with the app
+                return
+        self._end()
 
     def _push(self, question: Question) -> None:
         if question in self._found or question == self._asked:
