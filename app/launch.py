@@ -15,8 +15,11 @@ from pathlib import Path
 
 
 def _end_with_parent() -> None:
-    """`medres app` holds the other end open for as long as it lives."""
-    while sys.stdin.buffer.read(1):
+    """`medres app` holds the other end open for as long as it lives.
+
+    Read past Python's buffer, whose lock this thread would hold when the process ends for another reason.
+    """
+    while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -11,7 +11,7 @@ export class Form {
   // `say` reaches Python: it is given every verdict that has no answer yet.
   constructor(root, room, say) {
     this.find = (selector) => root.querySelector(selector);
-    Object.assign(this, { room, reviewer: room.data.reviewer, verdicts: new Verdicts(say) });
+    Object.assign(this, { room, reviewer: room.data.reviewer, verdicts: new Verdicts(say), missed: {} });
     this.build();
     this.listen();
   }
@@ -19,7 +19,8 @@ export class Form {
   // The fields as they were left for this case and label, and what came of the last verdict.
   show() {
     const { at: { record, check }, label } = this.room;
-    const [draft, said] = [this.verdicts.draft(record.key, label), this.verdicts.said.get(`${record.key} ${label}`)];
+    const here = `${record.key} ${label}`;
+    const [draft, said] = [this.verdicts.draft(record.key, label), this.verdicts.said.get(here)];
     this.find(".verdict").hidden = check.state === "refused";
     this.find(".claim").textContent = record.labels[label].claim;
     for (const choice of this.find(".opinions").querySelectorAll("input")) choice.checked = choice.value === draft.verdict;
@@ -27,7 +28,8 @@ export class Form {
       const field = this.find(`.${name}`);
       if (field.value !== value) field.value = value;
     }
-    this.tell(said?.text ?? "", said ? KINDS[said.saved] : "");
+    if (this.missed.here === here) this.tell(this.missed.text);
+    else this.tell(said?.text ?? "", said ? KINDS[said.saved] : "");
     for (const button of this.find(".saving").querySelectorAll("button")) button.disabled = this.verdicts.pending(record.key, label);
   }
 
@@ -40,6 +42,7 @@ export class Form {
   opine(verdict) {
     const { at, label } = this.room;
     if (!at || at.check.state === "refused") return;
+    this.missed = {};
     this.verdicts.write(at.record.key, label, { verdict });
     this.show();
   }
@@ -50,6 +53,7 @@ export class Form {
     if (!at || at.check.state === "refused" || this.verdicts.pending(at.record.key, label)) return false;
     const { key, labels } = at.record;
     const missing = this.verdicts.missing(key, label, this.reviewer);
+    this.missed = missing ? { here: `${key} ${label}`, text: missing } : {};
     if (missing) {
       this.tell(missing);
       return false;

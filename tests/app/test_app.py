@@ -262,7 +262,7 @@ def test_the_page_follows_every_choice_of_a_finding(visit: Open, tmp_path: Path)
         page.locator("tr[data-key] button").first.click()
         page.locator('.room[data-ready$=" c"]').wait_for()
         for label in "bac":
-            page.get_by_label("Finding").select_option(label)
+            page.locator("select.label").select_option(label)
             page.locator(f'.room[data-ready$=" {label}"]').wait_for()
             expect(page.locator(".score .label").first).to_have_text(label)
             expect(page.locator(".claim").first).to_contain_text(f"“{label}”")

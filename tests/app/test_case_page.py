@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from medres.review.cases import Worklist
+from medres.review.checks import WAITING
 from medres.review.server import default_store
 from medres.review.store import ReviewStore
 from tests.conftest import Medres
@@ -130,6 +131,12 @@ def test_the_dial_says_what_an_ensemble_does_not_know(page: Page) -> None:
     expect(page.locator(".folds li")).to_have_count(2)
 
 
+def not_yet(route: Route) -> None:
+    """The server is asked to compute the score again, and the page is told that it has not: a slow machine."""
+    route.fetch()
+    route.fulfill(json=WAITING.model_dump(mode="json"))
+
+
 def test_a_score_that_the_model_does_not_give_again_is_replaced_and_its_verdict_presented_again(
     visit: Open, home: Path, format3_run: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +147,7 @@ def test_a_score_that_the_model_does_not_give_again_is_replaced_and_its_verdict_
     table.write_text(text.replace(repr(case.probabilities[LABEL]), "0.9991234"), encoding="utf-8")
     with served(format3_run, tmp_path / "scored", default_store(tmp_path / "scored"), tmp_path / "log") as address:
         page = visit(address)
+        page.route("**/room/check/**", not_yet)
         page.locator("tr[data-key] button").first.click()
         page.locator(f'.room[data-ready^="{case.key}"][data-checked="waiting"]').wait_for()
         page.get_by_label("Your name").fill("Dr. Early")
@@ -147,6 +155,7 @@ def test_a_score_that_the_model_does_not_give_again_is_replaced_and_its_verdict_
         for key in ("a", "Enter"):
             page.keyboard.press(key)
         expect(page.locator(".before")).to_contain_text("Saved: ✓ Agree.")
+        page.unroute("**/room/check/**")
         page.get_by_role("button", name="Look at it again").click(timeout=PATIENCE)
         page.locator(f'.room[data-ready^="{case.key}"][data-checked="refused"]').wait_for()
         expect(page.locator(".replaced .why")).to_contain_text("The score is not shown.")
@@ -182,6 +191,6 @@ def test_what_is_damaged_is_told_before_there_is_an_address(
         run.write_text(json.dumps({**content, "model_id": "another"}), encoding="utf-8")
     command = [MEDRES, "app", "--model", str(format3_run), "--scores", str(tmp_path / "scored"), "--headless"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ))
-    assert (done.stdout, done.returncode in (1, 2)) == ("", True)
+    assert (done.stdout, done.returncode in (1, 2)) == ("", True), (done.returncode, done.stderr)
     said = {"store": "the review store", "scores": "was scored by model another"}[damaged]
     assert done.stderr.startswith("medres: ") and said in done.stderr and "Traceback" not in done.stderr
