@@ -14,10 +14,11 @@ from worklist_page import show_worklist
 from medres.errors import MedresError
 from medres.review.about import card_facts
 from medres.review.cases import Worklist
-from medres.review.store import ReviewStore
+from medres.review.room import heading
 from medres.review.wording import NOT_DIAGNOSTIC
 
 log = logging.getLogger(__name__)
+_NAMED = 5  # of the images whose files are gone
 STYLE = Path(__file__).with_name("style.css")
 
 
@@ -29,26 +30,27 @@ def main() -> None:
     with masthead:
         show(filled('<div class="brand">medres review</div><div class="banner" role="note">{}</div>', NOT_DIAGNOSTIC))
     try:
-        start = started.current()
-        with st.spinner("Loading and verifying the model …", show_time=False):
-            worklist = started.worklist()
-        store = _store(start.store)
+        room = started.room()
         with masthead:
             if st.button("About the model", type="tertiary", icon=":material/info:"):
-                _about(worklist)
-        case = worklist.find(st.query_params.get("case", ""))
+                _about(room.worklist)
+        case = room.worklist.find(st.query_params.get("case", ""))
         if case is None:
-            show_worklist(worklist, store)
+            _absent(room)
+            show_worklist(room.worklist, room.store)
         else:
-            show_case(worklist, store, case)
+            show_case(room.worklist, room.store, case)
     except MedresError as error:
         log.warning("%s", error.code)
         notice("refused", str(error))
 
 
-@st.cache_resource(show_spinner=False)
-def _store(url: str) -> ReviewStore:
-    return ReviewStore.open(url)
+def _absent(room: started.Room) -> None:
+    """Which images cannot be shown any more, before one of them is opened."""
+    if room.absent:
+        named = "; ".join(heading(case) for case in room.absent[:_NAMED])
+        more = f"; and {len(room.absent) - _NAMED} more" if len(room.absent) > _NAMED else ""
+        notice("missing", f"The files of these images are not in the scored folder any more: {named}{more}.")
 
 
 @st.dialog("About the model", width="large")
