@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "SECURITY.md"
 COST = (*TINY, *TOKEN)
 LABEL = ("--label", "disc")
+TWO = ("--architectures", "resnet18,resnet34", "--seeds", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Step:
     @property
     def made(self) -> bool:
         """Whether it trains, and its networks are made."""
-        return self.verb in {"train", "crossval"} and self.code == 0
+        return self.verb in {"train", "crossval", "depth"} and self.code == 0
 
 
 def steps(images: Path, out: Path) -> list[Step]:
@@ -73,6 +74,8 @@ def steps(images: Path, out: Path) -> list[Step]:
         Step("evaluate", (model, manifest, "--out", out / "evaluate" / "no"), 2),
         Step("compare", (run, out / "crossval" / "other", "--no-timing", "--out", out / "compare" / "comparison")),
         Step("compare", (run, images, "--out", out / "compare" / "no"), 2),
+        Step("depth", (manifest, *LABEL, "--out", out / "depth" / "study", *TWO, *COST)),
+        Step("depth", (manifest, *LABEL, "--out", out / "depth" / "no", "--architectures", "resnet18", *COST), 2),
         Step("report", (run,)),
         Step("report", (images,), 2),
         Step("inspect", (model,)),

@@ -76,7 +76,17 @@ def test_any_other_name_is_refused(name: str) -> None:
 
 
 def test_every_verb_that_runs_a_network_lets_its_device_be_chosen() -> None:
-    for verb in ("train", "crossval", "evaluate", "compare", "accuracy-check", "heatmap-check", "score", "explain"):
+    for verb in (
+        "train",
+        "crossval",
+        "depth",
+        "evaluate",
+        "compare",
+        "accuracy-check",
+        "heatmap-check",
+        "score",
+        "explain",
+    ):
         (option,) = [one for one in group.commands[verb].params if one.name == "device"]
         assert isinstance(option, click.Option)
         assert option.default == "auto"

@@ -17,7 +17,9 @@ from tests.support.dicom_files import radiograph, write
 from tests.test_cli import refusal
 
 
-@pytest.mark.parametrize("verb", ["index", "check", "train", "crossval", "evaluate", "score", "render", "explain"])
+@pytest.mark.parametrize(
+    "verb", ["index", "check", "train", "crossval", "depth", "evaluate", "score", "render", "explain"]
+)
 def test_help_says_every_limit_with_its_default(verb: str) -> None:
     command = command_line.commands[verb]
     shown = " ".join(command.get_help(click.Context(command, info_name=verb)).split())

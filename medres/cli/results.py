@@ -118,7 +118,14 @@ def compare(
 @click.argument("run", type=FILE)
 @with_group_readable
 def report(run: Path) -> None:
-    """Rebuild report.html of a run from its tables alone."""
+    """Rebuild report.html of a run from its tables alone; of a study of `depth`, depth.html and those of its runs."""
     from medres.report.run_page import write_report
 
+    if (run / "depth.json").is_file():
+        from medres.report.depth_page import write_depth
+
+        for one in sorted((run / "runs").iterdir()):
+            write_report(one)
+        click.echo(f"report: {write_depth(run)}")
+        return
     click.echo(f"report: {write_report(run)}")

@@ -14,7 +14,17 @@ from medres.config import Architecture
 from medres.model.device import device_name, full_precision
 from medres.model.network import RadiographNetwork, build_network, parameter_count
 
-__all__ = ["Cost", "Design", "Speed", "compare_speed", "cost", "device_name", "filling_batch", "kept_values"]
+__all__ = [
+    "Cost",
+    "Design",
+    "Speed",
+    "compare_speed",
+    "cost",
+    "device_name",
+    "filling_batch",
+    "kept_values",
+    "training_memory",
+]
 
 BATCH = 4
 ROUNDS = 7
@@ -87,6 +97,25 @@ def kept_values(design: Design) -> int:
     for hook in hooks:
         hook.remove()
     return count
+
+
+def training_memory(design: Design, *, images: int, width: int) -> int:
+    """Bytes that a training step is expected to need, besides the libraries and the cohort's pixels.
+
+    Gradients, AdamW's two averages, the running average and the weights in half precision come beside the weights; a
+    batch counts half as much again, for what convolutions work in.
+
+    Args:
+        design: the network, at the side at which it learns.
+        images: of one part of a step.
+        width: bytes of a value: 4 in float32, 2 in bf16 and fp16.
+
+    >>> round(training_memory(Design("resnet50", 320, 1, True), images=32, width=2) / 1e9, 1)
+    4.9
+    """
+    with torch.device("meta"):
+        parameters = parameter_count(design.build())
+    return int(1.5 * images * kept_values(design) * width) + 24 * parameters
 
 
 def filling_batch(design: Design, *, memory: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from medres.evaluation.comparison import PRIMARY
-from medres.evaluation.comparison_results import ADDED_VARIANCES, ComparedDifference, Comparison, Cost
+from medres.evaluation.comparison_results import ADDED_VARIANCES, ComparedDifference, Comparison, Cost, SpreadOfSeeds
 from medres.evaluation.seeds import DEFAULT_SPREAD, ENOUGH, FEWEST_RUNS, PRIOR_DEGREES, USUAL_SPREAD
 from medres.formatting import bounds, estimate, figure, signed, times
 
@@ -119,9 +119,13 @@ def _reached(comparison: Comparison, label: str) -> str:
     return f" If other patients had trained the networks, too, the recipe may reach {bounds(whole)}."
 
 
-def spread_sentence(comparison: Comparison, label: str) -> str:
-    """Where the variance of seeds comes from."""
-    spread = comparison.seed_spread[label]
+def spread_sentence(spread: SpreadOfSeeds, *, over: str) -> str:
+    """Where the variance of seeds comes from.
+
+    Args:
+        spread: what was measured, or is assumed.
+        over: what the runs of a recipe differ in.
+    """
     usual = f"{spread.usual:g} between two runs in 95 of 100 pairs ({_source(spread.usual)})"
     if spread.deviation is None:
         return (
@@ -130,7 +134,6 @@ def spread_sentence(comparison: Comparison, label: str) -> str:
             "measure it."
         )
     degrees = f"{spread.degrees} degree{'s' if spread.degrees > 1 else ''} of freedom"
-    over = "seeds and repeats" if len(comparison.repeats) > 1 else "seeds"
     measured = (
         f"Measured: over {over} one recipe's AUROC has the standard deviation {figure(spread.deviation, 4)} ({degrees})"
     )

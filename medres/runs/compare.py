@@ -95,7 +95,7 @@ def compare_runs(
 
 
 @dataclass(frozen=True, slots=True)
-class _LabelFigures:
+class LabelFigures:
     """What every recipe reaches of one label, by metric and recipe, and what tells recipes apart."""
 
     values: Mapping[str, Mapping[str, tuple[float | None, ...]]]  # of every run
@@ -111,7 +111,7 @@ def _compared(groups: Groups, *, spread: float) -> Comparison:
     reference = next(iter(groups))
     first = groups[reference][0]
     evaluation = first.evaluation
-    labels = {label: _label_figures(label, groups, evaluation, usual=spread) for label in first.labels}
+    labels = {label: label_figures(label, groups, evaluation, usual=spread) for label in first.labels}
     spreads = {label: figures.spread for label, figures in labels.items()}
     drawn = [item for figures in labels.values() for item in figures.drawn] if len(groups) > 1 else []
     deciding = [item for item in drawn if item.metric == PRIMARY]
@@ -136,11 +136,22 @@ def _compared(groups: Groups, *, spread: float) -> Comparison:
         intervals={label: figures.intervals for label, figures in labels.items()},
         means={label: figures.means for label, figures in labels.items()},
         recipes={label: figures.recipes for label, figures in labels.items()},
-        comparisons=(*map(_decided, found), *others),
+        comparisons=(*map(decided, found), *others),
     )
 
 
-def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual: float) -> _LabelFigures:
+def label_figures(
+    label: str, groups: Groups, evaluation: Evaluation, *, usual: float, metrics: Sequence[str] = ()
+) -> LabelFigures:
+    """What every recipe reaches of one label, and how it differs from the first.
+
+    Args:
+        label: which.
+        groups: the runs of every recipe; the first is the reference.
+        evaluation: how they are judged.
+        usual: the change of AUROC that another seed is assumed to make where that is not measured.
+        metrics: names, the primary one among them; those that a comparison shows without.
+    """
     reference = next(iter(groups))
     first = groups[reference][0]
     images = judged_images(first.table, label)
@@ -150,7 +161,7 @@ def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual:
     intervals: dict[str, Mapping[str, tuple[Interval, ...]]] = {}
     means: dict[str, Mapping[str, Interval]] = {}
     drawn: list[ResampledDifference] = []
-    for metric in [one.name for one in shown_in("comparison")]:
+    for metric in metrics or [one.name for one in shown_in("comparison")]:
         candidates = [Candidate(name, [one.scores(metric) for one in found]) for name, found in found_of.items()]
         pairs = [
             resample_difference(
@@ -185,10 +196,11 @@ def _label_figures(label: str, groups: Groups, evaluation: Evaluation, *, usual:
         if len(runs) >= FEWEST_RUNS
     }
     spread = seed_spread(list(values[PRIMARY].values()), usual=usual, noises=noises)
-    return _LabelFigures(values, intervals, means, recipes, drawn, spread)
+    return LabelFigures(values, intervals, means, recipes, drawn, spread)
 
 
-def _decided(item: JudgedDifference) -> ComparedDifference:
+def decided(item: JudgedDifference) -> ComparedDifference:
+    """A difference with its verdict, as it is written."""
     return ComparedDifference(
         label=item.difference.label,
         metric=item.difference.metric,

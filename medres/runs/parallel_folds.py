@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 import torch
 
-from medres.config import Config, Stage
-from medres.errors import DeviceError, MedresError, TrainingError
+from medres.config import Config
+from medres.errors import MedresError, TrainingError
 from medres.imaging.worker import unguarded_main
 from medres.model.device import choose_device
 from medres.model.weights import load_backbone
@@ -31,14 +31,11 @@ from medres.runs.cohort import TrainingCohort
 from medres.runs.fitting import NetworkFitter, RunSetup
 from medres.runs.folds import Folds
 from medres.runs.records import FoldsAtOnce
-from medres.training.device import gives_memory_back
 from medres.training.distributed import ALONE
-from medres.training.engine import fit_network
-from medres.training.state import FitPlan
+from medres.training.trial import equal_epochs, trial_speed
 
 log = logging.getLogger(__name__)
 
-_TRIAL_BATCHES = 6  # in each of a trial's two epochs, of which the second is measured
 _GAIN = 1.1  # what several must be faster by: starting them, and their memory, cost something
 _WORTH = 120.0  # seconds of fitting below which nothing is tried
 _ON_ONE_GPU = 3
@@ -101,37 +98,15 @@ def _gpus(config: Config) -> Sequence[int]:
     return (device.index,) if ":" in config.training.device else range(torch.cuda.device_count())
 
 
-@gives_memory_back
 def trial(run: Folds) -> float:
-    """Images per second of a training like the run's, after a first epoch to warm up; 0 where it cannot run."""
-    config, cohort = run.setup.config, run.setup.cohort
-    largest = max(config.training.stages, key=lambda stage: stage.size or config.preprocessing.size)
-    patience = {"patience": 2, "saturation": 1.0, "frozen_epochs": 0}
-    training = config.training.model_copy(update={"stages": (Stage(epochs=2, size=largest.size),), **patience})
-    places = range(len(cohort.rows))[: _TRIAL_BATCHES * training.batch_size]
-    level = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        fitted = fit_network(
-            cohort.data,
-            FitPlan(places, places[: training.batch_size], seed=0, title="trial"),
-            config.model_copy(update={"training": training}),
-            weights=run.setup.weights,
-        )
-    except (TrainingError, DeviceError) as error:
-        log.warning("a trial failed: %s", error)
-        return 0.0
-    finally:
-        logging.disable(level)
-    return fitted.history[-1]["images_per_second"]
+    """Images per second of a training like the run's; 0 where it cannot run."""
+    return trial_speed(run.setup.cohort.data, run.setup.config, run.setup.weights)
 
 
 def _seconds(run: Folds, folds: Sequence[Fold], speed: float) -> float:
     """How long the folds take one after another, at most."""
-    full = run.setup.config.preprocessing.size
-    epochs = sum(stage.epochs * ((stage.size or full) / full) ** 2 for stage in run.setup.config.training.stages)
     images = sum(len(run.setup.cohort.places(fold.training, learning=True)) for fold in folds)
-    return epochs * images / speed if speed else 0.0
+    return equal_epochs(run.setup.config) * images / speed if speed else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from medres.model.card import BackboneOrigin
 from medres.model.weights import BackboneWeights
 from medres.provenance import environment, git_commit, now
 from medres.runs.cohort import TrainingCohort
-from medres.runs.records import COMPARISON, RANDOM_START, ManifestRecord, NetworkRecord, RunRecord
+from medres.runs.records import COMPARISON, DEPTH, RANDOM_START, ManifestRecord, NetworkRecord, RunRecord
 
 
 class _Maker(TypedDict):
@@ -36,6 +36,11 @@ def _maker() -> _Maker:
 def comparison_record() -> RunRecord:
     """What `run.json` says of a comparison."""
     return RunRecord(kind=COMPARISON, **_maker())
+
+
+def depth_record() -> RunRecord:
+    """What `run.json` says of a study of depth."""
+    return RunRecord(kind=DEPTH, **_maker())
 
 
 def cohort_record(

@@ -19,6 +19,7 @@ from medres.tables import MARKER
 
 EXTERNAL: Final = "external validation"
 COMPARISON: Final = "comparison"
+DEPTH: Final = "depth study"
 FOLD = "fold.json"
 """What a finished fold of a cross-validation says of itself, beside its model."""
 
@@ -123,13 +124,13 @@ class OverlapRecord(Document):
 
 
 class RunRecord(Document):
-    """The content of `run.json` of a training, a cross-validation, an external validation or a comparison.
+    """The content of `run.json` of a training, a cross-validation, an evaluation, a comparison or a depth study.
 
     What a run of one kind does not have is not written. Runs of earlier versions may lack more: what is None or empty
     is not recorded.
     """
 
-    kind: Literal["external validation", "comparison"] | None = None  # not written by train and crossval
+    kind: Literal["external validation", "comparison", "depth study"] | None = None  # not written by train and crossval
     medres: str = ""
     created: str = ""
     command: str = ""

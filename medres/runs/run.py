@@ -12,7 +12,7 @@ from medres.documents import read_document
 from medres.errors import UsageError
 from medres.evaluation.results import Metrics
 from medres.evaluation.table import JudgedImages, judged_images, read_table
-from medres.runs.records import COMPARISON, FoldRecord, RunRecord, read_run_record
+from medres.runs.records import COMPARISON, DEPTH, FoldRecord, RunRecord, read_run_record
 from medres.tables import MARKER
 
 
@@ -41,6 +41,8 @@ class OpenRun:
         record = read_run_record(folder)
         if record.kind == COMPARISON:
             raise UsageError(f"{folder} is a comparison, not a run; open the runs that it compares")
+        if record.kind == DEPTH:
+            raise UsageError(f"{folder} is a study of depth, not a run; open one of {folder / 'runs'}")
         if not (folder / "metrics.json").is_file():
             raise UsageError(
                 f"{folder} is not a run of `medres crossval` or `medres evaluate`: it holds no metrics.json"

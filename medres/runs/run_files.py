@@ -17,7 +17,7 @@ from medres.evaluation.results import Metrics
 from medres.evaluation.shortcuts.results import Shortcuts
 from medres.evaluation.table import read_table
 from medres.runs.gallery import Gallery, read_gallery
-from medres.runs.records import COMPARISON, RunRecord, read_run_record
+from medres.runs.records import COMPARISON, DEPTH, RunRecord, read_run_record
 from medres.tables import read_csv, read_json_lines
 
 _COLUMNS = ("path", "PatientID", "fold")  # of oof.csv, beside those of its labels
@@ -64,7 +64,7 @@ def read_run(folder: Path) -> RunFiles:
         UsageError: one that is needed is missing; or one is damaged, of a newer version, or does not fit the others.
     """
     run = read_run_record(folder)
-    if run.kind == COMPARISON:
+    if run.kind in (COMPARISON, DEPTH):
         raise UsageError(f"{folder} is not a run of `medres crossval` or `medres evaluate`")
     metrics = read_document(folder / "metrics.json", Metrics)
     shortcuts = folder / "shortcuts.json"

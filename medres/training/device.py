@@ -48,6 +48,11 @@ class Compute:
     device: torch.device
     precision: Literal["fp32", "tf32", "bf16", "fp16"]
 
+    @property
+    def bytes_per_value(self) -> int:
+        """Of what a forward pass keeps for its backward pass."""
+        return 2 if self.precision in ("bf16", "fp16") else 4
+
     def autocast(self) -> torch.autocast:
         """The context of a forward pass."""
         dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16

@@ -6,9 +6,9 @@ import torch
 
 from medres.config import Config
 from medres.errors import TrainingError
-from medres.model.cost import Design, kept_values
+from medres.model.cost import Design, training_memory
 from medres.model.device import said_plainly
-from medres.model.network import RadiographNetwork, build_network, parameter_count
+from medres.model.network import RadiographNetwork, build_network
 from medres.model.weights import BackboneWeights, fill_backbone
 from medres.training.batches import Pixels, TrainingData
 from medres.training.checkpoints import Checkpoints
@@ -140,17 +140,16 @@ def _begun(
 
 
 def _needed(network: RadiographNetwork, config: Config, compute: Compute, processes: Processes) -> int:
-    """Bytes of a GPU's memory that a step is expected to need besides the cohort's pixels; 0 on a CPU.
-
-    Gradients, AdamW's two averages, the running average and the weights in half precision come beside the weights; a
-    batch counts half as much again, for what convolutions work in.
-    """
+    """Bytes of a GPU's memory that a step is expected to need besides the cohort's pixels; 0 on a CPU."""
     if compute.device.type == "cpu":
         return 0
-    training, side = config.training, config.preprocessing.size
-    largest = max((stage.size or side for stage in training.stages), default=side)
-    images = processes.largest_part(training.batch_size)
-    images = min(images, training.micro_batch_size or images)
-    kept = kept_values(Design(config.network.architecture, largest, 1, network.folded))
-    width = 4 if compute.precision in ("fp32", "tf32") else 2
-    return int(1.5 * images * kept * width) + 24 * parameter_count(network) + _CONTEXT
+    images = processes.largest_part(config.training.batch_size)
+    images = min(images, config.training.micro_batch_size or images)
+    design = Design(config.network.architecture, largest_side(config), 1, network.folded)
+    return training_memory(design, images=images, width=compute.bytes_per_value) + _CONTEXT
+
+
+def largest_side(config: Config) -> int:
+    """The side of the largest images of a training, pixels."""
+    side = config.preprocessing.size
+    return max((stage.size or side for stage in config.training.stages), default=side)

@@ -57,7 +57,8 @@ def seeds_section(context: ComparisonContext) -> SeedsSection:
         for number, recipe in enumerate(comparison.candidates, start=1)
         for place, run in enumerate(recipe.runs)
     ]
-    spreads = [(label, spread_sentence(comparison, label)) for label in comparison.labels]
+    over = "seeds and repeats" if context.several_repeats else "seeds"
+    spreads = [(label, spread_sentence(comparison.seed_spread[label], over=over)) for label in comparison.labels]
     recipes = [
         RecipeRow(
             recipe.name,
