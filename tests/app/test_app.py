@@ -229,21 +229,23 @@ def test_the_image_can_be_windowed_dragged_and_zoomed_by_mouse_and_keyboard(
     assert not np.array_equal(_seen(page), before)
 
 
-def test_of_two_reviewers_the_second_is_told_and_keeps_the_text(visit: Open, address: str, worklist: Worklist) -> None:
+def test_of_two_tabs_of_one_reader_the_second_is_told_and_keeps_the_text(
+    visit: Open, address: str, worklist: Worklist
+) -> None:
     case = worklist.sorted_by(LABEL)[2]
     first, second = visit(f"{address}&case={case.key}"), visit(f"{address}&case={case.key}")
     for page in (first, second):
         _until_shown(page, case)
     _save(first, "Agree", name="Dr. First")
     expect(first.get_by_text("Saved: ✓ Agree.")).to_be_visible()
-    _save(second, "Unsure", name="Dr. Second", comment="too faint to say")
+    _save(second, "Unsure", name="Dr. First", comment="too faint to say")
     expect(second.get_by_text("Dr. First has saved a verdict since this page was opened")).to_be_visible()
     expect(second.locator(".history")).to_contain_text("Dr. First")
     expect(_field(second, "Comment")).to_have_value("too faint to say")
     second.get_by_role("button", name="Save", exact=True).first.click()
     expect(second.get_by_text("Saved: ? Unsure.")).to_be_visible()
     expect(_field(second, "Comment")).to_have_value("")  # said once
-    expect(_field(second, "Your name")).to_have_value("Dr. Second")
+    expect(_field(second, "Your name")).to_have_value("Dr. First")
     expect(second.locator(".history li")).to_have_count(2)
     first.get_by_role("button", name="Worklist").click()
     _open_case(first, case)
@@ -394,7 +396,7 @@ def test_a_changed_file_is_refused_in_one_sentence(
     scores = score_incoming(small_model, tmp_path)
     case = worklist.sorted_by(LABEL)[0]
     (tmp_path / "incoming" / case.path).write_bytes(b"")
-    with served(small_model, scores, "sqlite://", tmp_path / "server.log") as address:
+    with served(small_model, scores, default_store(scores), tmp_path / "server.log") as address:
         page = visit(f"{address}&case={case.key}")
         expect(page.get_by_text("This image is not shown.")).to_contain_text("the file has changed since it was scored")
         expect(page.get_by_text(BANNER).first).to_be_visible()
