@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import list_routes
 import options
 import started
 import uvicorn
@@ -86,7 +87,9 @@ def run(start: Start, listening: socket.socket) -> None:
     options.pin(address)
     started.remember(start)
     index = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
-    gate = Gate(App(app_file(), routes=routes(address)), address, policy(address, index))
+    gate = Gate(
+        App(app_file(), routes=[*routes(address), *list_routes.routes(address)]), address, policy(address, index)
+    )
     config = uvicorn.Config(
         gate,
         host=address.host,

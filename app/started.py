@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Lock
 
+from medres import __version__
 from medres.errors import UsageError
 from medres.review.cases import Worklist
 from medres.review.server import Start
+from medres.review.store import ReviewStore
 
 _STARTED: list[Start] = []
 _OPENED: list[Worklist] = []
+_STORES: list[ReviewStore] = []
 _OPENING = Lock()
 
 
@@ -41,3 +44,26 @@ def worklist() -> Worklist:
             start = current()
             _OPENED.append(Worklist.open(Path(start.scores), Path(start.model), device=start.device))
         return _OPENED[0]
+
+
+def store() -> ReviewStore:
+    """The verdicts, for every page and every route alike; opened by whoever asks first, and noted as a start.
+
+    Raises:
+        StoreError: as `ReviewStore.open`.
+    """
+    with _OPENING:
+        if not _STORES:
+            found = ReviewStore.open(current().store)
+            found.note("start", "", {"scores": current().scores, "medres": __version__})
+            _STORES.append(found)
+        return _STORES[0]
+
+
+def reader(number: str) -> str:
+    """The name of a reader by its number in the store's list; "" where there is none.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return store().listed().get(int(number), "") if number.isdecimal() and len(number) < 10 else ""
