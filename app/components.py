@@ -1,4 +1,4 @@
-"""The two parts of the app that run in the browser: the table of cases and the viewer."""
+"""The two parts of the app that run in the browser: the table of cases, and the room of one case."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ def component(name: str) -> Any:
 
 
 table = component("worklist")
-viewer = component("viewer")
+room = component("room")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import list_routes
@@ -81,11 +82,20 @@ class _Http(H11Protocol):
         return bool(whole) and self.scope["method"] == "GET" and super()._should_upgrade()
 
 
-def run(start: Start, listening: socket.socket) -> None:
-    """Serve until a signal ends it."""
+def run(start: Start, listening: socket.socket, ready: Callable[[], object]) -> None:
+    """Serve until a signal ends it.
+
+    Args:
+        start: what is served.
+        listening: where.
+        ready: called once all that pages need is open; requests wait a moment longer.
+
+    Raises:
+        MedresError: the scores, the model's card or the store cannot be opened.
+    """
     address = start.at(listening.getsockname()[1])
     options.pin(address)
-    started.remember(start)
+    room = started.open_room(start)
     index = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
     gate = Gate(
         App(app_file(), routes=[*routes(address), *list_routes.routes(address)]), address, policy(address, index)
@@ -105,4 +115,8 @@ def run(start: Start, listening: socket.socket) -> None:
         forwarded_allow_ips="",
         timeout_graceful_shutdown=_SECONDS_TO_CLOSE,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    ready()
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        room.checks.close()

@@ -1,8 +1,8 @@
 """The process that serves the review app: `medres app` starts it and tells it everything through standard input.
 
-The port is taken and said before Streamlit is imported, so that the address can be printed at once and nobody else can
-listen there. Decoding happens in worker processes, which import this file by another name: nothing but the guarded
-lines below may run in them.
+The port is taken first, so that nobody else can listen there, and said once the scores and the verdicts are open: what
+is damaged or missing is told before there is an address. Decoding happens in worker processes, which import this file
+by another name: nothing but the guarded lines below may run in them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,8 @@ def _main() -> None:
     except OSError as error:
         sys.stdout.write(f"{error.strerror}\n")
         return
-    port = listening.getsockname()[1]
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
-    os.dup2(2, 1)  # nobody reads more of it
+    telling = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nobody reads more than the port
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     import options
@@ -44,8 +42,12 @@ def _main() -> None:
 
     from medres.errors import MedresError
 
+    def ready() -> None:
+        telling.writelines([f"{listening.getsockname()[1]}\n"])
+        telling.close()
+
     try:
-        run(start, listening)
+        run(start, listening, ready)
     except MedresError as error:
         sys.stderr.write(f"medres: {error}\n")
         sys.exit(error.exit_code)

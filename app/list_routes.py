@@ -37,11 +37,11 @@ def columns_fingerprint() -> str:
     Raises:
         MedresError: the worklist cannot be opened.
     """
-    worklist = started.worklist()
+    room = started.room()
     with _PACKING:
         if not _COLUMNS:
-            studies = studies_of(Path(started.current().scores), len(worklist.cases))
-            content = list_columns(worklist, studies, readable).packed()
+            studies = studies_of(room.scores, len(room.worklist.cases))
+            content = list_columns(room.worklist, studies, readable).packed()
             _COLUMNS[fingerprint(content)] = content
         return next(iter(_COLUMNS))
 
@@ -67,8 +67,8 @@ def _verdicts(request: Request) -> Response:
     try:
         reader = started.reader(request.query_params.get("reader", ""))
         since = int(request.query_params.get("since", "0"))
-        blinded = not started.current().open_verdicts
-        found = update(started.worklist(), started.store(), reader, since=since, blinded=blinded)
+        room = started.room()
+        found = update(room.worklist, room.store, reader, since=since, blinded=room.blinded)
     except MedresError as error:
         return _told(f"{error}")
     except ValueError:

@@ -14,11 +14,13 @@ from worklist_page import read_as, reader_name, show_worklist
 
 from medres.errors import MedresError
 from medres.review.about import card_facts
-from medres.review.cases import Case, Worklist
+from medres.review.cases import Worklist
+from medres.review.room import heading
 from medres.review.store import ReviewStore
 from medres.review.wording import NOT_DIAGNOSTIC
 
 log = logging.getLogger(__name__)
+_NAMED = 5  # of the images whose files are gone
 STYLE = Path(__file__).with_name("style.css")
 AGREEMENT = "agreement"  # the page's name in an address
 
@@ -31,24 +33,22 @@ def main() -> None:
     with masthead:
         show(filled('<div class="brand">medres review</div><div class="banner" role="note">{}</div>', NOT_DIAGNOSTIC))
     try:
-        store = started.store()
-        with st.spinner("Loading and verifying the model …", show_time=False):
-            worklist = started.worklist()
+        room = started.room()
         with masthead:
             if st.button("Readers compared", type="tertiary", icon=":material/group:"):
                 st.query_params.pop("case", None)
                 st.query_params["page"] = AGREEMENT
             if st.button("About the model", type="tertiary", icon=":material/info:"):
-                _about(worklist)
-        _follow_reader(store)
-        case = worklist.find(st.query_params.get("case", ""))
+                _about(room.worklist)
+        _follow_reader(room.store)
+        case = room.worklist.find(st.query_params.get("case", ""))
         if case is not None:
-            _note_view(store, worklist, case)
-            show_case(worklist, store, case)
+            show_case(room.worklist, room.store, case)
         elif st.query_params.get("page") == AGREEMENT:
-            show_agreement(worklist, store)
+            show_agreement(room.worklist, room.store)
         else:
-            show_worklist(worklist, store)
+            _absent(room)
+            show_worklist(room.worklist, room.store)
     except MedresError as error:
         log.warning("%s", error.code)
         notice("refused", str(error))
@@ -63,13 +63,12 @@ def _follow_reader(store: ReviewStore) -> None:
         st.session_state["reviewer"] = current
 
 
-def _note_view(store: ReviewStore, worklist: Worklist, case: Case) -> None:
-    """Once for each time that somebody opens an image."""
-    shown = (case.key, reader_name())
-    if st.session_state.get("viewed") != shown:
-        st.session_state["viewed"] = shown
-        told = {"image": case.verdict_key, "model": worklist.model.model_id, "page": "case"}
-        store.note("view", shown[1], told)
+def _absent(room: started.Room) -> None:
+    """Which images cannot be shown any more, before one of them is opened."""
+    if room.absent:
+        named = "; ".join(heading(case) for case in room.absent[:_NAMED])
+        more = f"; and {len(room.absent) - _NAMED} more" if len(room.absent) > _NAMED else ""
+        notice("missing", f"The files of these images are not in the scored folder any more: {named}{more}.")
 
 
 @st.dialog("About the model", width="large")

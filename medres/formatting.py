@@ -52,6 +52,16 @@ def figure(value: float | None, digits: int = 3, *, minus: str = "−") -> str:
     return "undefined" if value is None else f"{value:.{digits}f}".replace("-", minus)
 
 
+def apart(one: float, other: float, digits: int = 3, *, most: int = 9) -> tuple[str, str]:
+    """Two figures with as many digits as it takes to tell them apart, so that neither seems to contradict what is said.
+
+    >>> apart(0.873, 0.42), apart(0.29812, 0.29848), apart(0.5, 0.5)
+    (('0.873', '0.420'), ('0.2981', '0.2985'), ('0.500', '0.500'))
+    """
+    found = next((count for count in range(digits, most + 1) if figure(one, count) != figure(other, count)), digits)
+    return figure(one, found), figure(other, found)
+
+
 def signed(value: float | None, digits: int = 3) -> str:
     """A difference with its sign.
 

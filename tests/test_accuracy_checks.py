@@ -26,9 +26,9 @@ from medres.model.attachments import attach, read_attachments
 from medres.model.bundle import card_text
 from medres.model.classifier import Scores
 from medres.records import ManifestRow
-from medres.review import cases
+from medres.review import recomputing
 from medres.review.about import card_facts
-from medres.review.cases import Worklist
+from medres.review.recomputing import Recomputation
 from medres.runs import accuracy_checks
 from medres.runs.accuracy_checks import check_accuracy
 from medres.runs.options import RunOptions
@@ -114,10 +114,10 @@ def test_a_check_lets_score_do_what_it_refuses_without(
     with pytest.raises(UsageError, match="--precision float32 --decode reduced"):
         score_folder(model, incoming, out=scores, resume=True, device="cpu")
     assert score_folder(model, incoming, out=scores, resume=True, decode="reduced", device="cpu").reused == 4
-    worklist = Worklist.open(scores, model, device="cpu")
-    assert worklist.model.decode == "reduced"
-    for case in worklist.cases:
-        opened = worklist.open_case(case)
+    again = Recomputation.open(scores, model, device="cpu")
+    assert again.model.decode == again.worklist.model.decode == "reduced"
+    for case in again.worklist.cases:
+        opened = again.open_case(case)
         assert opened.case == case
 
 
@@ -127,17 +127,17 @@ def test_bf16_is_checked_and_scored_and_computed_again(
     monkeypatch.setattr(accuracy, "MOST_PROBABILITY", 0.2)  # a made network is steeper than any that is trained
     monkeypatch.setattr(accuracy, "MOST_CHANGED", 0.1)
     monkeypatch.setattr(accuracy, "MOST_AUROC", 0.1)
-    monkeypatch.setattr(cases, "_SAME", 1e-6)
+    monkeypatch.setattr(recomputing, "_SAME", 1e-6)
     found = check_accuracy(model, cohort, precision="bf16", options=CPU)
     assert found.check.failures == ()
     assert found.check.labels["disc"].largest_difference > 0
     score_folder(model, incoming, out=tmp_path / "scores", precision="bf16", device="cpu", workers=1)
     table = read_csv(tmp_path / "scores" / "predictions.csv").set_index("path")
     assert set(table["precision"]) == {"bf16", ""}
-    worklist = Worklist.open(tmp_path / "scores", model, device="cpu")
-    assert worklist.model.precision == "bf16"
-    for case in worklist.cases:
-        worklist.open_case(case)  # to a millionth
+    again = Recomputation.open(tmp_path / "scores", model, device="cpu")
+    assert again.model.precision == "bf16"
+    for case in again.worklist.cases:
+        again.open_case(case)  # to a millionth
     exact = Classifier.load(model, device="cpu")
     seen = read_radiograph(incoming / "000.dcm")
     assert exact.predict(seen).scores["disc"].probability != float(table["prob_disc"]["000.dcm"])
@@ -232,11 +232,11 @@ def test_what_a_check_had_too_few_images_of_is_decoded_in_full(model: Path, inco
         out = tmp_path / f"{name[:4]}{count}"
         score_folder(model, incoming, out=out, decode="reduced", device="cpu", workers=1)
         assert list(read_csv(out / "predictions.csv")["decode"]) == [decoded, decoded, "", "full"]
-    worklist = Worklist.open(tmp_path / f"JPEG{COUNT - 1}", model, device="cpu")
+    again = Recomputation.open(tmp_path / f"JPEG{COUNT - 1}", model, device="cpu")
     exact = Classifier.load(model, device="cpu").predict(read_radiograph(incoming / "000.dcm"))
-    first = next(case for case in worklist.cases if case.path == "000.dcm")
+    first = next(case for case in again.worklist.cases if case.path == "000.dcm")
     assert first.probabilities["disc"] == pytest.approx(exact.scores["disc"].probability, abs=1e-6)
-    assert worklist.open_case(first).case == first
+    assert again.open_case(first).case == first
 
 
 def test_a_check_says_what_it_shares_with_the_training_cohort_and_takes_memory_for_a_part_at_a_time(
@@ -303,7 +303,7 @@ def test_a_run_of_folds_is_checked_as_one_model(
 
 
 def test_the_app_allows_what_a_check_does() -> None:
-    assert cases._SAME == accuracy.MOST_PROBABILITY
+    assert recomputing._SAME == accuracy.MOST_PROBABILITY
 
 
 def test_a_model_refuses_an_image_that_was_decoded_otherwise(model: Path, incoming: Path) -> None:
@@ -342,13 +342,13 @@ def test_a_model_of_smaller_copies_scores_them_without_a_check(
     (drawn,) = (scores / "heatmaps").glob(f"{table['sha256'][0][:16]}*disc*.png")
     with Image.open(drawn) as picture:
         assert picture.size[0] >= 516 and picture.size[1] >= 520  # all pixels, for a person, and words below
-    worklist = Worklist.open(scores, trained_reduced, device="cpu")
-    model = worklist.model
+    again = Recomputation.open(scores, trained_reduced, device="cpu")
+    model = again.model
     seen = read_radiograph(incoming / "000.dcm", shorter_side=model.shorter_side)
     again = model.predict(seen).scores["disc"].probability
     assert abs(again - float(table["prob_disc"][0])) < 1e-5
-    for case in worklist.cases:
-        worklist.open_case(case)
+    for case in again.worklist.cases:
+        again.open_case(case)
     with pytest.raises(UncheckedError, match="--decode full"):
         score_folder(trained_reduced, incoming, out=tmp_path / "no", decode="full", device="cpu")
     assert "decoded reduced" in card_text(model.card)

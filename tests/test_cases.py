@@ -18,7 +18,8 @@ from medres import Classifier, read_radiograph
 from medres.errors import Refused, UsageError
 from medres.review.about import card_facts
 from medres.review.cases import Case, Worklist
-from medres.review.encode import encode_heatmap, pack
+from medres.review.encode import encode_heatmap
+from medres.review.recomputing import Recomputation
 from medres.review.store import ReviewStore, Verdict
 from medres.review.verdicts.scored import read_scored
 from medres.review.wording import percentages
@@ -40,15 +41,20 @@ def model(small_model: Path) -> Classifier:
 
 
 @pytest.fixture
-def worklist(scores: Path, model: Classifier) -> Worklist:
-    return Worklist(scores, model)
+def worklist(scores: Path, small_model: Path) -> Worklist:
+    return Worklist.open(scores, small_model)
 
 
 @pytest.fixture
-def altered(scores: Path, tmp_path: Path, model: Classifier) -> Callable[..., Worklist]:
+def again(worklist: Worklist, model: Classifier) -> Recomputation:
+    return Recomputation(worklist, model)
+
+
+@pytest.fixture
+def altered(scores: Path, tmp_path: Path, worklist: Worklist, model: Classifier) -> Callable[..., Recomputation]:
     """The same folder and table, copied, with cells of its first scored row, or its record, changed."""
 
-    def alter(*, record: dict[str, object] | None = None, **cells: str) -> Worklist:
+    def alter(*, record: dict[str, object] | None = None, **cells: str) -> Recomputation:
         shutil.copytree(scores.parent, tmp_path / "copy")
         folder = tmp_path / "copy" / "scored"
         table = read_csv(folder / "predictions.csv")
@@ -58,14 +64,14 @@ def altered(scores: Path, tmp_path: Path, model: Classifier) -> Callable[..., Wo
         write_csv(folder / "predictions.csv", table)
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         write_json(folder / "run.json", {**run, "input": str(tmp_path / "copy" / "incoming"), **(record or {})})
-        return Worklist(folder, model)
+        return Recomputation(Worklist(folder, worklist.model), model)
 
     return alter
 
 
-def _code(worklist: Worklist, case: Case) -> str:
+def _code(again: Recomputation, case: Case) -> str:
     with pytest.raises(Refused) as refusal:
-        worklist.open_case(case)
+        again.open_case(case)
     return refusal.value.code
 
 
@@ -137,9 +143,9 @@ def test_warnings_are_sentences(worklist: Worklist) -> None:
     assert "BurnedInAnnotation is YES: the pixels may identify the patient." in burned.warnings
 
 
-def test_an_opened_case_shows_what_was_scored(worklist: Worklist, model: Classifier) -> None:
+def test_an_opened_case_shows_what_was_scored(worklist: Worklist, again: Recomputation, model: Classifier) -> None:
     case = worklist.sorted_by(LABEL)[0]
-    opened = worklist.open_case(case)
+    opened = again.open_case(case)
     radiograph = read_radiograph(worklist.root / case.path)
     explained = model.explain(radiograph, label=LABEL)
     grid, shown = opened.heatmaps[LABEL].grid, opened.heatmaps[LABEL]
@@ -148,17 +154,17 @@ def test_an_opened_case_shows_what_was_scored(worklist: Worklist, model: Classif
     assert (shown.kept_back, shown.spread) == ("", None)
     assert grid.strength == pytest.approx(explained.strength, abs=1e-5)
     assert grid.scale == model.heatmap_scale(LABEL)
-    assert worklist.open_case(case) is opened  # encoded once
+    assert again.open_case(case) is opened  # encoded once
 
 
 def test_a_heatmap_that_has_not_earned_it_is_kept_back_in_words(
-    worklist: Worklist, small_model: Path, tmp_path: Path
+    worklist: Worklist, again: Recomputation, small_model: Path, tmp_path: Path
 ) -> None:
     below = next(case for case in worklist.cases if not case.positive[LABEL])
-    assert worklist.open_case(below).heatmaps[LABEL].kept_back == "below the operating point"
-    failed = Classifier.load(licensed(small_model, tmp_path / "model", {LABEL: "failed"}), device="cpu")
-    shown = Worklist(worklist.scores, failed)
-    case = shown.sorted_by(LABEL)[0]
+    assert again.open_case(below).heatmaps[LABEL].kept_back == "below the operating point"
+    failed = licensed(small_model, tmp_path / "model", {LABEL: "failed"})
+    shown = Recomputation.open(worklist.scores, failed, device="cpu")
+    case = shown.worklist.sorted_by(LABEL)[0]
     for found in (shown.open_case(case).heatmaps[LABEL], shown.explain_otherwise(case, LABEL, "Grad-CAM")):
         assert (found.grid, found.spread) == (None, None)  # not even its cells are sent
         assert found.kept_back == f"heatmap failed: {REASONS['failed']}"
@@ -168,9 +174,9 @@ def test_a_heatmap_that_has_not_earned_it_is_kept_back_in_words(
 def test_another_method_is_computed_for_a_case_and_is_never_validated(
     worklist: Worklist, small_model: Path, tmp_path: Path, name: str
 ) -> None:
-    model = Classifier.load(licensed(small_model, tmp_path / "model", {LABEL: "validated"}), device="cpu")
-    shown = Worklist(worklist.scores, model)
-    case = shown.sorted_by(LABEL)[0]
+    model = licensed(small_model, tmp_path / "model", {LABEL: "validated"})
+    shown = Recomputation.open(worklist.scores, model, device="cpu")
+    case = shown.worklist.sorted_by(LABEL)[0]
     assert shown.open_case(case).heatmaps[LABEL].licence.startswith("heatmap validated")
     found = shown.explain_otherwise(case, LABEL, name)
     assert found.licence.startswith("heatmap not validated: only cam at a stride of 16 was measured")
@@ -182,84 +188,86 @@ def test_another_method_is_computed_for_a_case_and_is_never_validated(
 
 
 def test_where_the_networks_of_a_run_disagree_can_be_shown(small_run: Path, tmp_path: Path) -> None:
-    shown = Worklist(score_incoming(small_run, tmp_path), Classifier.load(small_run, device="cpu"))
-    case = shown.sorted_by(LABEL)[0]
+    shown = Recomputation.open(score_incoming(small_run, tmp_path), small_run, device="cpu")
+    case = shown.worklist.sorted_by(LABEL)[0]
     found = shown.open_case(case).heatmaps[LABEL]
     assert found.grid is not None
     assert found.spread is not None
     assert found.spread.scale == found.grid.scale
-    spread = shown.model.explain(read_radiograph(shown.root / case.path), label=LABEL).spread
+    spread = shown.model.explain(read_radiograph(shown.worklist.root / case.path), label=LABEL).spread
     assert spread is not None
     assert found.spread.strength == pytest.approx(float(spread.max()), abs=1e-5)
 
 
-def test_only_so_many_opened_cases_are_kept(worklist: Worklist, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medres.review.cases._KEPT_CASES", 2)
+def test_only_so_many_opened_cases_are_kept(
+    worklist: Worklist, again: Recomputation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medres.review.recomputing._KEPT_CASES", 2)
     for case in worklist.cases[:4]:
-        worklist.open_case(case)
-    assert list(worklist._opened) == [case.key for case in worklist.cases[2:4]]
+        again.open_case(case)
+    assert list(again._opened) == [case.key for case in worklist.cases[2:4]]
 
 
 @pytest.mark.parametrize("path", ["../outside.dcm", "/etc/hostname", "x/../../outside.dcm"])
-def test_a_table_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Worklist], path: str) -> None:
-    worklist = altered(path=path)
-    (worklist.root.parent / "outside.dcm").write_bytes(b"secret")
-    assert _code(worklist, worklist.cases[0]) == "OUTSIDE_ROOT"
+def test_a_table_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Recomputation], path: str) -> None:
+    again = altered(path=path)
+    (again.worklist.root.parent / "outside.dcm").write_bytes(b"secret")
+    assert _code(again, again.worklist.cases[0]) == "OUTSIDE_ROOT"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege on Windows")
-def test_a_link_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Worklist], tmp_path: Path) -> None:
-    worklist = altered(path="link.dcm")
+def test_a_link_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Recomputation], tmp_path: Path) -> None:
+    again = altered(path="link.dcm")
     (tmp_path / "outside.dcm").write_bytes(b"secret")
-    (worklist.root / "link.dcm").symlink_to(tmp_path / "outside.dcm")
-    assert _code(worklist, worklist.cases[0]) == "OUTSIDE_ROOT"
+    (again.worklist.root / "link.dcm").symlink_to(tmp_path / "outside.dcm")
+    assert _code(again, again.worklist.cases[0]) == "OUTSIDE_ROOT"
 
 
 def test_a_file_that_changed_since_it_was_scored_is_refused_even_if_it_was_open(
-    altered: Callable[..., Worklist],
+    altered: Callable[..., Recomputation],
 ) -> None:
-    worklist = altered()
-    case, other = worklist.cases[:2]
-    worklist.open_case(case)
-    shutil.copy(worklist.root / other.path, worklist.root / case.path)
-    assert _code(worklist, case) == "CHANGED"
+    again = altered()
+    case, other = again.worklist.cases[:2]
+    again.open_case(case)
+    shutil.copy(again.worklist.root / other.path, again.worklist.root / case.path)
+    assert _code(again, case) == "CHANGED"
 
 
-def test_a_table_that_names_another_image_is_refused(altered: Callable[..., Worklist]) -> None:
-    worklist = altered(SOPInstanceUID="2.25.1")
-    assert _code(worklist, worklist.cases[0]) == "CHANGED"
+def test_a_table_that_names_another_image_is_refused(altered: Callable[..., Recomputation]) -> None:
+    again = altered(SOPInstanceUID="2.25.1")
+    assert _code(again, again.worklist.cases[0]) == "CHANGED"
 
 
-def test_a_file_that_is_gone_is_refused(altered: Callable[..., Worklist]) -> None:
-    worklist = altered()
-    (worklist.root / worklist.cases[0].path).unlink()
-    assert _code(worklist, worklist.cases[0]) == "UNREADABLE"
-    shutil.rmtree(worklist.root)
-    assert _code(worklist, worklist.cases[1]) == "UNREADABLE"
+def test_a_file_that_is_gone_is_refused(altered: Callable[..., Recomputation]) -> None:
+    again = altered()
+    (again.worklist.root / again.worklist.cases[0].path).unlink()
+    assert _code(again, again.worklist.cases[0]) == "UNREADABLE"
+    shutil.rmtree(again.worklist.root)
+    assert _code(again, again.worklist.cases[1]) == "UNREADABLE"
 
 
-def test_a_score_that_the_model_does_not_give_again_is_refused(altered: Callable[..., Worklist]) -> None:
-    worklist = altered(prob_disc="0.123456")
-    assert _code(worklist, worklist.cases[0]) == "NOT_REPRODUCED"
+def test_a_score_that_the_model_does_not_give_again_is_refused(altered: Callable[..., Recomputation]) -> None:
+    again = altered(prob_disc="0.123456")
+    assert _code(again, again.worklist.cases[0]) == "NOT_REPRODUCED"
 
 
 @pytest.mark.parametrize("cell", ["", "nan", "1.5", "high"])
-def test_a_table_whose_probability_is_none_is_refused(altered: Callable[..., Worklist], cell: str) -> None:
+def test_a_table_whose_probability_is_none_is_refused(altered: Callable[..., Recomputation], cell: str) -> None:
     with pytest.raises(UsageError, match=r"row \d+ of predictions.csv"):
         altered(prob_disc=cell)
 
 
-def test_scores_of_another_model_are_refused(altered: Callable[..., Worklist]) -> None:
+def test_scores_of_another_model_are_refused(altered: Callable[..., Recomputation]) -> None:
     with pytest.raises(UsageError, match="was scored by model another"):
         altered(record={"model_id": "another"})
 
 
 @pytest.mark.parametrize("name", ["run.json", "predictions.csv"])
-def test_a_folder_without_scores_is_a_usage_error(scores: Path, tmp_path: Path, model: Classifier, name: str) -> None:
+def test_a_folder_without_scores_is_a_usage_error(scores: Path, tmp_path: Path, worklist: Worklist, name: str) -> None:
     for kept in {"run.json", "predictions.csv"} - {name}:
         shutil.copy(scores / kept, tmp_path / kept)
     with pytest.raises(UsageError, match=name):
-        Worklist(tmp_path, model)
+        Worklist(tmp_path, worklist.model)
 
 
 def test_the_card_is_told_in_words(model: Classifier) -> None:
@@ -287,17 +295,6 @@ def test_a_contour_is_sent_as_parts_of_the_picture() -> None:
     (line,) = encode_heatmap(heatmap, scale=1.0, strength=1.0).lines
     across, down = np.array(line[::2]) * 50 - 0.5, np.array(line[1::2]) * 100 - 0.5
     assert (across.min(), across.max(), down.min(), down.max()) == pytest.approx((9.5, 20.5, 19.5, 40.5), abs=0.2)
-
-
-def test_a_message_holds_its_parts_in_order() -> None:
-    grid = encode_heatmap(np.eye(5, dtype=np.float32), scale=1.0, strength=1.0)
-    message = pack(grid, {"label": "Ödem"})
-    length = int.from_bytes(message[:4], "little")
-    header = json.loads(message[4 : 4 + length])
-    assert header["label"] == "Ödem"
-    assert len(header["colours"]) == 768
-    assert message[4 + length :] == grid.cells
-    assert grid.cells not in pack(None, {"label": "Ödem"})
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

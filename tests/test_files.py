@@ -34,8 +34,7 @@ from medres.files import (
 from medres.imaging.pictures import write_png
 from medres.model.attachments import attach
 from medres.model.card import CARD_FILE
-from medres.model.inspection import inspect_folder
-from medres.model.loading import read_card
+from medres.model.inspection import inspect_folder, read_card
 from medres.review.store import ReviewStore
 from medres.scoring.ledger import Ledger
 from medres.tables import read_csv, read_json, write_csv, write_json

@@ -10,7 +10,8 @@ import torch
 
 from medres.config import Architecture
 from medres.model.forward import forward
-from medres.model.heatmaps.fine_maps import Finer, FineStride, earlier_evidence, fine_maps
+from medres.model.heatmaps.fine_maps import Finer, earlier_evidence, fine_maps
+from medres.model.heatmaps.grid import FineStride
 from medres.model.heatmaps.library import library_map
 from medres.model.network import RadiographNetwork, build_network
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from medres.evaluation.heatmaps.summary import summarise_label
 from medres.evaluation.performance import summarise
 from medres.evaluation.results import LabelResults
 from medres.formatting import figure
+from medres.model.calibration import at_bound
 from medres.model.classifier import Classifier
 from medres.report.run_page import write_report
 from medres.runs.crossval import cross_validate
@@ -69,7 +71,7 @@ def validated(
 
 def first_screen(run: Path) -> str:
     page = write_report(run).read_text(encoding="utf-8")
-    return page[: page.index("<nav")]
+    return html.unescape(page[: page.index("<nav")])
 
 
 def disc_boxes(folder: Path, *, images: int, positive: Collection[int]) -> Path:
@@ -85,7 +87,9 @@ def disc_boxes(folder: Path, *, images: int, positive: Collection[int]) -> Path:
 
 
 @pytest.mark.usefixtures("narrow")
-def test_maps_of_a_network_that_sees_discs_point_at_their_boxes_and_its_licence_is_attached(tmp_path: Path) -> None:
+def test_maps_of_a_network_that_sees_discs_point_at_their_boxes_and_its_licence_is_attached(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     manifest = write_cohort(tmp_path)
     boxes = disc_boxes(tmp_path, images=80, positive=range(0, 40, 2))
     found = validated(tmp_path, manifest, recipe("preprocessing.size=128"), boxes=boxes)
@@ -99,14 +103,15 @@ def test_maps_of_a_network_that_sees_discs_point_at_their_boxes_and_its_licence_
     assert disc.measures["outside"].verdict == "passes"
     assert len(found.boxes_sha256) == 64
     model = Classifier.load(tmp_path / "run", device="cpu")
+    ends = [at_bound(member.card.temperatures["disc"]) for member in model.members]
+    assert caplog.text.count("is an end of its search: its probabilities are not calibrated") == sum(ends)
     given = model.licence("disc")
     assert (given.state, given.reasons) == (disc.state, disc.reasons)
     assert given.figures["pointing"] == pointing.value.value
     assert given.figures["pointing gain over centre low"] == pointing.gains["centre"].low
     assert model.licence("disc", stride=32).state != "validated"
-    seen = (tmp_path / "run" / "report.html").exists() or first_screen(tmp_path / "run")
-    assert "Heatmaps: " in str(seen)
-    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Heatmaps: " in first_screen(tmp_path / "run")
+    page = html.unescape((tmp_path / "run" / "report.html").read_text(encoding="utf-8"))
     for words in ('id="heatmaps"', "Peak on or near a box", "a random order of the same cells", *disc.reasons):
         assert words in page
 

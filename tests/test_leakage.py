@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,20 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medres.cohort.alignment import SIDE, aligned_correlation
 from medres.cohort.cache import CachedImage
 from medres.cohort.identifiers import similar_patients
 from medres.cohort.leakage import find_leaks
 from medres.cohort.manifest import read_manifest
 from medres.cohort.planted import FOUND_OF_PLANTED, PLANTED, what_is_found
-from medres.cohort.similarity import (
-    CERTAIN,
-    NEAR_DUPLICATE,
-    SIDE,
-    Likeness,
-    aligned_correlation,
-    similar_images,
-    threshold,
-)
+from medres.cohort.similarity import CERTAIN, NEAR_DUPLICATE, Likeness, similar_images, threshold
 from medres.config import load_config
 from medres.evaluation.metadata import readable_labels
 from medres.imaging.reading import read_radiograph
@@ -35,7 +29,7 @@ from medres.runs import cohort as cohorts
 from medres.runs.cohort import load_cohort
 from tests.conftest import SHARED, Medres, needs_shared
 from tests.support.phantoms import write_cohort, write_radiograph
-from tests.support.textures import brighter, texture, without_edges
+from tests.support.textures import brighter, texture, turned_by, without_edges
 
 
 def row(name: str, patient: str) -> ManifestRow:
@@ -336,6 +330,18 @@ def test_a_copy_that_was_mirrored_or_inverted_is_found_and_said_to_be(turn: str)
     images = [image(number, str(number)) for number in range(21)]
     (leak,) = find_leaks(rows, images, pixels)
     assert f"two PatientIDs, {turn}, correlation" in leak.detail
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda pixels: without_edges(pixels, (0.2, 0.0, 0.2, 0.0)), lambda pixels: turned_by(pixels, -7)],
+    ids=["cropped at a corner", "turned by 7 degrees"],
+)
+def test_a_copy_that_was_cropped_at_a_corner_or_turned_is_found(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    originals = [texture(seed) for seed in range(20)]
+    pixels = np.stack([small(one) for one in (*originals, change(originals[3]))])
+    (pair,) = similar_images(pixels, [str(number) for number in range(21)])
+    assert (pair.first, pair.second, pair.turn) == (3, 20, "")
 
 
 def test_check_says_what_it_looked_for_and_how_much_of_what_was_planted_it_finds(

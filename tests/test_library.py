@@ -18,8 +18,9 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from medres import Classifier, read_radiograph
 from medres.config import Architecture
 from medres.errors import UsageError
-from medres.model.explain import evidence, grid_of
+from medres.model.explain import evidence
 from medres.model.heatmaps import library
+from medres.model.heatmaps.grid import grid_of
 from medres.model.heatmaps.library import LOGIT_SCALE, METHODS, Method, library_map
 from medres.model.network import RadiographNetwork, build_network
 from medres.records import Radiograph

@@ -23,7 +23,7 @@ from medres.errors import Refused
 from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import as_float, prepare, preprocess
 from medres.model.network import RadiographNetwork
-from medres.review.cases import Worklist
+from medres.review.recomputing import Recomputation
 from medres.training.batches import BatchLoader, Pixels
 from medres.training.transforms import LoadRadiographd
 from tests.conftest import TINY, Medres
@@ -81,19 +81,20 @@ def test_the_probability_of_a_file_is_the_same_in_predict_score_and_explain(
 
 
 def test_the_probability_of_a_file_is_the_same_in_the_app(small_model: Path, small_cohort: Path, scores: Path) -> None:
-    worklist = Worklist.open(scores, small_model)
+    again = Recomputation.open(scores, small_model)
+    worklist = again.worklist
     table = pd.read_csv(scores / "predictions.csv", dtype={"SOPInstanceUID": str}).set_index("SOPInstanceUID")
     assert len(worklist.cases) == len(table)
     for case in worklist.cases[::20]:
         assert case.probabilities["disc"] == pytest.approx(table.loc[case.sop_instance_uid, "prob_disc"], abs=1e-12)
-        worklist.open_case(case)  # reads, scores and explains the file again, and refuses where it is not reproduced
+        again.open_case(case)  # reads, scores and explains the file again, and refuses where it is not reproduced
         radiograph = read_isolated(small_cohort.parent / "images" / case.path)
-        shown = worklist.model.predict(radiograph).scores["disc"].probability
+        shown = again.model.predict(radiograph).scores["disc"].probability
         assert shown == pytest.approx(case.probabilities["disc"], abs=1e-6)
     first = worklist.cases[0]
     forged = dataclasses.replace(first, probabilities={"disc": first.probabilities["disc"] - 0.1})
     with pytest.raises(Refused, match="NOT_REPRODUCED"):
-        Worklist.open(scores, small_model).open_case(forged)
+        Recomputation(worklist, again.model).open_case(forged)
 
 
 def test_out_of_fold_probabilities_are_those_of_the_saved_fold_models(small_run: Path, small_cohort: Path) -> None:

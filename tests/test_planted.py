@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,16 +13,10 @@ from medres.cohort.planted import FOUND_OF_PLANTED, PLANTED
 from medres.cohort.similarity import Likeness, similar_images
 from medres.imaging.reading import read_radiograph
 from tests.conftest import SHARED, needs_shared
-from tests.support.textures import brighter, without_edges
+from tests.support.textures import brighter, turned_by, without_edges
 from tests.test_leakage import recompressed, small
 
 Pixels = NDArray[np.uint8]
-
-
-def rotated(pixels: Pixels, degrees: float) -> Pixels:
-    rows, columns = pixels.shape
-    matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), degrees, 1.0)
-    return np.asarray(cv2.warpAffine(pixels, matrix, (columns, rows), borderMode=cv2.BORDER_CONSTANT), np.uint8)
 
 
 KINDS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
@@ -32,8 +25,8 @@ KINDS: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
     "cropped by up to 10 %": lambda pixels, random: without_edges(pixels, tuple(random.uniform(0, 0.1, 4))),
     "cropped by 20 %": lambda pixels, random: without_edges(pixels, (0.1, 0.1, 0.1, 0.1)),
     "cropped by 20 % at a corner": lambda pixels, random: without_edges(pixels, (0.2, 0.0, 0.2, 0.0)),
-    "turned by 3 degrees": lambda pixels, random: rotated(pixels, 3),
-    "turned by 7 degrees": lambda pixels, random: rotated(pixels, 7),
+    "turned by 3 degrees": lambda pixels, random: turned_by(pixels, 3),
+    "turned by 7 degrees": lambda pixels, random: turned_by(pixels, 7),
     "mirrored": lambda pixels, random: pixels[:, ::-1].copy(),
     "inverted": lambda pixels, random: (255 - pixels).astype(np.uint8),
     "mirrored and inverted": lambda pixels, random: (255 - pixels[:, ::-1]).astype(np.uint8),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from medres import Classifier, read_radiograph
 from medres.config import Preprocessing
 from medres.imaging.preprocessing import preprocess
-from medres.model.heatmaps.fine_maps import Stride
+from medres.model.heatmaps.grid import Stride
 from medres.statistics.pointing import peak
 from tests.support.phantoms import write_radiograph
 

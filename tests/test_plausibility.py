@@ -21,7 +21,8 @@ from medres.imaging.phantoms import phantom
 from medres.imaging.preprocessing import preprocess
 from medres.imaging.reading import decode_radiograph, read_dataset
 from medres.model.card import ModelCard, TrainedFacts
-from medres.model.loading import load_member, read_card
+from medres.model.inspection import read_card
+from medres.model.loading import load_member
 from medres.model.plausibility import Expectation, never_occurred
 from medres.model.saving import save_model
 from medres.records import Radiograph

@@ -30,7 +30,7 @@ from medres.imaging.preprocessing import Placement, inspect, prepare
 from medres.imaging.reading import read_radiograph
 from medres.model.heatmaps.licence import UNMEASURED, LabelLicence
 from medres.records import LabelScore, Prediction, Refusal
-from medres.review.cases import Worklist
+from medres.review.recomputing import Recomputation
 from medres.scoring.columns import text_array
 from medres.scoring.folder import Summary, score_folder
 from medres.scoring.heatmaps import Drawn, HeatmapPolicy, HeatmapWriter
@@ -155,8 +155,8 @@ def test_names_that_are_no_text_have_their_rows_and_are_found_again(
     # all but the transfer syntax, which another installation may read, and the circle, which is no file
     assert "6 rows of unchanged files were kept" in resumed.stdout, resumed.stderr
     assert (out / "predictions.csv").read_bytes() == before
-    worklist = Worklist.open(out, small_model)
-    assert worklist.open_case(next(case for case in worklist.cases if case.path == "Icon\r"))
+    again = Recomputation.open(out, small_model)
+    assert again.open_case(next(case for case in again.worklist.cases if case.path == "Icon\r"))
 
 
 def test_a_killed_run_is_resumed_to_exactly_the_same_table(small_model: Path, tmp_path: Path, medres: Medres) -> None:

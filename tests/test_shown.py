@@ -201,16 +201,16 @@ def test_run_json_is_of_the_tables_also_while_another_model_s_run_goes_on_or_was
     assert {path: path.read_bytes() for path in files} == files
     ended = read_scores_record(scored, UNFINISHED)
     assert (ended.state, ended.model_id != said(scored)) == ("failed", True)
-    assert len(Worklist.open(scored, models["A"], device="cpu").cases) == COUNT
+    assert len(Worklist.open(scored, models["A"]).cases) == COUNT
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(ScoresRecord, "finished", killed)  # its tables are there, and it did not say so
         score_folder(models["B"], folder, out=scored, resume=True, workers=1)
     with pytest.raises(UsageError, match=r"rows of model .* score the folder again"):
-        Worklist.open(scored, models["A"], device="cpu")
+        Worklist.open(scored, models["A"])
     assert score_folder(models["B"], folder, out=scored, resume=True, workers=1).reused == COUNT
     assert not (scored / UNFINISHED).exists()
     assert read_scores_record(scored).state == "finished"
-    assert len(Worklist.open(scored, models["B"], device="cpu").cases) == COUNT
+    assert len(Worklist.open(scored, models["B"]).cases) == COUNT
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Ledger, "finish", killed)
         score_folder(models["A"], folder, out=scored, resume=True, workers=1)

@@ -225,7 +225,7 @@ def test_any_text_comes_back_as_it_was_typed(shared_store: ReviewStore, comment:
         {"verdict": "own"}, {"verdict": "skipped"}, {"confidence": 101}, {"heatmap": "pretty"}, {"called": 2},
         {"seconds_in_view": float("nan")}, {"seconds_in_view": -1.0}, {"probability": 1.5}, {"grade": "x" * 201},
         {"marks": (Mark("point", 1, 2, 3, 4),)}, {"marks": (Mark("box", 1, 2),)}, {"marks": (Mark("point", 1e9, 2),)},
-        {"marks": (Mark("point", float("nan"), 2),)}, {"marks": (Mark("point", 1, 2),) * 101},
+        {"marks": (Mark("point", float("nan"), 2),)}, {"marks": (Mark("point", 1, 2),) * 201},
     ],
 )  # fmt: skip
 def test_what_is_not_a_verdict_is_refused_and_nothing_is_saved(store: ReviewStore, change: dict[str, Any]) -> None:

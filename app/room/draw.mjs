@@ -1,10 +1,11 @@
 // A pane as it is drawn: gray, the heatmap over it, its contour, marks and letters. Needs a canvas, knows no page.
 
 import { edgesOnScreen, toImage, toScreen, turned } from "./geometry.mjs";
-import { said } from "./measures.mjs";
+import { FINDINGS, said } from "./measures.mjs";
 import { paint } from "./paint.mjs";
 
-const MARK = "#7ee0ff";
+const MARK = "#7ee0ff"; // of a ruler or an angle
+const FINDING = "#ffd75e"; // of a finding, which also has another shape
 const EDGE = "#000c";
 
 export class Pane {
@@ -17,8 +18,8 @@ export class Pane {
     return { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
   }
 
-  // Draw what a view shows. `over` is {heatmap, opacity, contour} or null.
-  draw({ picture, view, shades, marks, over, lens }) {
+  // Draw what a view shows. `over` is {heatmap, opacity, contour} or null; `lifted`: what a shutter hides is shown.
+  draw({ picture, view, shades, marks, over, lens, lifted }) {
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [this.size.width, this.size.height].map((side) => Math.round(side * ratio));
     if (!width || !height) return;
@@ -34,6 +35,10 @@ export class Pane {
     context.putImageData(this.image, 0, 0);
     const { a, b, c, d } = turned(view, image);
     const origin = toScreen(view, image, this.size, { x: 0, y: 0 });
+    if (picture.shutter && !lifted) {
+      context.setTransform(a * ratio, b * ratio, c * ratio, d * ratio, origin.x * ratio, origin.y * ratio);
+      this.shut(picture.shutter, image);
+    }
     if (over) {
       context.setTransform(a * ratio, b * ratio, c * ratio, d * ratio, origin.x * ratio, origin.y * ratio);
       context.imageSmoothingEnabled = true;
@@ -58,18 +63,58 @@ export class Pane {
     }
   }
 
+  // Black outside of every shape of a display shutter (PS3.3 C.7.6.11), whose rows and columns are counted from 1.
+  shut({ rectangle, circle, polygon }, { rows, columns, aspect }) {
+    const shapes = [];
+    if (rectangle) {
+      const [upper, lower, left, right] = rectangle;
+      const shape = new Path2D();
+      shape.rect(left - 1, upper - 1, right - left + 1, lower - upper + 1);
+      shapes.push(shape);
+    }
+    if (circle) {
+      const [row, column, radius] = circle;
+      const shape = new Path2D();
+      shape.ellipse(column - 0.5, row - 0.5, radius * aspect, radius, 0, 0, 2 * Math.PI);
+      shapes.push(shape);
+    }
+    if (polygon?.length) {
+      const shape = new Path2D();
+      polygon.forEach(([row, column], number) => (number ? shape.lineTo(column - 0.5, row - 0.5) : shape.moveTo(column - 0.5, row - 0.5)));
+      shape.closePath();
+      shapes.push(shape);
+    }
+    this.context.fillStyle = "#000";
+    for (const shape of shapes) {
+      const outside = new Path2D();
+      outside.rect(-columns, -rows, 3 * columns, 3 * rows);
+      outside.addPath(shape);
+      this.context.fill(outside, "evenodd");
+    }
+  }
+
   mark(mark, image, onScreen) {
     const { context } = this;
+    const finding = FINDINGS.includes(mark.kind);
     const places = mark.points.map(onScreen);
     const line = new Path2D();
-    places.forEach(({ x, y }, number) => (number ? line.lineTo(x, y) : line.moveTo(x, y)));
-    for (const [strokeStyle, lineWidth] of [[EDGE, 4], [MARK, 1.6]]) {
+    if (mark.kind === "box" && mark.points.length > 1) {
+      const [one, other] = mark.points;
+      const corners = [one, { x: other.x, y: one.y }, other, { x: one.x, y: other.y }].map(onScreen);
+      corners.forEach(({ x, y }, number) => (number ? line.lineTo(x, y) : line.moveTo(x, y)));
+      line.closePath();
+    } else if (mark.kind === "point") {
+      const [{ x, y }] = places;
+      line.arc(x, y, 9, 0, 2 * Math.PI);
+    } else places.forEach(({ x, y }, number) => (number ? line.lineTo(x, y) : line.moveTo(x, y)));
+    const colour = finding ? FINDING : MARK;
+    for (const [strokeStyle, lineWidth] of [[EDGE, 4], [colour, 1.6]]) {
       Object.assign(context, { strokeStyle, lineWidth });
       context.stroke(line);
-      for (const { x, y } of places) context.strokeRect(x - 3, y - 3, 6, 6);
+      for (const { x, y } of places) context.strokeRect(x - (finding ? 1 : 3), y - (finding ? 1 : 3), finding ? 2 : 6, finding ? 2 : 6);
     }
     const end = places.at(-1);
-    this.text(said(mark, image), end.x + 8, end.y - 8, MARK, "left");
+    this.text(said(mark, image), end.x + 12, end.y - 8, colour, "left");
   }
 
   letters({ left, right, above, below }) {

@@ -3,7 +3,8 @@
 import { dragged, nearest, span, within } from "./window.mjs";
 import { moved, zoomedAt } from "./geometry.mjs";
 
-export const TOOLS = { window: "Window", move: "Move", zoom: "Zoom", ruler: "Ruler", angle: "Angle", lens: "Magnifier" };
+export const TOOLS = { window: "Window", move: "Move", zoom: "Zoom", ruler: "Ruler", angle: "Angle", lens: "Magnifier", point: "Point", box: "Box" };
+export const LETTERS = { window: "W", move: "M", zoom: "Z", ruler: "S", angle: "G", lens: "X", point: "Q", box: "K" };
 const STEP = 20; // pixels of pointer movement that an arrow key stands for
 
 // Each: the key, in words what it does, and what it does to a viewer (`keep` changes nothing of the picture).
@@ -14,6 +15,8 @@ export const KEYS = [
   ["S", "ruler", () => ({ tool: "ruler" })],
   ["G", "angle", () => ({ tool: "angle" })],
   ["X", "magnifier", () => ({ tool: "lens" })],
+  ["Q", "point at the finding; it is saved with the verdict", () => ({ tool: "point" })],
+  ["K", "box around the finding; it is saved with the verdict", () => ({ tool: "box" })],
   ["1–9", "the windows and tables in the list", null],
   ["←", "narrower window", (room) => room.windowedBy(-STEP, 0)],
   ["→", "wider window", (room) => room.windowedBy(STEP, 0)],
@@ -32,6 +35,8 @@ export const KEYS = [
   ["E", "hide or show the heatmap", (room) => ({ hidden: !room.state.hidden })],
   ["C", "hide or show the heatmap's contour", (room) => ({ contoured: !room.state.contoured })],
   ["T", "one pane or two", (room) => ({ panes: 3 - room.state.panes })],
+  ["Y", "all views of the patient, side by side", (room) => room.allViews()],
+  ["O", "show or hide what a shutter hides", (room) => ({ lifted: !room.state.lifted })],
   ["F", "full screen", (room) => room.fullScreen()],
   ["Delete", "remove the last mark", (room) => ({ marks: room.state.marks.slice(0, -1) })],
   ["?", "these keys", (room) => room.help()],

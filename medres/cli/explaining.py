@@ -27,7 +27,7 @@ from medres.terminal import progress_bar
 
 if TYPE_CHECKING:
     from medres.config import Limits
-    from medres.model.heatmaps.fine_maps import Stride
+    from medres.model.heatmaps.grid import Stride
     from medres.model.heatmaps.library import Method
     from medres.scoring.explaining.explainer import Explained, Explainer, Format, LabelMap
 

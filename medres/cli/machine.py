@@ -125,9 +125,10 @@ def app(
     if not (scores / "predictions.csv").is_file():
         raise UsageError(f"{scores} holds no predictions.csv; run `medres score` first")
     store = address.chosen(store, store_file, os.environ)
-    from medres.model.device import choose_device
+    if device not in ("auto", "cpu"):
+        from medres.model.device import choose_device
 
-    choose_device(device)  # one that is not there is said now, not on the first page
+        choose_device(device)  # one that is not there is said now, not on the first page
     sys.exit(
         serve(
             model=model,

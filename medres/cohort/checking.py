@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medres.cohort.alignment import SIDE
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.form import USED, Fault, Question, form_faults, label_questions, without
 from medres.cohort.indexing import Progress
 from medres.cohort.leakage import KINDS, Leak, find_leaks
 from medres.cohort.manifest import Manifest, manifest_rows, no_row_used, none_exists, used_rows
-from medres.cohort.similarity import SIDE
 from medres.cohort.tasks import LABEL_PREFIX, resolve
 from medres.config import Gate, Limits, Preprocessing
 from medres.tables import inert_path, read_csv, sha256_file

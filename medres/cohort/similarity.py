@@ -1,8 +1,8 @@
-"""Images that show the same thing though their pixels differ: re-encoded, cropped, brighter, mirrored, inverted.
+"""Images that show the same thing though their pixels differ: compressed again, cropped, turned, mirrored, inverted.
 
-First a perceptual hash proposes pairs: every image, whole and cropped in 36 ways, is reduced to 12 × 12 values, and all
-are compared at once by matrix products. Then each pair is aligned, and the normalised correlation of what both show
-decides.
+First a perceptual hash proposes pairs: every image, whole, cropped in 44 ways and turned in four, is reduced to 12 × 12
+values, and all are compared at once by matrix products. Then each pair is aligned, and the normalised correlation of
+what both show decides.
 """
 
 from __future__ import annotations
@@ -16,8 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-SIDE = 64
-"""Pixels of a side of the images that are compared: enough to tell exposures apart, little to keep."""
+from medres.cohort.alignment import (
+    COARSE,
+    WHOLE,
+    Window,
+    aligned_correlation,
+    content_of,
+    details_of,
+    matrix_of,
+    seen_through,
+)
 
 NEAR_DUPLICATE = 0.92
 """Correlation after alignment from which two images are near-duplicates.
@@ -36,31 +44,27 @@ _STANDING_OUT = 4.0  # standard deviations of Fisher's z above the usual likenes
 _FEWEST = 50  # pairs that tell what is usual
 _CELLS = 16  # cells of a side of the square, of which the perceptual hash leaves the outermost two out:
 _EDGE = 2  # there a crop that is not square shows padding
-_WINDOW = (1.0, 4.0)  # pixels: Gaussians whose difference is hashed: coarse, so that a small shift matters little
-_DETAIL = (0.7, 3.0)  # pixels: Gaussians whose difference is correlated: finer, where exposures of one kind differ
 _ZOOMS = (0.98, 0.93, 0.88, 0.83)  # parts of the side that a crop may keep
 _SHIFTS = (-0.035, 0.0, 0.035)  # how far its middle may lie from the image's, in parts of the side
+_CORNERS = (0.0, 0.1, 0.2)  # where a crop by a fifth of both sides may begin, in parts of the side
+_DEGREES = (-8.0, -4.0, 4.0, 8.0)  # how far an image may be turned; an alignment bridges two degrees
 _LEAST_LIKE = 0.84  # of the hash: what lies below is not looked at again
 _PROPOSED = 4  # most pairs of different patients that an image is looked at with
-_STEPS = 30  # most of an alignment
-_WORTH_ALIGNING = 0.8  # after an alignment at half the size: what correlates less is no copy
 _BLOCK = 256  # images compared with all others at a time
-_BORDER = 0.02  # of the brightest pixel: what counts as black around an image
-_MARGIN = 4  # pixels along the border of what an image shows: a crop ends there, and edges spread that far
-_SHARED = 0.4  # part of the square that both images must show
 
-Window = tuple[float, float, float]
-"""Zoom, top and left of a crop, in parts of the side."""
 
 WINDOWS: tuple[Window, ...] = (
-    (1.0, 0.0, 0.0),
+    WHOLE,
     *(
-        (zoom, (1 - zoom) / 2 + down, (1 - zoom) / 2 + right)
+        Window(zoom, (1 - zoom) / 2 + down, (1 - zoom) / 2 + right)
         for zoom in _ZOOMS
         for down in _SHIFTS
         for right in _SHIFTS
     ),
+    *(Window(0.8, top, left) for top in _CORNERS for left in _CORNERS if (top, left) != (0.1, 0.1)),
+    *(Window(degrees=degrees) for degrees in _DEGREES),
 )
+"""The whole image first."""
 
 
 Turn = Literal["", "mirrored", "inverted", "mirrored and inverted"]
@@ -182,9 +186,10 @@ def turned(image: NDArray[np.uint16], turn: Turn) -> NDArray[np.uint16]:
     if "mirrored" in turn:
         image = image[:, ::-1].copy()
     if "inverted" in turn:
-        top, bottom, left, right = _content(image)
-        image, inside = image.copy(), image[top:bottom, left:right]
-        image[top:bottom, left:right] = inside.max() - inside + inside.min()
+        content = content_of(image)
+        if content.any():
+            inside, image = image[content], image.copy()
+            image[content] = inside.max() - inside + inside.min()
     return image
 
 
@@ -207,105 +212,11 @@ def _hashes(pixels: NDArray[np.uint16], windows: Sequence[Window]) -> NDArray[np
     inner = slice(_EDGE, _CELLS - _EDGE)
     found = np.empty((len(pixels), len(windows), (_CELLS - 2 * _EDGE) ** 2), np.float32)
     for place, image in enumerate(pixels):
-        coarse = _details(image, _WINDOW)
+        coarse = details_of(image, COARSE)
         for number, window in enumerate(windows):
-            shown = _shown(coarse, _matrix(window))
+            shown = seen_through(coarse, matrix_of(window))
             cells = np.asarray(cv2.resize(shown, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA))
             found[place, number] = cells[inner, inner].ravel()
     found -= found.mean(axis=2, keepdims=True)
     found /= np.linalg.norm(found, axis=2, keepdims=True) + 1e-9
     return found
-
-
-def aligned_correlation(whole: NDArray[np.uint16], cropped: NDArray[np.uint16], window: Window = WINDOWS[0]) -> float:
-    """The normalised correlation of two images' details where both show something, after affine alignment.
-
-    Brightness and contrast do not matter. Source of the alignment: Evangelidis and Psarakis 2008 (ECC).
-
-    Args:
-        whole: (SIDE, SIDE); what `cropped` may be a part of.
-        cropped: (SIDE, SIDE).
-        window: about how `cropped` lies in `whole`.
-    """
-    masks = [_content_mask(image) for image in (whole, cropped)]
-    details = [_details(image, _DETAIL) for image in (whole, cropped)]
-    coarse = [_halved(_details(image, _WINDOW)) for image in (whole, cropped)]  # which lead astray less
-    found = _aligned(coarse, _halved(masks[1]), _at_scale(_matrix(window), 0.5))
-    rough = _at_scale(found, 2.0)
-    value = _correlation(details, masks, rough)
-    if value < _WORTH_ALIGNING:
-        return value
-    return max(value, _correlation(details, masks, _aligned(details, masks[1], rough)))
-
-
-def _aligned(details: list[NDArray[np.float32]], mask: NDArray[np.uint8], start: NDArray[np.float32]) -> NDArray[Any]:
-    """The affine matrix, near `start`, with which the first image's details fit those of the second best."""
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, _STEPS, 1e-3)
-    try:
-        _, fitted = cv2.findTransformECC(details[1], details[0], start.copy(), cv2.MOTION_AFFINE, criteria, mask, 1)
-    except cv2.error:  # it does not converge where two images have little in common
-        return start
-    return np.asarray(fitted)
-
-
-def _halved(image: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(cv2.resize(image, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA))
-
-
-def _at_scale(matrix: NDArray[Any], scale: float) -> NDArray[np.float32]:
-    """The same mapping between images of another size; pixel centres lie half a pixel inside."""
-    linear = matrix[:, :2]
-    middle = np.full(2, (scale - 1) / 2)
-    shift = scale * matrix[:, 2] + middle - linear @ middle
-    return np.column_stack([linear, shift]).astype(np.float32)
-
-
-def _correlation(details: list[NDArray[np.float32]], masks: list[NDArray[np.uint8]], matrix: NDArray[Any]) -> float:
-    shown = _shown(details[0], matrix)
-    both = (_shown(masks[0], matrix, nearest=True) > 0) & (masks[1] > 0)
-    if both.mean() < _SHARED:
-        return 0.0
-    first, second = shown[both] - shown[both].mean(), details[1][both] - details[1][both].mean()
-    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second) + 1e-9))
-
-
-def _details(image: NDArray[np.uint16], gaussians: tuple[float, float]) -> NDArray[np.float32]:
-    """A band of spatial frequencies, free of brightness and contrast; black around the image adds no edge."""
-    top, bottom, left, right = _content(image)
-    inside = image[top:bottom, left:right].astype(np.float32)
-    inside = (inside - inside.mean()) / (inside.std() + 1e-6)
-    rows, columns = image.shape
-    whole = cv2.copyMakeBorder(inside, top, rows - bottom, left, columns - right, cv2.BORDER_REPLICATE)
-    fine, coarse = (cv2.GaussianBlur(whole, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE) for sigma in gaussians)
-    return np.asarray(fine - coarse, dtype=np.float32)
-
-
-def _content(image: NDArray[np.uint16]) -> tuple[int, int, int, int]:
-    """First and last row and column (exclusive) that are not black: what preprocessing padded is left out."""
-    bright = image > _BORDER * float(image.max())
-    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
-    if not len(rows):
-        return 0, image.shape[0], 0, image.shape[1]
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def _content_mask(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """255 where the image shows something, without a margin."""
-    mask = np.zeros(image.shape, np.uint8)
-    top, bottom, left, right = _content(image)
-    mask[top + _MARGIN : max(bottom - _MARGIN, 0), left + _MARGIN : max(right - _MARGIN, 0)] = 255
-    return mask
-
-
-def _matrix(window: Window) -> NDArray[np.float32]:
-    """The affine matrix that finds a pixel of the crop in the whole image."""
-    zoom, top, left = window
-    centre = (zoom - 1) / 2  # pixel centres lie half a pixel inside
-    return np.array([[zoom, 0, left * SIDE + centre], [0, zoom, top * SIDE + centre]], np.float32)
-
-
-def _shown(image: NDArray[Any], matrix: NDArray[Any], *, nearest: bool = False) -> NDArray[Any]:
-    """An image as a crop shows it, at the same size."""
-    flags = (cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP
-    border = cv2.BORDER_CONSTANT if nearest else cv2.BORDER_REPLICATE
-    return np.asarray(cv2.warpAffine(image, matrix, image.shape[::-1], flags=flags, borderMode=border))

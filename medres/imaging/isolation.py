@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Set
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -110,8 +111,9 @@ def _in_order(results: Iterator[tuple[int, Item, T]]) -> Iterator[tuple[Item, T]
             following += 1
 
 
-_interactive: Workers | None = None
-_interactive_lock = threading.Lock()
+_idle: list[Workers] = []  # of one process each, kept for whoever waits next
+_idle_lock = threading.Lock()
+_in_use = threading.BoundedSemaphore(usable_processors())  # as many people are served at once as there are processors
 
 
 def read_isolated(
@@ -141,19 +143,29 @@ def read_isolated(
     return done_isolated(job, path, limits=limits)
 
 
+@contextmanager
+def _kept_process(limits: Limits) -> Iterator[Workers]:
+    """A process that nobody else uses, which is kept for the next file; another where limits have changed."""
+    with _idle_lock:
+        found = _idle.pop() if _idle else Workers(1, limits=limits)
+    if found.limits != limits:
+        found.close()
+        found = Workers(1, limits=limits)
+    try:
+        yield found
+    finally:
+        with _idle_lock:
+            _idle.append(found)
+
+
 def done_isolated(job: Callable[[Path], T | Refusal], path: str | os.PathLike[str], *, limits: Limits) -> T:
     """What a job makes of one file, for a person who waits; see `read_isolated`.
 
     Raises:
         Refused: as the job, and DECODER_TIMEOUT, DECODER_STALLED, DECODER_CRASH.
     """
-    with _interactive_lock:
-        global _interactive
-        if _interactive is None or _interactive.limits != limits:
-            if _interactive is not None:
-                _interactive.close()
-            _interactive = Workers(1, limits=limits)
-        result = next(iter([result for _, result in _interactive.map(job, [Path(path)])]))
+    with _in_use, _kept_process(limits) as process:
+        result = next(iter([result for _, result in process.map(job, [Path(path)])]))
     if isinstance(result, Refusal):
         raise Refused(result.code, result.detail, path=path)
     return result

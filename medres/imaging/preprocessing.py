@@ -316,4 +316,9 @@ def pixels_sha256(stored: NDArray[np.integer]) -> str:
 
 
 def _is_left_limb(radiograph: Radiograph) -> bool:
-    return radiograph.laterality == "L" and radiograph.attributes.get("BodyPartExamined", "").upper() in PAIRED_LIMBS
+    return radiograph.laterality == "L" and is_paired_limb(radiograph.attributes.get("BodyPartExamined", ""))
+
+
+def is_paired_limb(body_part: str) -> bool:
+    """Whether a BodyPartExamined is a limb of which there are a left and a right one."""
+    return body_part.upper() in PAIRED_LIMBS

@@ -15,8 +15,8 @@ from pydantic import Field, JsonValue, ValidationError
 from medres.config.versions import Versioned
 from medres.errors import ModelError, UsageError
 from medres.files import make_folder
-from medres.model.inspection import ATTACHMENTS
-from medres.model.loading import joint_card, model_folders, read_card
+from medres.model.ensemble import joint_card
+from medres.model.inspection import ATTACHMENTS, model_folders, read_card
 from medres.model.saved_json import complaints, read_saved
 from medres.provenance import now
 from medres.tables import json_text, sha256_json, write_json

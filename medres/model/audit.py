@@ -9,8 +9,18 @@ from pathlib import Path
 from medres.errors import ModelError
 from medres.model.attachments import read_attachment
 from medres.model.card import CARD_FILE, COVERS_ALL, ModelCard
-from medres.model.inspection import ATTACHMENTS, BAD, MEANING, FolderFile, complaint, inspect_folder, shown
-from medres.model.loading import joint_card, model_folders, read_card
+from medres.model.ensemble import joint_card
+from medres.model.inspection import (
+    ATTACHMENTS,
+    BAD,
+    MEANING,
+    FolderFile,
+    complaint,
+    inspect_folder,
+    model_folders,
+    read_card,
+    shown,
+)
 from medres.model.signing import KIND, Signature, signatures, signing_is_there, verify_trust
 
 

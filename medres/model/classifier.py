@@ -17,12 +17,14 @@ from medres.errors import UsageError
 from medres.imaging.preprocessing import Placement, preprocess
 from medres.model.calibration import probabilities
 from medres.model.device import choose_device, in_parts, said_plainly
-from medres.model.explain import grid_of, native_heatmap
+from medres.model.ensemble import joint_card
 from medres.model.forward import Scores, as_images, forward, joined, lower_precision, precision_complaint
-from medres.model.heatmaps.fine_maps import SHOWN, Finer, Maps, Stride, fine_maps, positive_mean
+from medres.model.heatmaps.fine_maps import Finer, Maps, fine_maps, positive_mean
+from medres.model.heatmaps.grid import SHOWN, Stride, grid_of, native_heatmap, scale_at
 from medres.model.heatmaps.library import Method, check_library_method, library_maps, unit
 from medres.model.heatmaps.licence import HeatmapLicence, LabelLicence, licence_of, read_licence
-from medres.model.loading import Member, joint_card, load_member, model_folders, read_card, self_check, whole_batch
+from medres.model.inspection import model_folders, read_card
+from medres.model.loading import Member, load_member, self_check, whole_batch
 from medres.model.outliers import distances
 from medres.model.plausibility import Expectation
 from medres.model.signing import verify_trust
@@ -130,15 +132,13 @@ class Classifier:
         return self.card.gate
 
     def heatmap_scale(self, label: str, *, stride: int = SHOWN) -> float:
-        """The value of a heatmap that is drawn as full colour, logit units; the same for every image.
-
-        It is the same number of logits from one cell on every grid: the card has it for the exact map's (stride 32).
+        """The value of a heatmap that is drawn as full colour, logit units; the same for every image: see `scale_at`.
 
         Raises:
             UsageError: the model has no such label.
         """
         self._place(label)
-        return self.card.heatmap_scale[label] * (32 / stride) ** 2
+        return scale_at(self.card.heatmap_scale[label], stride)
 
     def licence(self, label: str, *, method: str = "cam", stride: Stride = SHOWN) -> LabelLicence:
         """Whether a label's heatmaps, drawn in this way, were validated on images no network had seen, and why."""

@@ -49,6 +49,15 @@ def ensemble_card(cards: Sequence[ModelCard]) -> ModelCard:
     )
 
 
+def joint_card(cards: tuple[ModelCard, ...]) -> ModelCard:
+    """The card of a model, or of the ensemble that several are.
+
+    Raises:
+        ModelError: the models are not those of one run.
+    """
+    return cards[0] if len(cards) == 1 else ensemble_card(cards)
+
+
 def _mean_point(points: Sequence[OperatingPoint]) -> OperatingPoint:
     """The ensemble's threshold: the mean of those that its members chose; what it reaches was not measured."""
     chosen = [point for point in points if point.sensitivity is not None]

@@ -9,7 +9,9 @@ from typing import Any
 from medres.config import recipe_names
 from medres.errors import UsageError
 from medres.model.card import ModelCard, TrainedFacts
-from medres.model.loading import joint_card, load_member, model_folders
+from medres.model.ensemble import joint_card
+from medres.model.inspection import model_folders
+from medres.model.loading import load_member
 from medres.model.saving import save_model
 from medres.tables import output_folder, refuse_inside
 

@@ -1,4 +1,4 @@
-"""Every file of a model's folder and its state: covered by the card, written by medres beside it, or foreign."""
+"""A model's folder without its network: its card, and every file's state: covered, written beside it, or foreign."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from medres.errors import ModelError
-from medres.model.card import CARD_FILE, COVERS_ALL, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard
+from pydantic import ValidationError
+
+from medres.config.versions import OLDEST_FORMAT, SavedAs
+from medres.errors import ModelError, UsageError
+from medres.imaging.preprocessing import specification_hash
+from medres.model.card import CARD_FILE, COVERS_ALL, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
+from medres.model.saved_json import complaints, read_saved
 from medres.safe_text import UNSAFE
-from medres.tables import sha256_file
+from medres.tables import json_text, sha256_file
 
 ATTACHMENTS = "attachments"
 """The folder of what is learnt later; what lies there is judged by `attachments` and `signing`."""
@@ -56,6 +61,51 @@ class FolderFile:
     path: str  # relative to the folder, with /
     state: State
     detail: str = ""  # what is wrong with it
+
+
+def model_folders(path: Path) -> tuple[Path, ...]:
+    """The folder of a model, or those of the folds of a cross-validation run, which are used as an ensemble.
+
+    Raises:
+        UsageError: `path` holds neither.
+    """
+    if (path / CARD_FILE).is_file():
+        return (path,)
+    folders = tuple(found.parent for found in sorted((path / "models").glob(f"fold-*/{CARD_FILE}")))
+    if not folders:
+        raise UsageError(f"{path} holds no model (no {CARD_FILE}) and no cross-validation run (no models/fold-*)")
+    return folders
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read and verify a model's card; of an earlier format, fields that came later say what held before.
+
+    Raises:
+        UsageError: the folder holds no card.
+        ModelError: the card is damaged, altered, of a format this version does not know, or holds fields that its
+            format does not have.
+    """
+    path = folder / CARD_FILE
+    if not path.is_file():
+        raise UsageError(f"{folder} holds no model (no {CARD_FILE})")
+    written, content = read_saved(path, oldest=OLDEST_FORMAT, newest=FORMAT)
+    if not isinstance(content.get("model_id"), str) or not isinstance(content.get("architecture"), str):
+        raise ModelError(f"{path} is damaged: it holds no model_id and architecture")
+    if identify(content) != content["model_id"]:
+        raise ModelError(f"{path} was altered: its content no longer gives model_id {content['model_id']}")
+    if written >= COVERS_ALL and path.read_bytes() != json_text(content).encode(errors="backslashreplace"):
+        raise ModelError(f"{path} was altered: it says what it said, and in other bytes")
+    try:
+        card = ModelCard.model_validate(content, context=SavedAs(written))
+    except ValidationError as error:
+        raise ModelError(
+            f"{path} is as it was written, but not a card of format {written}: {complaints(error)}"
+        ) from None
+    if specification_hash(card.preprocessing) != card.preprocessing_sha256:
+        raise ModelError(
+            f"{path}: this version of medres preprocesses images differently than the one that trained the model"
+        )
+    return card
 
 
 def inspect_folder(folder: Path, card: ModelCard) -> tuple[FolderFile, ...]:

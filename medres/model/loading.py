@@ -1,4 +1,4 @@
-"""Loading a saved model: its card, hashes and self-check are verified before it says anything."""
+"""Loading a saved model: its hashes and self-check are verified before it says anything."""
 
 from __future__ import annotations
 
@@ -8,25 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file as load_tensors
 
 from medres.config import Preprocessing
-from medres.config.versions import OLDEST_FORMAT, SavedAs
-from medres.errors import ModelError, UsageError
-from medres.imaging.preprocessing import preprocess, specification_hash
+from medres.errors import ModelError
+from medres.imaging.preprocessing import preprocess
 from medres.imaging.reference import reference_radiograph
-from medres.model.card import CARD_FILE, COVERS_ALL, FORMAT, OUTLIERS_FILE, WEIGHTS_FILE, ModelCard, identify
+from medres.model.card import OUTLIERS_FILE, WEIGHTS_FILE, ModelCard
 from medres.model.device import batch_size
-from medres.model.ensemble import ensemble_card
 from medres.model.forward import as_images, forward
-from medres.model.inspection import verify_folder
+from medres.model.inspection import read_card, verify_folder
 from medres.model.network import RadiographNetwork, saved_network
 from medres.model.outliers import FeatureSpace
-from medres.model.saved_json import complaints, read_saved
-from medres.tables import json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,60 +31,6 @@ class Member:
     network: RadiographNetwork
     card: ModelCard
     space: FeatureSpace
-
-
-def model_folders(path: Path) -> tuple[Path, ...]:
-    """The folder of a model, or those of the folds of a cross-validation run, which are used as an ensemble.
-
-    Raises:
-        UsageError: `path` holds neither.
-    """
-    if (path / CARD_FILE).is_file():
-        return (path,)
-    folders = tuple(found.parent for found in sorted((path / "models").glob(f"fold-*/{CARD_FILE}")))
-    if not folders:
-        raise UsageError(f"{path} holds no model (no {CARD_FILE}) and no cross-validation run (no models/fold-*)")
-    return folders
-
-
-def joint_card(cards: tuple[ModelCard, ...]) -> ModelCard:
-    """The card of a model, or of the ensemble that several are.
-
-    Raises:
-        ModelError: the models are not those of one run.
-    """
-    return cards[0] if len(cards) == 1 else ensemble_card(cards)
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Read and verify a model's card; of an earlier format, fields that came later say what held before.
-
-    Raises:
-        UsageError: the folder holds no card.
-        ModelError: the card is damaged, altered, of a format this version does not know, or holds fields that its
-            format does not have.
-    """
-    path = folder / CARD_FILE
-    if not path.is_file():
-        raise UsageError(f"{folder} holds no model (no {CARD_FILE})")
-    written, content = read_saved(path, oldest=OLDEST_FORMAT, newest=FORMAT)
-    if not isinstance(content.get("model_id"), str) or not isinstance(content.get("architecture"), str):
-        raise ModelError(f"{path} is damaged: it holds no model_id and architecture")
-    if identify(content) != content["model_id"]:
-        raise ModelError(f"{path} was altered: its content no longer gives model_id {content['model_id']}")
-    if written >= COVERS_ALL and path.read_bytes() != json_text(content).encode(errors="backslashreplace"):
-        raise ModelError(f"{path} was altered: it says what it said, and in other bytes")
-    try:
-        card = ModelCard.model_validate(content, context=SavedAs(written))
-    except ValidationError as error:
-        raise ModelError(
-            f"{path} is as it was written, but not a card of format {written}: {complaints(error)}"
-        ) from None
-    if specification_hash(card.preprocessing) != card.preprocessing_sha256:
-        raise ModelError(
-            f"{path}: this version of medres preprocesses images differently than the one that trained the model"
-        )
-    return card
 
 
 def load_member(folder: Path) -> Member:

@@ -23,8 +23,8 @@ from medres.errors import ModelError, OutputExists, UsageError
 from medres.files import refuse_link, write_bytes, write_new
 from medres.model.attachments import FORMAT, Attachment, attach, read_attachments
 from medres.model.card import CARD_FILE
-from medres.model.inspection import ATTACHMENTS, uncovered
-from medres.model.loading import joint_card, model_folders, read_card
+from medres.model.ensemble import joint_card
+from medres.model.inspection import ATTACHMENTS, model_folders, read_card, uncovered
 from medres.model.saved_json import read_saved
 from medres.provenance import now
 from medres.tables import sha256_file

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from medres.errors import REASONS, Refused, UsageError
-from medres.imaging.isolation import read_isolated
 from medres.imaging.preprocessing import file_sha256
-from medres.records import FULL, Decoding, Precision, Radiograph
-from medres.review.heatmaps import CaseHeatmap, other_heatmap, own_heatmaps
+from medres.records import Decoding, Precision
+from medres.review.scoring_model import ScoringModel
+from medres.review.stored import StoredEvidence
 from medres.review.wording import meaning
 from medres.scoring.record import read_scores_record
-from medres.tables import named_path, read_csv
+from medres.scoring.rows import read_rows
+from medres.tables import named_path
 
-if TYPE_CHECKING:
-    from medres.model.classifier import Classifier
-
-_KEPT_CASES = 24  # whose heatmaps stay in memory
-_SAME = 0.005
-"""Most that a probability may differ when it is computed again, as it was: in its precision, decoded as it was.
-
-float32 on another processor or a GPU differs by less, another model by more. What was checked in another precision, or
-from smaller copies, is as near to float32: see `model.accuracy`.
-"""
 _SCORED = ("ok", "review")
 _NEEDED_COLUMNS = (
     "path",
@@ -72,14 +62,6 @@ class Unscored:
     reason: str  # in words
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedCase:
-    """One image, ready to be shown."""
-
-    case: Case
-    heatmaps: Mapping[str, CaseHeatmap]  # the model's own, by label
-
-
 class Worklist:
     """The scored images of one folder, with the model that scored them.
 
@@ -88,7 +70,7 @@ class Worklist:
         model: the model that scored it.
     """
 
-    def __init__(self, scores: Path, model: Classifier) -> None:
+    def __init__(self, scores: Path, model: ScoringModel) -> None:
         self.scores = scores
         self.model = model
         self.labels = model.labels
@@ -97,9 +79,9 @@ class Worklist:
             raise UsageError(f"{scores / 'run.json'} does not name the folder that was scored")
         self.root = Path(record.input)
         self.created = record.created
-        table = read_csv(scores / "predictions.csv")
-        needed = [*_NEEDED_COLUMNS, *(f"{part}_{label}" for label in self.labels for part in ("prob", "positive"))]
-        missing = [name for name in needed if name not in table.columns]
+        rows = read_rows(scores / "predictions.csv")
+        columns: Collection[str] = rows[0].keys() if rows else needed_columns(self.labels)
+        missing = [name for name in needed_columns(self.labels) if name not in columns]
         if record.model_id != model.model_id:
             raise UsageError(
                 f"{scores} was scored by model {record.model_id}, and this is {model.model_id}; "
@@ -109,7 +91,6 @@ class Worklist:
             raise UsageError(f"{scores} was scored decoding {record.decode}, and this model decodes {model.decode}")
         if missing:
             raise UsageError(f"{scores / 'predictions.csv'} lacks the columns {', '.join(missing)}")
-        rows = [{str(name): str(cell) for name, cell in row.items()} for row in table.to_dict("records")]
         others = {row["model_id"] for row in rows} - {"", model.model_id}
         if others:
             raise UsageError(
@@ -118,28 +99,22 @@ class Worklist:
             )
         self.cases = _cases(rows, self.labels)
         self.unscored = _unscored(rows)
-        self._opened: OrderedDict[str, OpenedCase] = OrderedDict()
-        self._otherwise: OrderedDict[tuple[str, str, str], CaseHeatmap] = OrderedDict()
-        self._lock = threading.Lock()
+        self.evidence = StoredEvidence(scores, self.labels)
+        self._by_key = {case.key: case for case in reversed(self.cases)}
+        patients: dict[str, list[Case]] = {}
+        for case in self.cases:
+            patients.setdefault(case.patient_key, []).append(case)
+        self._by_patient = {patient: tuple(cases) for patient, cases in patients.items()}
 
     @classmethod
-    def open(cls, scores: Path, model: Path, *, device: str = "auto") -> Worklist:
-        """Load a model, on a device, and the folder that it scored, to compute as it did: in float32 where it cannot.
+    def open(cls, scores: Path, model: Path) -> Worklist:
+        """Read a scored folder, and the cards of the model that scored it; its network is not loaded.
 
         Raises:
             UsageError: a folder is missing something, or another model scored it.
-            ModelError: the model is not what it was.
-            DeviceError: the GPU is busy or too full.
+            ModelError: a card of the model is not what it was.
         """
-        from medres.model.classifier import Classifier
-        from medres.model.device import choose_device
-        from medres.model.forward import precision_complaint
-
-        precision, decode = _how_scored(scores)
-        chosen = choose_device(device)
-        if precision_complaint(precision, chosen):
-            precision = "float32"
-        return cls(scores, Classifier.load(model, device=str(chosen), precision=precision, decode=decode))
+        return cls(scores, ScoringModel.read(model, decode=how_scored(scores)[1]))
 
     def sorted_by(self, label: str) -> tuple[Case, ...]:
         """The cases, highest probability of `label` first; equal ones in the order of the table."""
@@ -147,7 +122,11 @@ class Worklist:
 
     def find(self, key: str) -> Case | None:
         """The case with this key."""
-        return next((case for case in self.cases if case.key == key), None)
+        return self._by_key.get(key)
+
+    def of_patient(self, case: Case) -> tuple[Case, ...]:
+        """All cases of a case's patient, in the order of the table; only itself where the patient is not known."""
+        return self._by_patient.get(case.patient_key, (case,)) if case.patient_key else (case,)
 
     def threshold(self, label: str) -> float:
         """The operating point of a label, a calibrated probability."""
@@ -157,66 +136,20 @@ class Worklist:
         """How the operating point of a label was chosen."""
         return self.model.card.operating_points[label].rule
 
-    def open_case(self, case: Case) -> OpenedCase:
-        """Read a case's image again, check that it is what was scored, and explain its scores.
+    def unchanged(self, case: Case) -> Path:
+        """Where a case's file lies, which is still the one that was scored.
 
         Raises:
-            Refused: the file lies outside the scored folder (OUTSIDE_ROOT), is gone (UNREADABLE), is not what was
-                scored (CHANGED), can no longer be read, or its score cannot be computed again (NOT_REPRODUCED).
+            Refused: as `locate`, or CHANGED.
         """
-        path = self._unchanged(case)
-        with self._lock:
-            if case.key in self._opened:
-                self._opened.move_to_end(case.key)
-                return self._opened[case.key]
-        seen = self._read(case, path)
-        self._verify(case, seen)
-        opened = OpenedCase(case, own_heatmaps(self.model, seen, case.positive))
-        with self._lock:
-            self._opened[case.key] = opened
-            while len(self._opened) > _KEPT_CASES:
-                self._opened.popitem(last=False)
-        return opened
-
-    def explain_otherwise(self, case: Case, label: str, name: str) -> CaseHeatmap:
-        """A label's heatmap by another method, one of `heatmaps.METHODS`; the image is read again.
-
-        Raises:
-            Refused: as `open_case`, but NOT_REPRODUCED.
-        """
-        sought = (case.key, label, name)
-        path = self._unchanged(case)
-        with self._lock:
-            if sought in self._otherwise:
-                self._otherwise.move_to_end(sought)
-                return self._otherwise[sought]
-        seen = self._read(case, path)
-        found = other_heatmap(self.model, seen, label, name=name, positive=case.positive[label])
-        with self._lock:
-            self._otherwise[sought] = found
-            while len(self._otherwise) > _KEPT_CASES:
-                self._otherwise.popitem(last=False)
-        return found
-
-    def _unchanged(self, case: Case) -> Path:
         path = self.locate(case)
         if file_sha256(path) != case.sha256:
             raise Refused("CHANGED", "the file has changed since it was scored; score the folder again")
         return path
 
-    def _read(self, case: Case, path: Path) -> Radiograph:
-        """An image as the model takes it."""
-        spec = self.model.preprocessing
-        smaller: frozenset[str] | None = (
-            frozenset() if self.model.shorter_side is not None and case.decode == FULL else None
-        )
-        seen = read_isolated(
-            path, gate=self.model.gate, voi=spec.voi, percentiles=spec.percentiles, sha256=case.sha256,
-            shorter_side=self.model.shorter_side, smaller=smaller,
-        )  # fmt: skip
-        if seen.sop_instance_uid != case.sop_instance_uid:
-            raise Refused("CHANGED", "the file holds another image than the one that was scored")
-        return seen
+    def absent(self) -> tuple[Case, ...]:
+        """The cases whose file is not where it was, by one look at each."""
+        return tuple(case for case in self.cases if not (self.root / case.path).is_file())
 
     def locate(self, case: Case) -> Path:
         """Where a case's file lies.
@@ -233,19 +166,13 @@ class Worklist:
             raise Refused("UNREADABLE", "the file is not there any more")
         return path
 
-    def _verify(self, case: Case, radiograph: Radiograph) -> None:
-        found = self.model.predict(radiograph)
-        for label, scored in case.probabilities.items():
-            again = found.scores[label].probability if label in found.scores else float("nan")
-            if not abs(again - scored) <= _SAME:
-                raise Refused(
-                    "NOT_REPRODUCED",
-                    f"the table says {scored:.3f} for {label}, and the model now gives {again:.3f}; "
-                    "score the folder again",
-                )
+
+def needed_columns(labels: Sequence[str]) -> list[str]:
+    """The columns of `predictions.csv` that a worklist needs."""
+    return [*_NEEDED_COLUMNS, *(f"{part}_{label}" for label in labels for part in ("prob", "positive"))]
 
 
-def _how_scored(scores: Path) -> tuple[Precision, Decoding | None]:
+def how_scored(scores: Path) -> tuple[Precision, Decoding | None]:
     """In which precision a folder was scored, and how its files were decoded.
 
     Folders of earlier versions say neither: float32, and as the model was trained.

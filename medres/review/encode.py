@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -14,9 +12,7 @@ from numpy.typing import NDArray
 from medres.imaging.pictures import CONTOUR, colour
 
 HEATMAP_SIDE = 160  # cells of the grid that is sent; a class-activation map has 10 to 32
-_CONTOUR_SIDE = 480  # pixels of the longer side of the map, made larger or smaller, in which contours are found
-
-Said = str | bool | list[str]
+CONTOUR_SIDE = 480  # pixels of the longer side of the map, made larger or smaller, in which contours are found
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ def encode_heatmap(heatmap: NDArray[np.float32], *, scale: float, strength: floa
 
 def _lines(heatmap: NDArray[np.float32], level: float) -> tuple[tuple[float, ...], ...]:
     """Where regions at or above a level end, in parts of the picture."""
-    times = _CONTOUR_SIDE / max(heatmap.shape)
+    times = CONTOUR_SIDE / max(heatmap.shape)
     rows, columns = (max(1, round(side * times)) for side in heatmap.shape)
     mode = cv2.INTER_AREA if times < 1 else cv2.INTER_LINEAR
     inside = np.asarray(cv2.resize(heatmap, (columns, rows), interpolation=mode)) >= level
@@ -64,21 +60,3 @@ def _lines(heatmap: NDArray[np.float32], level: float) -> tuple[tuple[float, ...
 def colours() -> list[int]:
     """The 256 colours of every heatmap that medres draws, as 768 numbers R, G, B, R, …"""
     return [int(value) for value in colour(np.linspace(0, 1, 256, dtype=np.float32)[None]).ravel()]
-
-
-def pack(grid: HeatmapGrid | None, words: Mapping[str, Said]) -> bytes:
-    """One message to the viewer: a length (uint32, little-endian), a JSON header of that length, and the cells.
-
-    Args:
-        grid: the heatmap; None: there is none to show.
-        words: what else the viewer shows; goes into the header as it is.
-    """
-    header = json.dumps(
-        {
-            **words,
-            "heatmap": {"rows": grid.rows, "columns": grid.columns} if grid else None,
-            "contour": {"part": grid.contour, "lines": grid.lines} if grid else None,
-            "colours": colours(),
-        }
-    ).encode()
-    return len(header).to_bytes(4, "little") + header + (grid.cells if grid else b"")

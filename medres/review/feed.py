@@ -1,8 +1,9 @@
-"""Pictures for the page, over HTTP: stored values, and what is known of them, of one scored image."""
+"""Pictures for the page, over HTTP: stored values, what is known of them, and the heatmaps that were kept with them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 
@@ -13,6 +14,9 @@ from medres.imaging.isolation import done_isolated
 from medres.imaging.viewing.presentation import present
 from medres.imaging.viewing.records import Presentation
 from medres.review.cases import Case, Worklist
+from medres.review.heatmaps import shown_maps, stored_heatmaps
+from medres.review.sent import ShownMaps
+from medres.review.stored import Geometry
 
 QUICK = 512
 """Pixels a side that suffice for a first look, where an image holds a smaller copy of itself."""
@@ -38,11 +42,19 @@ def picture(worklist: Worklist, case: Case, *, quick: bool = False) -> bytes:
         present, gate=worklist.model.gate, voi=spec.voi, percentiles=spec.percentiles, limits=Limits(),
         sha256=case.sha256, shorter_side=QUICK if quick else None,
     )  # fmt: skip
-    return packed(done_isolated(job, worklist.locate(case), limits=Limits()))
+    found = done_isolated(job, worklist.locate(case), limits=Limits())
+    geometry = Geometry(found.rows, found.columns, found.pixel_aspect_ratio, found.left_limb)
+    maps = stored_heatmaps(worklist.model, worklist.evidence.of(case.sha256), geometry, case.positive)
+    return packed(found, {label: shown_maps(label, one) for label, one in maps.items()})
 
 
-def packed(found: Presentation) -> bytes:
-    """One message: a length (uint32, little-endian), a JSON header of that length, levels, modality values, tables."""
+def packed(found: Presentation, maps: Mapping[str, ShownMaps]) -> bytes:
+    """One message: a length (uint32, little-endian), a JSON header of that length, levels, modality values, tables.
+
+    Args:
+        found: the picture.
+        maps: the heatmaps that are kept of it, by label.
+    """
     spacing = found.spacing
     header = {
         "size": {"rows": found.levels.shape[0], "columns": found.levels.shape[1]},
@@ -58,6 +70,8 @@ def packed(found: Presentation) -> bytes:
         "where": spacing.where if spacing else "",
         "aspect": found.pixel_aspect_ratio,
         "edges": found.edges,
+        "shutter": asdict(found.shutter) if found.shutter else None,
+        "maps": {label: one.model_dump(mode="json") for label, one in maps.items()},
     }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % _WORD)

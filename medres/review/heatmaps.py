@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medres.model.heatmaps.grid import grid_of
+from medres.model.heatmaps.licence import in_words, withheld
 from medres.review.encode import HeatmapGrid, encode_heatmap
+from medres.review.scoring_model import ScoringModel
+from medres.review.sent import ShownMap, ShownMaps
+from medres.review.stored import Evidence, Geometry, over_image
+from medres.review.wording import (
+    heatmap_contour,
+    heatmap_failed,
+    heatmap_missing,
+    heatmap_scale,
+    heatmap_strength,
+    heatmap_withheld,
+)
 
 if TYPE_CHECKING:
     from medres.model.classifier import Classifier
@@ -31,10 +45,69 @@ OWN = next(iter(METHODS))
 class CaseHeatmap:
     """One label's heatmap of one case."""
 
-    grid: HeatmapGrid | None  # None where the label's heatmaps have failed: then there is nothing to show
+    grid: HeatmapGrid | None  # None where there is nothing to show: its heatmaps have failed, or it was not kept
     licence: str  # whether its heatmaps are validated, in words
     kept_back: str  # why it is not shown unless a reviewer asks; "" where it is
     spread: HeatmapGrid | None = None  # of several networks: where they disagree
+
+
+def stored_heatmaps(
+    model: ScoringModel, evidence: Evidence, geometry: Geometry, positive: Mapping[str, bool]
+) -> Mapping[str, CaseHeatmap]:
+    """The maps of every label that a scored folder keeps; of those that have failed only the words.
+
+    Args:
+        model: that scored the image.
+        evidence: what is kept of it.
+        geometry: of the image.
+        positive: which labels are at or above their operating point.
+    """
+    found = {}
+    for label in model.labels:
+        licence, grid = model.licence(label), None
+        cells = evidence.cells.get(label)
+        if licence.state != "failed" and cells is not None:
+            stride = grid_of(model.card.architecture, model.preprocessing.size, len(cells)).stride
+            licence = model.licence(label, stride=stride)  # type: ignore[arg-type]  # no other grid was ever kept
+            grid = encode_heatmap(
+                over_image(model, geometry, cells), scale=model.heatmap_scale(label, stride=stride),
+                strength=float(cells.max()),
+            )  # fmt: skip
+        found[label] = CaseHeatmap(grid, in_words(licence), withheld(licence, positive=positive[label]))
+    return found
+
+
+def shown_maps(label: str, found: CaseHeatmap) -> ShownMaps:
+    """A label's heatmaps as the page is sent them."""
+    mean = _shown(f"Where the score of “{label}” comes from", label, found, found.grid)
+    if found.spread is None:
+        return ShownMaps(mean=mean)
+    title = f"Where the networks disagree about “{label}”"
+    return ShownMaps(mean=mean, spread=_shown(title, label, found, found.spread))
+
+
+def _shown(title: str, label: str, found: CaseHeatmap, grid: HeatmapGrid | None) -> ShownMap:
+    failed = found.kept_back and found.licence.startswith("heatmap failed")
+    words = ShownMap(
+        title=title,
+        state=found.licence.partition(":")[0],
+        licence=f"{found.licence[:1].upper()}{found.licence[1:]}.",
+        drawn=not found.kept_back,
+        note=heatmap_failed(label, found.kept_back) if failed else heatmap_missing(label),
+    )
+    if grid is None:
+        return words
+    update = {
+        "note": heatmap_withheld(label, grid.strength, grid.scale, grid.unit),
+        "full": heatmap_scale(grid.scale, grid.unit),
+        "strength": f"This image: {heatmap_strength(grid.strength, grid.scale, grid.unit)}.",
+        "contoured": heatmap_contour(grid.scale, grid.contour, grid.unit),
+        "rows": grid.rows,
+        "columns": grid.columns,
+        "cells": b64encode(grid.cells).decode(),
+        "lines": grid.lines,
+    }
+    return words.model_copy(update=update)
 
 
 def own_heatmaps(model: Classifier, radiograph: Radiograph, positive: Mapping[str, bool]) -> Mapping[str, CaseHeatmap]:
@@ -45,8 +118,6 @@ def own_heatmaps(model: Classifier, radiograph: Radiograph, positive: Mapping[st
         radiograph: as the model takes it.
         positive: which labels are at or above their operating point.
     """
-    from medres.model.heatmaps.licence import in_words, withheld
-
     licences = {label: model.licence(label) for label in model.labels}
     shown = [label for label, licence in licences.items() if licence.state != "failed"]
     found = {one.label: one for one in model.explain_labels(radiograph, shown)} if shown else {}
@@ -69,7 +140,7 @@ def other_heatmap(model: Classifier, radiograph: Radiograph, label: str, *, name
         name: of the method, one of METHODS.
         positive: whether the label is at or above its operating point.
     """
-    from medres.model.heatmaps.licence import in_words, licence_of, withheld
+    from medres.model.heatmaps.licence import licence_of
 
     licence = model.licence(label)
     kept_back = withheld(licence, positive=positive)

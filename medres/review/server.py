@@ -94,10 +94,7 @@ def serve(
 
     Raises:
         UsageError: the port is in use, or not this user's to use.
-        StoreError: the store is damaged, newer, another program's, in memory, on a network share, or not to be opened.
     """
-    from medres.review.store import ReviewStore
-
     key = Address(0)
     start = Start(
         model=os.fspath(model.resolve()),
@@ -109,7 +106,6 @@ def serve(
         device=device,
         open_verdicts=open_verdicts,
     )
-    ReviewStore.open(start.store).close()  # a store that cannot be used is said now, and not on the first page
     command = [sys.executable, os.fspath(app_file("launch.py"))]
     with (
         tempfile.TemporaryDirectory(prefix="medres-app-") as folder,

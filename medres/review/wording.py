@@ -45,15 +45,42 @@ def side(positive: bool) -> str:
     return "at or above the operating point" if positive else "below the operating point"
 
 
-def statement(label: str, probability: float, threshold: float, rule: str, *, positive: bool) -> str:
+def statement(label: str, probability: float, threshold: float, *, positive: bool) -> str:
     """A label's score in one sentence.
 
-    >>> statement("nodule", 0.87, 0.42, "best Youden index on validation patients", positive=True)
-    'nodule: 87 % (operating point 42 %, chosen for best Youden index on validation patients): above'
+    >>> statement("nodule", 0.87, 0.42, positive=True)
+    'nodule: 87 %, above the operating point of 42 %.'
     """
     shown, point = percentages(probability, threshold)
-    where = "above" if probability > threshold else "exactly at it, which counts as above" if positive else "below"
-    return f"{label}: {shown} (operating point {point}, chosen for {rule}): {where}"
+    where = "above" if probability > threshold else "exactly at" if positive else "below"
+    counts = ", which counts as above" if where == "exactly at" else ""
+    return f"{label}: {shown}, {where} the operating point of {point}{counts}."
+
+
+def chosen(rule: str) -> str:
+    """How an operating point was chosen, in a sentence.
+
+    >>> chosen("best Youden index on validation patients")
+    'Chosen for the best Youden index on validation patients.'
+    >>> chosen("mean of 3 folds' thresholds, each: sensitivity ≥ 0.9 on validation patients")
+    "The mean of 3 folds' thresholds; each was chosen for sensitivity ≥ 0.9 on validation patients."
+    >>> chosen("0.5: a class is missing in validation")
+    '0.5: a class is missing in validation.'
+    """
+    mean, each, own = rule.rpartition(", each: ")
+    if own.startswith("0.5:"):
+        return f"{rule}."
+    why = f"the {own}" if own.startswith("best") else own
+    return f"The {mean}; each was chosen for {why}." if each else f"Chosen for {why}."
+
+
+def networks(count: int) -> str:
+    """What the networks' own probabilities are.
+
+    >>> networks(3)
+    'The 3 networks by themselves: their spread, not an interval.'
+    """
+    return f"The {count} networks by themselves: their spread, not an interval."
 
 
 def claim(label: str, *, positive: bool) -> str:
@@ -116,6 +143,15 @@ def other_verdicts(*, shared: bool) -> str:
     return "Saved of this file while another scored image had the same SOPInstanceUID:"
 
 
+def hidden_verdicts(count: int) -> str:
+    """That others have said something, without what.
+
+    >>> hidden_verdicts(1)
+    '1 verdict of others is shown once yours is saved.'
+    """
+    return f"{count} {'verdict of others is' if count == 1 else 'verdicts of others are'} shown once yours is saved."
+
+
 def call(*, positive: bool) -> str:
     """The model's call in a table's cell.
 
@@ -152,6 +188,15 @@ def heatmap_failed(label: str, reason: str) -> str:
     'No heatmap of “nodule” is shown: heatmap failed: it stays when the weights are random.'
     """
     return f"No heatmap of “{label}” is shown: {reason.rstrip('.')}."
+
+
+def heatmap_missing(label: str) -> str:
+    """That a heatmap was not kept when the folder was scored.
+
+    >>> heatmap_missing("nodule")
+    'The folder of scores keeps no heatmap of “nodule”: it is being computed.'
+    """
+    return f"The folder of scores keeps no heatmap of “{label}”: it is being computed."
 
 
 def heatmap_withheld(label: str, strength: float, scale: float, unit: str = "logit") -> str:

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medres.cohort.alignment import SIDE
 from medres.cohort.cache import PixelCache, cached_pixels
 from medres.cohort.indexing import REFUSED, REFUSED_COLUMNS, Progress
 from medres.cohort.leakage import find_leaks
 from medres.cohort.manifest import SUBGROUP_COLUMNS, Manifest
 from medres.cohort.profile import TAGS, CohortProfile, describe
-from medres.cohort.similarity import SIDE
 from medres.cohort.tasks import task_columns
 from medres.config import Config
 from medres.errors import MAY_PASS, ManifestError

@@ -28,9 +28,9 @@ from medres.imaging.isolation import read_isolated
 from medres.imaging.pictures import CONTOUR, as_bytes, name_may_show, overlay, write_png
 from medres.imaging.preprocessing import preprocess
 from medres.model.classifier import Classifier
-from medres.model.explain import native_heatmap
 from medres.model.forward import Scores
 from medres.model.heatmaps.fine_maps import Finer
+from medres.model.heatmaps.grid import native_heatmap
 from medres.records import Radiograph
 from medres.runs.cohort import TrainingCohort
 from medres.runs.gallery import COLUMNS, GALLERY

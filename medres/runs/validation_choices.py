@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from medres.config import Config
-from medres.model.calibration import choose_operating_points, fit_temperatures, probabilities
+from medres.formatting import figure
+from medres.model.calibration import at_bound, choose_operating_points, fit_temperatures, probabilities
 from medres.model.card import ModelCard, Provenance, TrainedFacts, chosen_besides
 from medres.model.device import choose_device, said_plainly
 from medres.model.forward import forward_batches
@@ -25,6 +27,8 @@ from medres.runs.recording import origin
 from medres.statistics.bootstrap import bootstrap
 from medres.training.base_rates import restored
 from medres.training.state import FitPlan, FittedNetwork
+
+log = logging.getLogger(__name__)
 
 _BATCH = 64
 _MOST_FEATURES = 1000  # training images that describe the feature space
@@ -85,6 +89,13 @@ def finish_model(
         _shift(fitted.network, shifts)
     logits = chosen.logits + shifts
     temperatures = fit_temperatures(tasks, targets, logits)
+    for label in filter(lambda one: at_bound(temperatures[one]), labels):
+        log.warning(
+            "%s: temperature %s is an end of its search: its probabilities are not calibrated (%d validation images)",
+            label,
+            figure(temperatures[label]),
+            len(validation),
+        )
     calibrated = probabilities(logits, tasks, temperatures)
     by_rule, metrics, scale = {}, {}, {}
     patients = np.array([cohort.rows[place].patient_id for place in validation])

@@ -17,7 +17,7 @@ from medres.scoring.table import Selected
 
 EVIDENCE = "evidence.parquet"
 EVIDENCE_HOLDS = "paths and hashes, each member's probability, and the cells of maps: for whoever may see the images"
-_AT_A_TIME = 4096  # rows, of which each may hold the maps of many labels
+_AT_A_TIME = 256  # rows, of which each may hold the maps of many labels: who looks at one reads no more than these
 
 
 def write_evidence(path: Path, parts: Parts, rows: Selected) -> None:

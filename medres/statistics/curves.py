@@ -1,11 +1,13 @@
 """Empirical curves, and curves with pointwise patient-clustered bands: what a report draws, as arrays.
 
 A band holds the curve's value at one place with the chosen confidence; the whole curve leaves it more often than that.
-Where every resample agrees (separated classes) a band has no width, which is not certainty.
+Sensitivity and precision are shares of few patients at many places, and where every resample agrees (separated classes)
+that is not certainty: their bands are those of `_share_band`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +107,10 @@ def roc_band(
                 found[row] = np.interp(wanted, np.append(0.0, alarms), np.append(0.0, hits)) / hits[-1]
         return found
 
-    return band_of(places, curves, truth, patient, replicates, confidence, seed)
+    band = _share_band(places, curves, truth, patient, lambda y: np.ones_like(y), (replicates, confidence, seed))
+    everything = places == 1  # where everything is called positive, whoever comes
+    band.low[everything & ~np.isnan(band.low)] = 1.0
+    return band
 
 
 def precision_recall_band(
@@ -142,7 +147,7 @@ def precision_recall_band(
                 found[row] = hits[first] / (hits[first] + alarms[first])
         return found
 
-    return band_of(places, curves, truth, patient, replicates, confidence, seed)
+    return _share_band(places, curves, truth, patient, lambda y: places / y, (replicates, confidence, seed))
 
 
 def images_of(
@@ -159,6 +164,66 @@ def _whole(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.abs(counts - nearest) < 1e-9 * np.maximum(nearest, 1), nearest, counts)
 
 
+def _share_band(
+    x: NDArray[np.float64],
+    curves: CurveKernel,
+    truth: NDArray[np.int64],
+    patient: NDArray[np.intp],
+    called: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    chosen: tuple[int, float, int],
+) -> Band:
+    """A curve of shares with pointwise bounds by Student's t on the logit scale, which hold the exact binomial's.
+
+    On the logit scale a share of 0 or 1 is drawn in by half a patient (Jeffreys). The binomial's bounds (Clopper and
+    Pearson) are those of so many independent patients. In simulated cohorts of 30 to 400 patients the bands hold
+    sensitivity and precision in 93 to 100 of 100; percentiles hold them in 31 to 99 (`tests/test_curves.py`).
+
+    Args:
+        called: from the curve's values, the patients of whom each is a share, in parts of the positive patients.
+        chosen: replicates, confidence and seed.
+    """
+    from scipy.stats import beta
+    from scipy.stats import t as student
+
+    replicates, confidence, seed = chosen
+    y, drawn, reason = _resampled(curves, truth, patient, replicates, seed)
+    n, patients = len(truth), int(patient.max()) + 1
+    if reason:
+        nothing = np.full(len(x), np.nan)
+        return Band(x, y, nothing, nothing, reason, n, patients)
+    positive = len(np.unique(patient[truth == 1]))
+    of = np.maximum(positive * called(y), 1.0)
+
+    def logit(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        within = (shares * of + 0.5) / (of + 1)
+        return np.asarray(np.log(within) - np.log1p(-within))
+
+    tail, freedom, hits = (1 - confidence) / 2, max(positive - 1, 1), y * of
+    reach = float(student.isf(tail, freedom)) * np.nanstd(logit(drawn), axis=0, ddof=1)
+    low, high = (1 / (1 + np.exp(-(logit(y) + side * reach))) for side in (-1, 1))
+    exact_low = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1e-9), of - hits + 1), 0.0)
+    exact_high = np.where(hits < of, beta.isf(tail, hits + 1, np.maximum(of - hits, 1e-9)), 1.0)
+    lost = int(np.isnan(drawn).any(axis=1).sum())
+    method = (
+        f"pointwise patient-clustered bootstrap, logit scale, Student's t with {freedom} degrees of "
+        f"freedom, at least the exact binomial's bounds, {replicates} replicates, seed {seed}"
+        + (f"; {lost} undefined and left out" if lost else "")
+    )
+    return Band(x, y, np.minimum(low, exact_low), np.maximum(high, exact_high), method, n, patients)
+
+
+def _resampled(
+    curves: CurveKernel, truth: NDArray[np.int64], patient: NDArray[np.intp], replicates: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """A curve (points,), that of resampled patients (replicates, points), and why it has no band ("": it has one)."""
+    patients = int(patient.max()) + 1
+    y = curves(np.ones((1, patients), dtype=np.int64))[0]
+    if patients < 2:
+        return y, np.empty((0, len(y))), ONE_PATIENT
+    every = resamples(patients, len(truth), replicates=replicates, seed=seed)
+    return y, np.concatenate([curves(counts) for counts in every]), ""
+
+
 def band_of(
     x: NDArray[np.float64],
     curves: CurveKernel,
@@ -170,11 +235,10 @@ def band_of(
 ) -> Band:
     """A curve at its places with pointwise percentile bounds from resampled patients."""
     patients, n = int(patient.max()) + 1, len(truth)
-    y = curves(np.ones((1, patients), dtype=np.int64))[0]
-    if patients < 2:
+    y, drawn, reason = _resampled(curves, truth, patient, replicates, seed)
+    if reason:
         nothing = np.full(len(x), np.nan)
-        return Band(x, y, nothing, nothing, ONE_PATIENT, n, patients)
-    drawn = np.concatenate([curves(counts) for counts in resamples(patients, n, replicates=replicates, seed=seed)])
+        return Band(x, y, nothing, nothing, reason, n, patients)
     defined = ~np.isnan(drawn).any(axis=1)
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn[defined], [tail, 1 - tail], axis=0)

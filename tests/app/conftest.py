@@ -24,7 +24,12 @@ def scores(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def worklist(scores: Path, small_model: Path) -> Worklist:
-    return Worklist(scores, Classifier.load(small_model, device="cpu"))
+    return Worklist.open(scores, small_model)
+
+
+@pytest.fixture(scope="session")
+def classifier(small_model: Path) -> Classifier:
+    return Classifier.load(small_model, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ ROUTES = (
     "_stcore/agent/openapi.json", "_stcore/agent/mcp", "_stcore/upload_file/a/b", "_stcore/bidi-components/x",
     "media/x.png", "component/x", "auth/login", "static/js/x.js", "app/static/x", "favicon.png", "no/such/page",
     "room/viewer.mjs", "room/none.mjs", "room/picture/0123456789abcdef",
+    "room/case/0123456789abcdef", "room/check/0123456789abcdef", "room/map/0123456789abcdef", "room/alive",
 )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from playwright.sync_api import Page, expect
 
-from medres import Classifier
 from medres.review.cases import Case, Worklist
 from tests.support.browsing import Open, needs_chromium, served
 from tests.support.licences import REASONS, licensed
@@ -37,14 +36,14 @@ def _differs(page: Page) -> bool:
 
 def _opened(visit: Open, address: str, case: Case) -> Page:
     page = visit(f"{address}&case={case.key}")
-    page.locator(f'.viewer[data-ready^="{case.key}"]').wait_for()
+    page.locator(f'.room[data-ready^="{case.key}"][data-checked="same"]').wait_for()
     return page
 
 
 def _choose(page: Page, method: str) -> None:
-    page.get_by_role("combobox", name="Heatmap").first.click()
-    page.get_by_role("option", name=method, exact=True).click()
-    page.locator(f'.viewer[data-ready*="{method}"]').wait_for()
+    page.get_by_role("combobox", name="Heatmap").select_option(method)
+    page.locator(f'.room[data-method="{method}"]').wait_for()
+    expect(page.get_by_text("Computing the heatmap …")).to_be_hidden()
 
 
 def test_a_label_whose_heatmaps_have_failed_has_words_and_no_map(
@@ -92,21 +91,22 @@ def test_another_method_is_computed_for_the_case_and_says_what_it_lacks(
     expect(page.locator(".legend .full")).to_have_text("full colour: no unit, this image's own scale")
     expect(page.locator(".licence")).to_contain_text("Heatmap not validated")
     assert not np.array_equal(_canvas(page, "overlay"), own)
-    page.get_by_role("button", name="Next").first.click()
-    page.locator(f'.viewer[data-ready^="{worklist.sorted_by(LABEL)[1].key} EigenCAM"]').wait_for()  # the choice stays
+    page.get_by_role("button", name="Next", exact=True).click()
+    page.locator(f'.room[data-ready^="{worklist.sorted_by(LABEL)[1].key}"][data-method="EigenCAM"]').wait_for()
+    page.locator('.room[data-checked="same"]').wait_for()  # the choice stays
     _choose(page, "Class-activation map")
     expect(page.locator(".legend .full")).to_contain_text("logits")
 
 
 def test_where_the_networks_disagree_stands_beside_their_mean(visit: Open, small_run: Path, tmp_path: Path) -> None:
     scores = score_incoming(small_run, tmp_path)
-    case = Worklist(scores, Classifier.load(small_run, device="cpu")).sorted_by(LABEL)[0]
+    case = Worklist.open(scores, small_run).sorted_by(LABEL)[0]
     with served(small_run, scores, _store(tmp_path), tmp_path / "server.log") as address:
         page = _opened(visit, address, case)
         mean = _canvas(page, "overlay")
         page.get_by_text("Where they disagree").click()
-        expect(page.locator(".viewer .title")).to_have_text(f"Where the networks disagree about “{LABEL}”")
+        expect(page.locator("figcaption .title")).to_have_text(f"Where the networks disagree about “{LABEL}”")
         assert not np.array_equal(_canvas(page, "overlay"), mean)
         page.get_by_text("Their mean").click()
-        expect(page.locator(".viewer .title")).to_have_text(f"Where the score of “{LABEL}” comes from")
+        expect(page.locator("figcaption .title")).to_have_text(f"Where the score of “{LABEL}” comes from")
         page.close()

@@ -121,4 +121,4 @@ def test_streamlit_by_itself_has_nothing_to_show(monkeypatch: pytest.MonkeyPatch
     """`streamlit run` would open the app to everybody: without the door there are no scores."""
     monkeypatch.syspath_prepend(str(ROOT / "app"))
     with pytest.raises(UsageError, match="started with `medres app`, and not otherwise"):
-        importlib.import_module("started").current()
+        importlib.import_module("started").room()

@@ -47,7 +47,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Itera
 def page(visit: Open, opened: tuple[str, Path]) -> Page:
     page = visit(opened[0])
     page.locator("tr[data-key] button").click()
-    page.locator(".viewer[data-ready]").wait_for()
+    page.locator(".room[data-ready]").wait_for()
     page.wait_for_timeout(300)
     return page
 
@@ -131,7 +131,7 @@ def test_a_film_without_a_smaller_copy_is_decoded_once(page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/room/picture/" in request.url else None)
     page.reload()
-    page.locator(".viewer[data-ready]").wait_for()
+    page.locator(".room[data-ready]").wait_for()
     page.wait_for_timeout(500)
     assert len(asked) == 1
 
@@ -154,6 +154,6 @@ def test_a_server_that_ended_is_told_within_seconds(
         page.set_default_timeout(PATIENCE)
         page.goto(address)
         page.locator("tr[data-key] button").click()
-        page.locator(".viewer[data-ready]").wait_for()
+        page.locator(".room[data-ready]").wait_for()
     expect(page.locator(".lost")).to_contain_text("does not answer any more", timeout=4000)
     page.context.close()

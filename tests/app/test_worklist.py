@@ -53,6 +53,7 @@ def _shown(page: Page) -> list[str]:
 
 
 def _ready(page: Page) -> Page:
+    """The page, once its list is there."""
     page.locator(".worklist[data-ready]").wait_for()
     return page
 
@@ -145,6 +146,52 @@ def _look_at_agreement(page: Page) -> None:
     expect(table.locator("tbody tr")).to_have_count(3)
     page.get_by_role("button", name="Worklist").click()
     _ready(page)
+
+
+def test_two_readers_disagree_and_a_draft_survives_reload_and_restart(
+    visit: Open, small_model: Path, scores: Path, tmp_path: Path
+) -> None:
+    store, scored = url_of(tmp_path / "reviews.db"), read_scored(scores)
+    with served(small_model, scores, store, tmp_path / "server.log") as address:
+        page = _ready(visit(address))
+        read_as(page, "Dr. Abel")
+        page.locator("tr[data-key] button").first.click()
+        page.locator(".room[data-ready]").wait_for()
+        page.get_by_role("radio", name="Disagree").check()
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("Saved: ✗ Disagree.")).to_be_visible()
+        page.get_by_role("button", name="Worklist").click()
+        read_as(_ready(page), "Dr. Benn")
+        page.locator("tr[data-key] button").first.click()
+        page.locator(".room[data-ready]").wait_for()
+        expect(page.get_by_text("1 verdict of others is shown once yours is saved.")).to_be_visible()
+        assert "Dr. Abel" not in page.locator(".room").inner_text()
+        page.get_by_label("Comment").fill("x" * 4001)  # too long to be saved, and kept all the same
+        page.get_by_role("radio", name="Agree", exact=False).first.check()
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("the comment has 4001 characters")).to_be_visible()
+        page.get_by_label("Comment").fill("half a sentence")
+        page.wait_for_timeout(2500)
+        page.reload()
+        page.locator(".room[data-ready]").wait_for()
+        expect(page.get_by_label("Comment")).to_have_value("half a sentence")
+        place = page.url.partition("?")[2]
+        page.close()
+    with served(small_model, scores, store, tmp_path / "server.log") as address:
+        page = visit(f"{address}&{place}")
+        page.locator(".room[data-ready]").wait_for()
+        expect(page.get_by_label("Comment")).to_have_value("half a sentence")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("Saved: ✓ Agree.")).to_be_visible()
+        expect(page.locator(".history li")).to_have_count(2)  # Dr. Abel's is seen now
+        page.close()
+    with ReviewStore.open(store) as opened:
+        first, second = opened.everything()
+        assert (first.reviewer, first.verdict) == ("Dr. Abel", "disagree")
+        assert (second.reviewer, second.verdict, second.comment) == ("Dr. Benn", "agree", "half a sentence")
+        assert second.seconds_in_view is not None and second.heatmap_shown is not None
+        assert second.called == scored.images[second.sop_instance_uid].called[LABEL]
+        assert opened.draft("Dr. Benn", scored.model_id, second.sop_instance_uid) is None
 
 
 @pytest.mark.sweep

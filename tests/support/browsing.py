@@ -91,13 +91,13 @@ def said_address(server: subprocess.Popen[str], log: Path) -> str:
 def click_through(page: Page) -> None:
     """Worklist, case, heatmap, verdict, next case, the model's card, what has no score."""
     page.locator("tr[data-key] button").first.click()
-    page.locator(".viewer[data-ready]").wait_for()
+    page.locator(".room[data-ready]").wait_for()
     page.get_by_text("Inverted").click()
-    page.get_by_role("radio", name="Agree", exact=False).first.click()
-    page.get_by_label("Your name").first.fill("Dr. A")
-    page.get_by_role("button", name="Save", exact=True).first.click()
+    page.get_by_role("radio", name="Agree").first.click()
+    page.get_by_label("Your name").fill("Dr. A")
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved: ✓ Agree.")).to_be_visible()
-    page.get_by_role("button", name="Next").first.click()
+    page.get_by_role("button", name="Next", exact=True).click()
     expect(page.get_by_text("2 of ")).to_be_visible()
     page.get_by_role("button", name="About the model").click()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -109,11 +109,11 @@ def click_through(page: Page) -> None:
 
 def read_as(page: Page, name: str) -> None:
     """Say who reads; one who is not in the list yet is added to it."""
-    box = page.get_by_role("combobox", name="Reading as")
+    before, box = page.url, page.get_by_role("combobox", name="Reading as")
     box.click()
     box.fill(name)
     box.press("Enter")
-    page.wait_for_url("**reader=*")
+    page.wait_for_url(lambda url: url != before)
 
 
 def parts(address: str) -> Address:

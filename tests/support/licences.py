@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from medres.model.heatmaps.fine_maps import SHOWN
+from medres.model.heatmaps.grid import SHOWN
 from medres.model.heatmaps.licence import HeatmapLicence, LabelLicence, State, attach_licence
 from tests.support.format3 import linked_copy
 

@@ -1,67 +1,80 @@
-"""The pictures of the review app in the README: `python -m tests.support.screenshots DEMO notebooks/images`.
+"""The README's pictures of the review app: `python -m tests.support.screenshots MODEL SCORES [FOLDER]`.
 
-DEMO is what `medres demo` wrote; three invented readers judge its images in a store of their own.
+SCORES was made with `medres score --heatmaps` of phantoms with two views of a patient, such as a demo's test images.
+Pictures go to `notebooks/images`: a case, both views, a measurement, and what is said when the server has ended.
 """
 
 from __future__ import annotations
 
-import random
 import sys
+import tempfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Page, sync_playwright
 
-from medres.review.store import ReviewStore, Verdict
-from medres.review.verdicts.backup import url_of
-from medres.review.verdicts.scored import read_scored
-from tests.support.browsing import ARGUMENTS, CHROMIUM, read_as, served
+from medres.review.server import default_store
+from tests.conftest import ROOT
+from tests.support.browsing import ARGUMENTS, CHROMIUM, served
+from tests.support.connections import record
 
-_READERS = (("Dr. Abel", 0.95, 0.7), ("Dr. Benn", 0.85, 0.9), ("Dr. Chen", 0.75, 1.0))
-"""Name, how often they agree with the model, and of how many images they say something."""
-
-
-def invent(scores: Path, store: str) -> None:
-    """Verdicts of three readers, the same at every run."""
-    scored, drawn = read_scored(scores), random.Random(0)
-    with ReviewStore.open(store) as opened:
-        for name, agrees, reads in _READERS:
-            for image, said in scored.images.items():
-                for label in scored.labels:
-                    if drawn.random() < reads:
-                        chance = drawn.random()
-                        opinion = "agree" if chance < agrees else "unsure" if chance > 0.98 else "disagree"
-                        verdict = Verdict(image, scored.model_id, label, opinion, name, called=said.called[label])
-                        opened.save(verdict, expected_revision=0)
-
-
-def _worklist(page: Page, address: str) -> None:
-    page.goto(address)
-    page.locator(".worklist[data-ready]").wait_for()
-    read_as(page, "Dr. Abel")
-    page.locator(".verdict", has_text="Agree").first.wait_for()
-    page.mouse.move(5, 5)
-    page.evaluate("document.activeElement?.blur()")
-    page.wait_for_timeout(500)
+SIZE = {"width": 1440, "height": 900}
+LOOKED_THROUGH = 30  # cases that are looked through for one with another view
 
 
 def main() -> None:
-    """Take them."""
-    demo, out = map(Path, sys.argv[1:3])
-    with TemporaryDirectory() as folder, sync_playwright() as playwright:
-        store = url_of(Path(folder) / "reviews.db")
-        invent(demo / "scored", store)
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 720})
-        with served(demo / "run", demo / "scored", store, Path(folder) / "log") as address:
-            _worklist(page, address)
-            page.screenshot(path=out / "worklist.png")
-            page.get_by_role("button", name="Readers compared").click()
-            page.locator("table.agreement").last.wait_for()
-            page.wait_for_timeout(500)
-            page.screenshot(path=out / "agreement.png")
-            page.close()
+    """Make every picture."""
+    model, scores = map(Path, sys.argv[1:3])
+    folder = Path(sys.argv[3]) if len(sys.argv) > 3 else ROOT / "notebooks" / "images"
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        record(Path(home) / "connections")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        page = browser.new_context(viewport=SIZE).new_page()
+        page.set_default_timeout(300_000)
+        with served(model, scores, default_store(Path(home)), Path(home) / "log") as address:
+            page.goto(address)
+            page.locator("tr[data-key] button").first.click()
+            page.locator('.room[data-ready][data-checked="same"]').wait_for()
+            page.get_by_label("Your name").fill("Dr. Reader")
+            page.keyboard.press("Tab")
+            _shoot(page, folder / "app.png")
+            _measure(page)
+            _shoot(page, folder / "app-measured.png")
+            _views(page)
+            _shoot(page, folder / "app-views.png")
+        page.locator(".lost", has_text="does not answer").wait_for()
+        _shoot(page, folder / "app-lost.png")
         browser.close()
+
+
+def _shoot(page: Page, path: Path) -> None:
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(800)
+    page.screenshot(path=path)
+
+
+def _measure(page: Page) -> None:
+    """A ruler, a box around the finding, and the dial."""
+    box = page.locator("canvas.plain").bounding_box()
+    assert box is not None
+    for key, (left, top), (right, bottom) in (("s", (0.3, 0.3), (0.7, 0.34)), ("k", (0.55, 0.5), (0.75, 0.65))):
+        page.locator("canvas.plain").press(key)
+        page.mouse.move(box["x"] + left * box["width"], box["y"] + top * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + right * box["width"], box["y"] + bottom * box["height"], steps=4)
+        page.mouse.up()
+    page.locator("summary").click()
+    page.locator(".means").scroll_into_view_if_needed()
+
+
+def _views(page: Page) -> None:
+    """The first case whose patient has another image."""
+    for _ in range(LOOKED_THROUGH):
+        page.locator("canvas.plain").press("y")
+        if page.locator("figure.view").count():
+            break
+        page.keyboard.press("n")
+        page.locator(".room[data-ready]").wait_for()
+    page.locator("figure.view canvas[data-shown]").first.wait_for()
 
 
 if __name__ == "__main__":

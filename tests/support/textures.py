@@ -24,3 +24,10 @@ def without_edges(pixels: np.ndarray, parts: tuple[float, float, float, float]) 
 
 def brighter(pixels: np.ndarray, contrast: float, shift: float) -> np.ndarray:
     return np.clip(pixels * contrast + shift, 0, 255).astype(np.uint8)
+
+
+def turned_by(pixels: np.ndarray, degrees: float) -> np.ndarray:
+    """Turned about its middle; what the turn leaves empty is black."""
+    rows, columns = pixels.shape
+    matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), degrees, 1.0)
+    return np.asarray(cv2.warpAffine(pixels, matrix, (columns, rows), borderMode=cv2.BORDER_CONSTANT))

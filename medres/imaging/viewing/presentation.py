@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 
 from medres.config import Gate, Limits
 from medres.errors import Refused
-from medres.imaging import codecs, display, grayscale, header
+from medres.imaging import codecs, display, gating, grayscale, header
+from medres.imaging.preprocessing import is_paired_limb
 from medres.imaging.reading import read_dataset
 from medres.imaging.rendering import (
     WINDOW_FUNCTIONS,
@@ -94,6 +95,7 @@ def present(
         pixel_aspect_ratio=ratio,
         edges=_edges(dataset),
         shutter=display.read_shutter(dataset),
+        left_limb=gating.laterality(dataset) == "L" and is_paired_limb(header.term(dataset, "BodyPartExamined")[0]),
     )
 
 

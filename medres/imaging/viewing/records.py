@@ -51,3 +51,4 @@ class Presentation:
     pixel_aspect_ratio: float  # height ÷ width of one pixel
     edges: tuple[str, str, str, str]  # which side of the patient lies left, right, above, below; "" where unknown
     shutter: Shutter | None
+    left_limb: bool = False  # of a left limb: networks may be given its mirror image

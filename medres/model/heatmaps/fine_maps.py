@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -29,16 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medres.model.device import full_precision
+from medres.model.heatmaps.grid import SHOWN, FineStride
 from medres.model.network import RadiographNetwork
-
-FineStride = Literal[16, 8]
-"""Input pixels between neighbouring cells of a fine map."""
-
-Stride = Literal[32, 16, 8]
-"""Input pixels between neighbouring cells: 32 is the exact map's, which costs nothing beside the prediction."""
-
-SHOWN: FineStride = 16
-"""The stride of the maps that people are shown."""
 
 _STAGES = {16: 1, 8: 2}
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from medres.model.device import batch_size, full_precision, in_parts, said_plainly
 from medres.model.forward import as_images
-from medres.model.heatmaps.fine_maps import SHOWN, Finer
+from medres.model.heatmaps.fine_maps import Finer
+from medres.model.heatmaps.grid import SHOWN
 from medres.model.network import RadiographNetwork
 
 _STAGES = Finer(SHOWN).stages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medres.formatting import apart
 from medres.imaging.pictures import CONTOUR
 from medres.model.heatmaps.figure import Legend, Words
 from medres.model.heatmaps.library import Method, unit
@@ -65,4 +66,5 @@ def score_in_words(score: LabelScore) -> str:
     'probability 0.873, at or above the operating point 0.420'
     """
     side = "at or above" if score.positive else "below"
-    return f"probability {score.probability:.3f}, {side} the operating point {score.threshold:.3f}"
+    probability, threshold = apart(score.probability, score.threshold)
+    return f"probability {probability}, {side} the operating point {threshold}"

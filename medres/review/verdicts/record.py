@@ -23,7 +23,7 @@ Helpfulness = Literal["", "helped", "misled", "not seen"]
 
 LONGEST_COMMENT = 4000  # characters
 LONGEST_NAME = 200  # characters, of readers, labels and models
-MOST_MARKS = 100
+MOST_MARKS = 200
 _LARGEST = 1e6  # pixels: no radiograph has as many rows or columns
 
 

@@ -27,8 +27,7 @@ from medres.evaluation.table import judged_images
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Placement, place, prepare
 from medres.model.classifier import Classifier
-from medres.model.explain import Grid, grid_of
-from medres.model.heatmaps.fine_maps import SHOWN
+from medres.model.heatmaps.grid import SHOWN, Grid, grid_of
 from medres.model.heatmaps.many_maps import maps_of, shuffled
 from medres.model.network import RadiographNetwork
 from medres.provenance import now

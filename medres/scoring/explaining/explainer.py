@@ -16,8 +16,8 @@ from medres.config import Limits
 from medres.imaging.isolation import Workers
 from medres.imaging.preprocessing import Prepared, prepare
 from medres.model.classifier import Classifier, Scores
-from medres.model.explain import grid_of
-from medres.model.heatmaps.fine_maps import SHOWN, Finer, Stride, positive_mean
+from medres.model.heatmaps.fine_maps import Finer, positive_mean
+from medres.model.heatmaps.grid import SHOWN, Stride, grid_of
 from medres.model.heatmaps.library import check_library_method, library_maps
 from medres.model.heatmaps.licence import LabelLicence, licence_of, withheld
 from medres.model.heatmaps.shown import Drawing

@@ -14,8 +14,8 @@ from medres.formatting import slugs
 from medres.imaging.pictures import name_may_show, write_array, write_png
 from medres.imaging.preprocessing import Prepared
 from medres.model.classifier import Classifier
-from medres.model.explain import grid_of
 from medres.model.heatmaps.figure import Legend, figure
+from medres.model.heatmaps.grid import grid_of
 from medres.model.heatmaps.library import unit
 from medres.model.heatmaps.regions import Measures, Spacing, measure, spacing_of
 from medres.model.heatmaps.shown import words_of

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { toScreen } from "../../../app/room/geometry.mjs";
-import { KEYS, flipped, pressed, turnedBy, typed, windowAfter } from "../../../app/room/tools.mjs";
+import { ROOM_KEYS } from "../../../app/room/keys.mjs";
+import { KEYS, LETTERS, TOOLS, flipped, pressed, turnedBy, typed, windowAfter } from "../../../app/room/tools.mjs";
 
 const [image, pane] = [{ rows: 60, columns: 100, aspect: 1 }, { width: 200, height: 200 }];
 const middle = { x: 50, y: 30 };
@@ -27,7 +28,12 @@ test("a flip mirrors what is on the screen, also of a turned image", () => {
 
 test("every key is told once, and none does two things", () => {
   assert.equal(new Set(KEYS.map(([key]) => key)).size, KEYS.length);
-  assert.equal(pressed({}, "q"), null);
+  assert.equal(pressed({}, "a"), null); // the room's
+  const tools = Object.entries(LETTERS).map(([tool, key]) => [pressed({}, key), { tool }]);
+  for (const [found, wanted] of tools) assert.deepEqual(found, wanted);
+  assert.deepEqual(Object.keys(LETTERS), Object.keys(TOOLS));
+  const room = ROOM_KEYS.flatMap(([keys]) => keys.split(" "));
+  assert.deepEqual(room.filter((key) => KEYS.some(([own]) => own === key)), []);
   assert.deepEqual(pressed({ state: { inverted: false } }, "i"), { inverted: true });
   assert.deepEqual(pressed({ state: { inverted: true } }, "I"), { inverted: false });
 });
