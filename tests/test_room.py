@@ -195,6 +195,10 @@ def test_what_is_begun_is_kept_for_its_reader_alone(worklist: Worklist, tmp_path
         keep_draft(worklist, store, SaidDraft(key=case.key, reviewer=" ", content='{"disc": 3}'))
         assert shown_case(worklist, store, case, Reader("dr. a")).draft == '{"disc": 2}'
         assert {shown_case(worklist, store, case, who).draft for who in (Reader("B"), Reader())} == {""}
+        both = f'{{"{LABEL}": 1, "other": 2}}'
+        keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content=both))
+        assert kept(worklist, store, _said(worklist)).saved  # what is said is begun no more
+        assert shown_case(worklist, store, case, Reader("Dr. A")).draft == '{"other": 2}'
         keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content="{}"))
         assert shown_case(worklist, store, case, Reader("Dr. A")).draft == ""
 

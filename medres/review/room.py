@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -162,8 +163,25 @@ def kept(worklist: Worklist, store: ReviewStore, said: SaidVerdict, *, blinded: 
         return Kept(id=said.id, saved=False, said=text, label=_label(worklist, store, case, said.label, reader))
     except MedresError as error:
         return Kept(id=said.id, saved=False, said=str(error))
+    _forget_begun(store, reader.name, verdict)
     words = f"Saved: {verdict_in_words(said.verdict)}."
     return Kept(id=said.id, saved=True, said=words, label=_label(worklist, store, case, said.label, reader))
+
+
+def _forget_begun(store: ReviewStore, name: str, saved: Verdict) -> None:
+    """What was begun of a label is said now; what was begun of the image's others stays."""
+    place = (name, saved.model_id, saved.sop_instance_uid)
+    found = store.draft(*place)
+    if found is None:
+        return
+    try:
+        rest = {label: begun for label, begun in json.loads(found.content).items() if label != saved.label}
+    except (ValueError, AttributeError):
+        rest = {}
+    if rest:
+        store.keep_draft(*place, json.dumps(rest))
+    else:
+        store.drop_draft(*place)
 
 
 def keep_draft(worklist: Worklist, store: ReviewStore, said: SaidDraft) -> None:
