@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import started
 import streamlit as st
 from components import room
 from markup import readable
 from pydantic import ValidationError
 
+from medres.errors import MedresError
 from medres.review.cases import Case, Worklist
 from medres.review.encode import colours
 from medres.review.heatmaps import METHODS
-from medres.review.room import kept, points
-from medres.review.sent import Kept, SaidVerdict
+from medres.review.room import keep_draft, kept, points
+from medres.review.sent import Kept, SaidDraft, SaidVerdict
 from medres.review.store import LONGEST_COMMENT, LONGEST_NAME, ReviewStore
 from medres.review.wording import OPINIONS, verdict_in_words
 
@@ -34,7 +38,15 @@ def show_case(worklist: Worklist, store: ReviewStore, case: Case) -> None:
         "longest": {"comment": LONGEST_COMMENT, "reviewer": LONGEST_NAME},
         "answers": {number: answer.model_dump(mode="json") for number, answer in answers.items()},
     }
-    told = room(data=data, key="room", on_said_change=lambda: None, on_left_change=lambda: None)
+    told = room(
+        data=data,
+        key="room",
+        on_said_change=lambda: None,
+        on_left_change=lambda: None,
+        on_drafted_change=lambda: None,
+    )
+    if told.drafted:
+        _keep_draft(worklist, store, told.drafted)
     if told.said:
         _keep(worklist, store, told.said)
         st.rerun()
@@ -43,6 +55,12 @@ def show_case(worklist: Worklist, store: ReviewStore, case: Case) -> None:
         st.session_state["answers"] = {}
         del st.query_params["case"]
         st.rerun()
+
+
+def _keep_draft(worklist: Worklist, store: ReviewStore, said: object) -> None:
+    """Keep what is begun; a page of ours that has it still says so when it is saved."""
+    with suppress(ValidationError, MedresError):
+        keep_draft(worklist, store, SaidDraft.model_validate(said))
 
 
 def _keep(worklist: Worklist, store: ReviewStore, said: list[object]) -> None:
@@ -54,7 +72,7 @@ def _keep(worklist: Worklist, store: ReviewStore, said: list[object]) -> None:
             verdict = SaidVerdict.model_validate(message)
         except ValidationError:
             continue  # no page of ours sends that
-        answers[verdict.id] = known.get(verdict.id) or kept(worklist, store, verdict)
+        answers[verdict.id] = known.get(verdict.id) or kept(worklist, store, verdict, blinded=started.room().blinded)
         if answers[verdict.id].saved:
             st.session_state["reviewer"] = verdict.reviewer.strip()
     st.session_state["answers"] = answers

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import list_routes
 import options
 import started
 import uvicorn
@@ -96,7 +97,9 @@ def run(start: Start, listening: socket.socket, ready: Callable[[], object]) -> 
     options.pin(address)
     room = started.open_room(start)
     index = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
-    gate = Gate(App(app_file(), routes=routes(address)), address, policy(address, index))
+    gate = Gate(
+        App(app_file(), routes=[*routes(address), *list_routes.routes(address)]), address, policy(address, index)
+    )
     config = uvicorn.Config(
         gate,
         host=address.host,

@@ -10,6 +10,7 @@ async function shown(data, parentElement, setTriggerValue) {
     rooms.set(parentElement, new Room(parentElement, data, {
       say: (verdicts) => setTriggerValue("said", verdicts),
       leave: (label) => setTriggerValue("left", label),
+      keep: (draft) => setTriggerValue("drafted", draft),
     }));
   }
   rooms.get(parentElement).hear(data);

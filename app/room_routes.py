@@ -13,7 +13,7 @@ from medres.errors import MedresError
 from medres.review.cases import Case
 from medres.review.door import Address
 from medres.review.feed import picture
-from medres.review.room import judged, not_shown, shown_case
+from medres.review.room import Reader, judged, not_shown, shown_case
 from medres.review.sent import Again, Sent
 
 SCRIPTS = {path.name: path.read_bytes() for path in (Path(__file__).parent / "room").glob("*.mjs")}
@@ -60,7 +60,11 @@ def _case(request: Request) -> Response:
     if case is None:
         return _told(NO_IMAGE)
     try:
-        return _sent(shown_case(room.worklist, room.store, case))
+        name = started.reader(request.query_params.get("reader", ""))
+        if request.query_params.get("opened") == "1":
+            told = {"image": case.verdict_key, "model": room.worklist.model.model_id}
+            room.store.note("view", name, told)
+        return _sent(shown_case(room.worklist, room.store, case, Reader(name, room.blinded)))
     except MedresError as error:
         return _told(str(error))
 

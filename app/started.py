@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+from medres import __version__
 from medres.errors import UsageError
 from medres.review.cases import Case, Worklist
 from medres.review.check_process import Folders
@@ -28,6 +29,8 @@ class Room:
     worklist: Worklist
     store: ReviewStore
     checks: Checks
+    scores: Path
+    blinded: bool  # others' verdicts are shown beside one's own alone
     absent: tuple[Case, ...] = ()  # whose file is not there, as far as it is known by now
 
 
@@ -44,7 +47,8 @@ def open_room(start: Start) -> Room:
     worklist = Worklist.open(Path(start.scores), Path(start.model))
     store = ReviewStore.open(start.store)
     checks = Checks(Folders(scores=start.scores, model=start.model, device=start.device))
-    room = Room(worklist, store, checks)
+    room = Room(worklist, store, checks, Path(start.scores), not start.open_verdicts)
+    store.note("start", "", {"scores": start.scores, "medres": __version__})
     _OPEN[:] = [room]
     looking = Thread(target=_look, args=(room,), daemon=True)
     looking.start()
@@ -70,3 +74,12 @@ def room() -> Room:
     if not _OPEN:
         raise UsageError("the review app is started with `medres app`, and not otherwise")
     return _OPEN[0]
+
+
+def reader(number: str) -> str:
+    """The name of a reader by its number in the store's list; "" where there is none.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return room().store.listed().get(int(number), "") if number.isdecimal() and len(number) < 10 else ""

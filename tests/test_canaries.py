@@ -23,6 +23,10 @@ import pytest
 
 from medres import cli
 from medres.imaging.pictures import write_png
+from medres.review.server import default_store
+from medres.review.store import ReviewStore, Verdict
+from medres.review.verdicts.record import Mark
+from medres.review.verdicts.scored import read_scored
 from tests.conftest import Medres
 from tests.support import canaries
 from tests.support.canaries import mark, marks_in, write_marked_cohort
@@ -54,6 +58,7 @@ def steps(images: Path, out: Path) -> list[Step]:
     manifest, model, run = out / "index" / "manifest.csv", out / "train" / "model", out / "crossval" / "run"
     sound = images / f"{mark('file name', 0)} 0.dcm"
     cut = images / f"{mark('file name', 91)} cut.dcm"
+    scores, said = out / "score" / "scores", out / "verdicts"
     again = ("--splits", run / "splits.json", "--set=seed=1")
     found = [
         Step("index", (images, "--labels", out / "labels.csv", "--out", manifest), 3),
@@ -93,6 +98,11 @@ def steps(images: Path, out: Path) -> list[Step]:
         Step("explain", (model, images, "--format", "npy", "--out", out / "explain" / "folder"), 3),
         Step("demo", ("--no-app", "--out", images), 2),
         Step("app", ("--model", model, "--scores", images), 2),
+        Step("verdicts", ("backup", "--scores", scores, "--out", said / "backup.db")),
+        Step("verdicts", ("verify", "--scores", scores, "--against", said / "backup.db")),
+        Step("verdicts", ("export", "--scores", scores, "--manifest", "majority", "--out", said / "export")),
+        Step("verdicts", ("export", "--scores", scores, "--manifest", "Nobody", "--out", said / "no"), 2),
+        Step("verdicts", ("restore", said / "backup.db", "--scores", scores), 2),
         Step("doctor", ("--help",)),
         Step("export", (model, "--out", out / "export" / "model")),
         Step("export", (images, "--out", out / "export" / "no"), 2),
@@ -146,6 +156,8 @@ def found(tmp_path_factory: pytest.TempPathFactory, medres: Medres) -> dict[str,
             if step.verb == "check" and not (out / "twice.csv").exists():
                 known = pd.read_csv(out / "index" / "manifest.csv", dtype=str)
                 pd.concat([known, known.head(2)]).to_csv(out / "twice.csv", index=False)
+            if step.verb == "verdicts" and not (out / "verdicts").exists():
+                _judge_all(out / "score" / "scores")
             (out / step.verb).mkdir(exist_ok=True)
             logged = ("--log-file", out / "log" / f"{step.verb}.log")
             done = medres("--debug", *logged, step.verb, *step.arguments, cwd=out, made="disc" if step.made else None)
@@ -159,6 +171,15 @@ def found(tmp_path_factory: pytest.TempPathFactory, medres: Medres) -> dict[str,
         if path.is_file() and place not in {"labels.csv", "twice.csv"}:
             said[place] |= marks_in(path.read_bytes()) | marks_in(place.encode())
     return {place: names for place, names in said.items() if names}
+
+
+def _judge_all(scores: Path) -> None:
+    """A verdict on every scored image, with all that a reader can say."""
+    scored = read_scored(scores)
+    with ReviewStore.open(default_store(scores)) as store:
+        for image in scored.images:
+            said = Verdict(image, scored.model_id, "disc", "disagree", "Dr. A", "text", marks=(Mark("point", 1, 2),))
+            store.save(said, expected_revision=0)
 
 
 def test_personal_data_stand_where_the_table_says_and_nowhere_else(

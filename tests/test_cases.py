@@ -21,6 +21,7 @@ from medres.review.cases import Case, Worklist
 from medres.review.encode import encode_heatmap
 from medres.review.recomputing import Recomputation
 from medres.review.store import ReviewStore, Verdict
+from medres.review.verdicts.scored import read_scored
 from medres.review.wording import percentages
 from medres.tables import read_csv, write_csv, write_json
 from tests.support.licences import REASONS, licensed
@@ -121,7 +122,14 @@ def test_images_that_share_a_uid_have_verdicts_of_their_own(
     assert all(case.verdict_key == case.sop_instance_uid for case in worklist.cases)
     shared = Worklist(score_shared_uid(small_model, tmp_path), worklist.model)
     assert [case.path for case in shared.cases] == ["a.dcm", "b.dcm"]
-    with ReviewStore.open("sqlite://") as store:
+    for opened in (worklist, shared):  # what is known without a model has the same names
+        known = read_scored(opened.scores)
+        assert set(known.images) == {case.verdict_key for case in opened.cases}
+        for case in opened.cases:
+            image = known.images[case.verdict_key]
+            assert (image.path, image.sha256, image.patient_key) == (case.path, case.sha256, case.patient_key)
+            assert image.called == {label: int(called) for label, called in case.positive.items()}
+    with ReviewStore.open(f"sqlite:///{tmp_path.as_posix()}/reviews.db") as store:
         first, second = (Verdict(case.verdict_key, "m", LABEL, "agree", "A") for case in shared.cases)
         store.save(first, expected_revision=0)
         assert store.history(second.sop_instance_uid, "m", LABEL) == ()

@@ -27,11 +27,13 @@ from medres.review.check_process import Folders, Question, serve
 from medres.review.checks import Checks
 from medres.review.feed import picture
 from medres.review.heatmaps import shown_maps, stored_heatmaps
-from medres.review.room import judged, kept, points, shown_case
-from medres.review.sent import Check, SaidVerdict
+from medres.review.room import Reader, judged, keep_draft, kept, points, shown_case
+from medres.review.sent import Check, SaidDraft, SaidVerdict
 from medres.review.shares import bounded
 from medres.review.store import ReviewStore
 from medres.review.stored import Evidence, Geometry
+from medres.review.verdicts.backup import url_of
+from medres.review.verdicts.record import Mark
 from medres.scoring.folder import score_folder
 from medres.scoring.heatmaps import HeatmapPolicy
 from tests.support.phantoms import blob, write_radiograph
@@ -62,9 +64,9 @@ def classifier(format3_run: Path) -> Classifier:
     return Classifier.load(format3_run, device="cpu")
 
 
-def test_a_case_is_shown_from_what_was_stored(worklist: Worklist, classifier: Classifier) -> None:
+def test_a_case_is_shown_from_what_was_stored(worklist: Worklist, classifier: Classifier, tmp_path: Path) -> None:
     case = next(case for case in worklist.cases if case.positive[LABEL])
-    with ReviewStore.open("sqlite://") as store:
+    with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
         found = shown_case(worklist, store, case)
     (shown,) = found.labels.values()
     assert (found.fault, shown.probability, shown.positive) == ("", case.probabilities[LABEL], True)
@@ -137,7 +139,7 @@ def test_a_file_that_changed_or_is_gone_is_told_in_one_sentence_instead_of_a_sco
     changed, gone, _ = worklist.cases
     (worklist.root / changed.path).write_bytes(b"other")
     (worklist.root / gone.path).unlink()
-    with ReviewStore.open("sqlite://") as store:
+    with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
         for case, said in ((changed, "the file has changed since it was scored"), (gone, "is not there any more")):
             found = shown_case(worklist, store, case)
             assert said in found.fault and found.fault.startswith("This image is not shown. ")
@@ -164,17 +166,41 @@ def _said(worklist: Worklist, **changes: object) -> SaidVerdict:
     return SaidVerdict.model_validate({**facts, **changes})
 
 
-def test_a_verdict_is_kept_and_shown_again(worklist: Worklist) -> None:
-    with ReviewStore.open("sqlite://") as store:
+def test_a_verdict_is_kept_with_all_that_the_page_knows_and_shown_again(worklist: Worklist, tmp_path: Path) -> None:
+    with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
         assert not judged(worklist, store, worklist.cases[0])
         answer = kept(worklist, store, _said(worklist, comment="seen"))
         assert (answer.saved, answer.said) == (True, "Saved: ✓ Agree.")
         assert answer.label is not None
         assert (answer.label.revision, answer.label.history[0].comment) == (1, "seen")
         assert judged(worklist, store, worklist.cases[0])
+        (saved,) = store.everything()
+        assert saved.marks == (Mark("box", 2, 1, 2, 2), Mark("point", 0, 0))
+        assert (saved.seconds_in_view, saved.heatmap_shown) == (3.5, True)
+        assert saved.probability == worklist.cases[0].probabilities[LABEL]
+        blind, seeing = (shown_case(worklist, store, worklist.cases[0], Reader(*who)) for who in (("B",), ("B", False)))
+        assert (blind.labels[LABEL].history, blind.labels[LABEL].revision) == ((), 0)
+        assert blind.labels[LABEL].others_said == "1 verdict of others is shown once yours is saved."
+        assert len(seeing.labels[LABEL].history) == 1
         again = kept(worklist, store, _said(worklist, id="2", verdict="unsure"))  # who saw none of it
         assert not again.saved and again.said.startswith("Dr. A has saved a verdict since this page was opened")
         assert again.label is not None and len(again.label.history) == 1
+
+
+def test_what_is_begun_is_kept_for_its_reader_alone(worklist: Worklist, tmp_path: Path) -> None:
+    case = worklist.cases[0]
+    with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
+        for content in ('{"disc": 1}', '{"disc": 2}'):
+            keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content=content))
+        keep_draft(worklist, store, SaidDraft(key=case.key, reviewer=" ", content='{"disc": 3}'))
+        assert shown_case(worklist, store, case, Reader("dr. a")).draft == '{"disc": 2}'
+        assert {shown_case(worklist, store, case, who).draft for who in (Reader("B"), Reader())} == {""}
+        both = f'{{"{LABEL}": 1, "other": 2}}'
+        keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content=both))
+        assert kept(worklist, store, _said(worklist)).saved  # what is said is begun no more
+        assert shown_case(worklist, store, case, Reader("Dr. A")).draft == '{"other": 2}'
+        keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content="{}"))
+        assert shown_case(worklist, store, case, Reader("Dr. A")).draft == ""
 
 
 @pytest.mark.parametrize(
@@ -186,8 +212,10 @@ def test_a_verdict_is_kept_and_shown_again(worklist: Worklist) -> None:
         ({"reviewer": "<b>"}, "the reviewer's name holds"),
     ],
 )
-def test_a_verdict_that_cannot_be_kept_says_why(worklist: Worklist, changes: dict[str, object], said: str) -> None:
-    with ReviewStore.open("sqlite://") as store:
+def test_a_verdict_that_cannot_be_kept_says_why(
+    worklist: Worklist, changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
         answer = kept(worklist, store, _said(worklist, **changes))
         assert not answer.saved and said in answer.said
         assert not judged(worklist, store, worklist.cases[0])

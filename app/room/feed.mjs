@@ -52,7 +52,9 @@ export class Feed {
   }
 
   record(key, fresh = false) {
-    const make = () => this.told(`case/${encodeURIComponent(key)}`);
+    const reader = new URLSearchParams(globalThis.location?.search ?? "").get("reader") ?? ""; // who looks: a number
+    const asked = `reader=${encodeURIComponent(reader)}${fresh ? "&opened=1" : ""}`;
+    const make = () => this.told(`case/${encodeURIComponent(key)}?${asked}`);
     return fresh ? this.records.renewed(key, make) : this.records.of(key, make);
   }
 

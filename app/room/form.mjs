@@ -5,13 +5,14 @@ import { element } from "./panel.mjs";
 import { Verdicts } from "./verdict.mjs";
 
 const OVERDUE = 5000; // milliseconds after which a verdict that was not answered is sent again
+const KEPT_AFTER = 700; // milliseconds
 const KINDS = { true: "done", false: "missing", null: "" };
 
 export class Form {
-  // `say` reaches Python: it is given every verdict that has no answer yet.
-  constructor(root, room, say) {
+  // `say` and `keep` reach Python: every verdict that has no answer yet, and what is begun of a case.
+  constructor(root, room, say, keep) {
     this.find = (selector) => root.querySelector(selector);
-    Object.assign(this, { room, reviewer: room.data.reviewer, verdicts: new Verdicts(say), missed: {} });
+    Object.assign(this, { keep, room, reviewer: room.data.reviewer, verdicts: new Verdicts(say), missed: {}, keeping: new Map() });
     this.build();
     this.listen();
   }
@@ -20,6 +21,7 @@ export class Form {
   show() {
     const { at: { record, check }, label } = this.room;
     const here = `${record.key} ${label}`;
+    this.verdicts.restore(record.key, record.draft);
     const [draft, said] = [this.verdicts.draft(record.key, label), this.verdicts.said.get(here)];
     this.find(".verdict").hidden = check.state === "refused";
     this.find(".claim").textContent = record.labels[label].claim;
@@ -44,6 +46,7 @@ export class Form {
     if (!at || at.check.state === "refused") return;
     this.missed = {};
     this.verdicts.write(at.record.key, label, { verdict });
+    this.keepSoon(at.record.key);
     this.show();
   }
 
@@ -69,7 +72,18 @@ export class Form {
   }
 
   hear(answers) {
-    for (const { answer, message } of this.verdicts.answered(answers)) this.learn(answer, message);
+    for (const { answer, message } of this.verdicts.answered(answers)) {
+      if (answer.saved) this.keepSoon(message.key);
+      this.learn(answer, message);
+    }
+  }
+
+  // What is begun goes to the store a moment after somebody wrote, so that no crash takes it along.
+  keepSoon(key) {
+    clearTimeout(this.keeping.get(key));
+    this.keeping.set(key, setTimeout(() => {
+      this.keep({ key, reviewer: this.reviewer, content: JSON.stringify(this.verdicts.begun(key)) });
+    }, KEPT_AFTER));
   }
 
   // What came of a verdict: on its own case if that is shown, else in a line that names it.
@@ -110,7 +124,6 @@ export class Form {
       choice.append(input, words);
       return choice;
     }));
-    this.find(".comment").maxLength = longest.comment;
     this.find(".reviewer").maxLength = longest.reviewer;
   }
 
@@ -119,7 +132,9 @@ export class Form {
     on(".opinions", "change", ({ target }) => this.opine(target.value));
     on(".comment", "input", ({ target }) => {
       const { at, label } = this.room;
-      if (at) this.verdicts.write(at.record.key, label, { comment: target.value });
+      if (!at) return;
+      this.verdicts.write(at.record.key, label, { comment: target.value });
+      this.keepSoon(at.record.key);
     });
     on(".reviewer", "input", ({ target }) => { this.reviewer = target.value; });
     on(".verdict", "submit", (event) => { event.preventDefault(); this.save(); });

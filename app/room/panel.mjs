@@ -98,7 +98,7 @@ export class Panel {
     const past = this.find(".past");
     past.replaceChildren();
     if (found.history.length) past.append(listed(entries(found.history)));
-    if (found.others.length) past.append(element("p", "notes", found.others_said), listed(entries(found.others)));
+    if (found.others_said) past.append(element("p", "notes", found.others_said), listed(entries(found.others)));
   }
 }
 

@@ -20,12 +20,12 @@ const READY = { waiting: "Reading the image …", failed: "" };
 
 export class Room {
   // `say` and `leave` reach Python: a list of verdicts, and the label that was looked at last.
-  constructor(root, data, { say, leave }) {
+  constructor(root, data, { say, leave, keep }) {
     this.find = (selector) => root.querySelector(selector);
     this.section = this.find(".room");
     Object.assign(this, { data, leave, colours: data.colours, label: data.label });
     this.feed = new Feed(document.baseURI, data.colours);
-    this.form = new Form(root, this, say);
+    this.form = new Form(root, this, say, keep);
     this.watch = new Stopwatch();
     this.panel = new Panel(root, data.points);
     this.viewer = new Viewer(root, this);

@@ -6,6 +6,7 @@ export class Verdicts {
   constructor(send, now = () => performance.now()) {
     Object.assign(this, { send, now });
     this.drafts = new Map(); // "case label" → {verdict, comment}
+    this.restored = new Set(); // cases whose kept drafts were taken over
     this.waiting = new Map(); // id → message
     this.said = new Map(); // "case label" → {saved, text} of the last answer
     this.asked = 0; // when it was last sent
@@ -18,6 +19,22 @@ export class Verdicts {
   write(key, label, changes) {
     this.drafts.set(`${key} ${label}`, { ...this.draft(key, label), ...changes });
     this.said.delete(`${key} ${label}`);
+  }
+
+  // What is begun and not saved of a case, by label, for the store to keep.
+  begun(key) {
+    const mine = [...this.drafts].filter(([place]) => place.startsWith(`${key} `));
+    return Object.fromEntries(mine.map(([place, draft]) => [place.slice(key.length + 1), draft]));
+  }
+
+  // What the store kept of a case, once, where nothing newer was written here.
+  restore(key, kept) {
+    if (!kept || this.restored.has(key)) return;
+    this.restored.add(key);
+    for (const [label, draft] of Object.entries(JSON.parse(kept))) {
+      const place = `${key} ${label}`;
+      if (!this.drafts.has(place)) this.drafts.set(place, { verdict: String(draft.verdict ?? ""), comment: String(draft.comment ?? "") });
+    }
   }
 
   // What is missing before a verdict can be sent, in words; "" where nothing is.

@@ -10,13 +10,13 @@ import traceback
 
 import click
 
-from medres.cli import cohort, explaining, machine, models, results, scoring, training
+from medres.cli import cohort, explaining, machine, models, results, scoring, training, verdicts
 from medres.cli.group import medres
 from medres.errors import MedresError
 from medres.safe_text import visible_streams
 from medres.terminal import note
 
-__all__ = ["cohort", "explaining", "machine", "main", "medres", "models", "results", "scoring", "training"]
+__all__ = ["cohort", "explaining", "machine", "main", "medres", "models", "results", "scoring", "training", "verdicts"]
 
 EXIT_INTERRUPTED = 130
 

@@ -97,6 +97,11 @@ def doctor(gpu: bool) -> None:
     "--port", type=click.IntRange(1, 65535), help="Port on 127.0.0.1; 8501, or the next free one, by default."
 )
 @click.option("--headless", is_flag=True, help="Do not open a browser.")
+@click.option(
+    "--open-verdicts",
+    is_flag=True,
+    help="Show other readers' verdicts at once. Without, they are seen once one's own is stored.",
+)
 @with_device
 @with_group_readable
 def app(
@@ -106,6 +111,7 @@ def app(
     store_file: Path | None,
     port: int | None,
     headless: bool,
+    open_verdicts: bool,
     device: str,
 ) -> None:
     """Open the review app: worklist, image, prediction, heatmap, verdict.
@@ -124,5 +130,14 @@ def app(
 
         choose_device(device)  # one that is not there is said now, not on the first page
     sys.exit(
-        serve(model=model, scores=scores, store=store, port=port, headless=headless, device=device, say=click.echo)
+        serve(
+            model=model,
+            scores=scores,
+            store=store,
+            port=port,
+            headless=headless,
+            device=device,
+            open_verdicts=open_verdicts,
+            say=click.echo,
+        )
     )

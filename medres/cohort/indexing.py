@@ -233,7 +233,7 @@ def write_index(
     if table is not None:
         manifest, unlabelled = join_labels(manifest, table, name=str(labels or source))
     out.parent.mkdir(parents=True, exist_ok=True)
-    base = _from(out.parent, folder)
+    base = path_between(out.parent, folder)
     for frame in (manifest, refused):
         frame["path"] = [inert_path((base / named_path(path)).as_posix()) for path in frame["path"]]
     write_csv(out, manifest)
@@ -260,7 +260,7 @@ def _counted(values: pd.Series[str]) -> dict[str, int]:
     return {str(value): int(count) for value, count in values.value_counts().items()}
 
 
-def _from(start: Path, folder: Path) -> Path:
+def path_between(start: Path, folder: Path) -> Path:
     """The path that leads from one folder to another.
 
     The names as given are used where they lead there. Past a link they may not: then those of the real folders are.

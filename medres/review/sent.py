@@ -80,6 +80,7 @@ class ShownCase(Sent):
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, ShownLabel] = {}
     views: tuple[tuple[str, str], ...] = ()  # (key, in words) of the patient's other images
+    draft: str = ""  # what the reader had begun to say, as the page sent it; "" where nothing is kept
 
 
 class Bounds(Sent):
@@ -151,6 +152,14 @@ class SaidVerdict(Sent):
     seconds_in_view: FiniteFloat = Field(ge=0)  # that the case was seen, the page not hidden, since it was opened
     heatmap_shown: bool  # whether this label's heatmap was drawn at any time since
     marks: tuple[Annotated[Point | Box, Field(discriminator="kind")], ...] = Field(default=(), max_length=200)
+
+
+class SaidDraft(Sent):
+    """What a reader has begun to say of a case, as the page sends it a moment after they wrote."""
+
+    key: str = Field(max_length=64)  # of the case
+    reviewer: str
+    content: str  # JSON of the page's own, by label
 
 
 class Kept(Sent):

@@ -33,6 +33,7 @@ class Start:
     folder: str  # of the address
     port: int | None  # 8501, or the next free one, if None
     device: str = "auto"  # where the network computes
+    open_verdicts: bool = False  # show others' verdicts also to who has none of their own yet
 
     def line(self) -> str:
         """As one line of JSON."""
@@ -77,6 +78,7 @@ def serve(
     headless: bool,
     say: Callable[[str], object],
     device: str = "auto",
+    open_verdicts: bool = False,
 ) -> int:
     """Serve the review app until it is ended; its exit code.
 
@@ -87,6 +89,7 @@ def serve(
         port: 8501, or the next free one, if None.
         headless: do not open a browser.
         device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
+        open_verdicts: show others' verdicts also to who has none of their own yet.
         say: told the address, once the port is ours; with it, whoever hears it can open the app.
 
     Raises:
@@ -101,6 +104,7 @@ def serve(
         folder=key.folder,
         port=port,
         device=device,
+        open_verdicts=open_verdicts,
     )
     command = [sys.executable, os.fspath(app_file("launch.py"))]
     with (

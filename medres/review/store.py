@@ -1,7 +1,8 @@
-"""Verdicts of clinicians, kept: an append-only history in SQLite or PostgreSQL.
+"""Verdicts of readers, kept: an append-only history in SQLite or PostgreSQL, with readers, drafts and an audit trail.
 
-Nothing here changes or deletes a verdict. A change of mind is one more row, and whoever saves must say which
-revision they had before their eyes, so that nobody overrules a colleague without having read them.
+Nothing here changes or deletes a verdict. A change of mind is one more row. Readers do not overrule each other: each
+has a history of their own, and whoever saves says which revision of the image's history they had before their eyes, so
+that two tabs of one reader cannot overrule each other unseen.
 """
 
 from __future__ import annotations
@@ -12,43 +13,30 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Engine, Select, func, make_url, select
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from medres.errors import OutputExists, StoreError
-from medres.files import ensure_file
+from medres.errors import StoreError
 from medres.review import address
-from medres.review.names import fault_of_name
-from medres.review.schema import VerdictRow, upgrade
+from medres.review.schema import reader_of, upgrade
+from medres.review.verdicts import audit, database, desk, rows
+from medres.review.verdicts.record import (
+    LONGEST_COMMENT,
+    LONGEST_NAME,
+    Opinion,
+    Verdict,
+    checked,
+    digest,
+)
+from medres.review.verdicts.turns import Turns
 
-Opinion = Literal["agree", "disagree", "unsure"]
-"""What a reviewer says of a model's call at its operating point."""
-
-LONGEST_COMMENT = 4000  # characters
-LONGEST_NAME = 200  # characters, of reviewers, labels and models
-_BUSY_SECONDS = 5.0  # how long a writer waits for another one
-_WRITES = "medres_writes"  # the execution option of transactions that write
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one reviewer said of one label of one image."""
-
-    sop_instance_uid: str  # or the SHA-256 of the file, where several scored images have the same SOPInstanceUID
-    model_id: str
-    label: str
-    verdict: Opinion
-    reviewer: str
-    comment: str = ""
-    created_at: datetime | None = None  # UTC; set when saved
-    revision: int = 0  # 1 for the first verdict on a label of an image; set when saved
+__all__ = ["LONGEST_COMMENT", "LONGEST_NAME", "Conflict", "Opinion", "ReviewStore", "Verdict"]
 
 
-class Conflict(StoreError):  # noqa: N818  reads as what it says: somebody else was faster
-    """Somebody saved a verdict in between; `latest` is theirs, and nothing was written."""
+class Conflict(StoreError):  # noqa: N818  reads as what it says: the same reader was faster elsewhere
+    """The reader saved a verdict elsewhere in between; `latest` is that one, and nothing was written."""
 
     default_code = "CONFLICT"
 
@@ -58,18 +46,37 @@ class Conflict(StoreError):  # noqa: N818  reads as what it says: somebody else 
         self.latest = latest
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The history of one label of one image as one reader may see it."""
+
+    own: tuple[Verdict, ...]  # oldest first
+    others: tuple[Verdict, ...]  # of other readers, oldest first; empty until there is one of one's own
+    hidden: int  # verdicts of others that are there, and not shown yet
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The verdicts that were saved since a place in the store, oldest first."""
+
+    verdicts: tuple[Verdict, ...]
+    last: int  # the place behind them
+
+
 class ReviewStore:
     """An open review store.
 
-    >>> with ReviewStore.open("sqlite://") as store:
-    ...     saved = store.save(Verdict("1.2.3", "m", "nodule", "agree", "R. Ader"), expected_revision=0)
-    ...     store.latest("m")["1.2.3", "nodule"].revision
-    1
+    ::
+
+        with ReviewStore.open("sqlite:////data/reviews.db") as store:
+            saved = store.save(Verdict("1.2.3", "m", "nodule", "agree", "R. Ader"), expected_revision=0)
+            store.latest("m")["1.2.3", "nodule"].revision
     """
 
     def __init__(self, engine: Engine, secrets: tuple[str, ...] = ()) -> None:
-        self._reading, self._secrets = engine, secrets
-        self._writing_engine = engine.execution_options(**{_WRITES: True})
+        self._reading, self._secrets, self._turns = engine, secrets, Turns()
+        self._revealed: set[tuple[str, ...]] = set()
+        self._writing_engine = engine.execution_options(**{database.WRITES: True})
 
     @classmethod
     def open(cls, url: str) -> ReviewStore:
@@ -80,23 +87,32 @@ class ReviewStore:
                 Its password is in no message.
 
         Raises:
-            StoreError: the URL is not one, the database cannot be opened, is damaged, or is of a newer schema.
+            StoreError: the URL is not one, is of memory or a network share, the database cannot be opened, is damaged,
+                another program's, or of a newer schema.
         """
         secrets = address.secrets(url)
         try:
-            engine = _engine(make_url(address.checked(url)))
+            engine = database.open_engine(make_url(address.checked(url)))
+        except ModuleNotFoundError as error:  # of another package: SQLAlchemy asks for it by its name
+            needed = f"the review store's database needs a driver that is not installed ({error.name})"
+            raise StoreError(f"{needed}; for PostgreSQL: pip install 'psycopg[binary]'") from None
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError, TypeError) as error:
             said = address.without(_line(error), secrets)
             raise StoreError(f"the review store's URL cannot be used: {said}") from None
         store = cls(engine, secrets)
         try:
-            with store._storing("opened"), store._writing_engine.begin() as connection:
-                _refuse_damaged(connection)
+            with store.writing("opened") as connection:
+                database.refuse_damaged(connection)
                 upgrade(connection)
         except StoreError:
             store.close()
             raise
         return store
+
+    @property
+    def path(self) -> Path | None:
+        """The file of a SQLite store; None of another database."""
+        return database.sqlite_file(self._reading.url)
 
     def __enter__(self) -> ReviewStore:
         """Already open."""
@@ -113,57 +129,158 @@ class ReviewStore:
         self._reading.dispose()
 
     def save(self, verdict: Verdict, *, expected_revision: int) -> Verdict:
-        """Add a verdict to the history, and return it with its revision and time.
+        """Add a verdict to its reader's history, and return it with its revision and time.
+
+        A reader who is not in the list yet is added to it; a name that differs from a listed one by case or spaces
+        alone is that reader.
 
         Args:
             verdict: its `created_at` and `revision` are set here.
-            expected_revision: of the latest verdict that the reviewer saw; 0 if there was none.
+            expected_revision: the latest revision of this label of this image that the reader saw; 0 if none.
 
         Raises:
-            Conflict: the latest revision is another one.
+            Conflict: the same reader has saved a later one; or nobody has ever saved that revision.
             StoreError: the verdict is not one, or the database cannot be written; nothing was saved.
         """
-        complete = replace(_checked(verdict), created_at=datetime.now(UTC), revision=expected_revision + 1)
-        key = (verdict.sop_instance_uid, verdict.model_id, verdict.label)
-        with self._storing("saved"):
-            try:
-                with Session(self._writing_engine) as session, session.begin():
-                    rows = _of(*key).order_by(VerdictRow.revision.desc()).limit(1)
-                    latest = session.scalars(rows).one_or_none()
-                    if (latest.revision if latest else 0) != expected_revision:
-                        raise Conflict(_verdict(latest) if latest else None)
-                    session.add(_row(complete))
-            except IntegrityError:  # where writers do not wait for each other, the unique constraint is the judge
-                seen = self.history(*key)
-                raise Conflict(seen[-1] if seen else None) from None
+        clean = checked(verdict)
+        with self.writing("saved") as connection:
+            known = rows.found(connection, rows.of_image(clean.sop_instance_uid, clean.model_id, clean.label))
+            own = [one for one in known if reader_of(one.reviewer) == reader_of(clean.reviewer)]
+            latest = known[-1].revision if known else 0
+            if expected_revision > latest or (own and own[-1].revision > expected_revision):
+                raise Conflict(own[-1] if own else known[-1] if known else None)
+            name = desk.name_of(connection, clean.reviewer)
+            complete = replace(clean, reviewer=name, created_at=datetime.now(UTC), revision=latest + 1)
+            rows.add(connection, complete)
+            told: audit.Detail = {
+                "digest": digest(complete), "image": complete.sop_instance_uid, "label": complete.label,
+                "model": complete.model_id, "revision": complete.revision,
+            }  # fmt: skip
+            audit.append(connection, "save", name, told)
         return complete
 
     def latest(self, model_id: str) -> dict[tuple[str, str], Verdict]:
-        """The latest verdict of every reviewed label, by (sop_instance_uid, label)."""
+        """The latest verdict of every reviewed label, whoever's, by (sop_instance_uid, label)."""
+        return {key: found[-1] for key, found in self.latest_of_each(model_id).items()}
+
+    def latest_of_each(self, model_id: str) -> dict[tuple[str, str], tuple[Verdict, ...]]:
+        """The latest verdict of each reader, oldest first, of every reviewed label, by (sop_instance_uid, label)."""
         newest = (
-            select(VerdictRow.sop_instance_uid, VerdictRow.label, func.max(VerdictRow.revision).label("revision"))
-            .where(VerdictRow.model_id == model_id)
-            .group_by(VerdictRow.sop_instance_uid, VerdictRow.label)
-            .subquery()
+            select(func.max(rows.TABLE.c.id))
+            .where(rows.TABLE.c.model_id == model_id)
+            .group_by(rows.TABLE.c.sop_instance_uid, rows.TABLE.c.label, rows.TABLE.c.reader)
         )
-        rows = (
-            select(VerdictRow)
-            .join(
-                newest,
-                (VerdictRow.sop_instance_uid == newest.c.sop_instance_uid)
-                & (VerdictRow.label == newest.c.label)
-                & (VerdictRow.revision == newest.c.revision),
-            )
-            .where(VerdictRow.model_id == model_id)
-        )
-        with self._storing("read"), Session(self._reading) as session:
-            return {(row.sop_instance_uid, row.label): _verdict(row) for row in session.scalars(rows)}
+        with self.reading() as connection:
+            latest = rows.found(connection, _all().where(rows.TABLE.c.id.in_(newest)))
+        found: dict[tuple[str, str], tuple[Verdict, ...]] = {}
+        for verdict in latest:
+            key = (verdict.sop_instance_uid, verdict.label)
+            found[key] = (*found.get(key, ()), verdict)
+        return found
 
     def history(self, sop_instance_uid: str, model_id: str, label: str) -> tuple[Verdict, ...]:
-        """All verdicts on one label of one image, oldest first."""
-        rows = _of(sop_instance_uid, model_id, label).order_by(VerdictRow.revision)
-        with self._storing("read"), Session(self._reading) as session:
-            return tuple(_verdict(row) for row in session.scalars(rows))
+        """All verdicts on one label of one image, oldest first, whoever's."""
+        with self.reading() as connection:
+            return rows.found(connection, rows.of_image(sop_instance_uid, model_id, label))
+
+    def seen_by(self, reader: str, image: tuple[str, str, str], *, blinded: bool = True) -> Seen:
+        """The history of (sop_instance_uid, model_id, label) as a reader may see it.
+
+        Args:
+            reader: who looks.
+            image: of what.
+            blinded: others' verdicts are shown only once there is one of one's own, which is noted as a reveal.
+        """
+        found = self.history(*image)
+        own = tuple(one for one in found if reader_of(one.reviewer) == reader_of(reader))
+        others = tuple(one for one in found if reader_of(one.reviewer) != reader_of(reader))
+        if blinded and not own:
+            return Seen((), (), len(others))
+        place = (reader_of(reader), *image, str(others[-1].revision if others else 0))
+        if others and place not in self._revealed:  # once, however often a page is drawn
+            self._revealed.add(place)
+            told: audit.Detail = {
+                "image": image[0],
+                "model": image[1],
+                "label": image[2],
+                "revision": others[-1].revision,
+            }
+            self.note("reveal", reader, told)
+        return Seen(own, others, 0)
+
+    def changes(self, model_id: str, since: int = 0) -> Changes:
+        """The verdicts of a model's images that were saved behind a place; 0: all."""
+        asked = _all().where(rows.TABLE.c.model_id == model_id, rows.TABLE.c.id > since)
+        with self.reading() as connection:
+            last = connection.execute(select(func.max(rows.TABLE.c.id))).scalar_one() or 0
+            found = rows.found(connection, asked.where(rows.TABLE.c.id <= last))
+        return Changes(found, int(last))
+
+    def everything(self) -> tuple[Verdict, ...]:
+        """Every verdict of every model, oldest first."""
+        with self.reading() as connection:
+            return rows.found(connection, _all())
+
+    def readers(self) -> tuple[str, ...]:
+        """The names of the readers, in alphabetical order."""
+        return tuple(self.listed().values())
+
+    def listed(self) -> dict[int, str]:
+        """The same names by the number that an address may hold instead of a name."""
+        with self.reading() as connection:
+            return desk.listed(connection)
+
+    def add_reader(self, name: str) -> str:
+        """Put a reader on the list; the name as it is listed.
+
+        Raises:
+            StoreError: the name is missing, too long, or holds markup.
+        """
+        text = desk.checked_name(name)
+        with self.writing("saved") as connection:
+            return desk.name_of(connection, text)
+
+    def keep_draft(self, reader: str, model_id: str, sop_instance_uid: str, content: str) -> None:
+        """Keep what a reader has begun to say of an image, in place of what was kept before.
+
+        Raises:
+            StoreError: it is not text, or longer than anybody writes.
+        """
+        with self.writing("saved") as connection:
+            desk.keep_draft(connection, desk.Place(reader, model_id, sop_instance_uid), content)
+
+    def draft(self, reader: str, model_id: str, sop_instance_uid: str) -> desk.Draft | None:
+        """What a reader has begun to say of an image; None where nothing is kept."""
+        with self.reading() as connection:
+            return desk.draft(connection, desk.Place(reader, model_id, sop_instance_uid))
+
+    def drop_draft(self, reader: str, model_id: str, sop_instance_uid: str) -> None:
+        """Forget a draft: it was saved, or its reader took it back."""
+        with self.writing("saved") as connection:
+            desk.drop_draft(connection, desk.Place(reader, model_id, sop_instance_uid))
+
+    def note(self, action: audit.Action, actor: str, detail: audit.Detail) -> audit.Head:
+        """Add a line to the audit trail."""
+        with self.writing("saved") as connection:
+            return audit.append(connection, action, actor, detail)
+
+    def head(self) -> audit.Head:
+        """The last line of the audit trail."""
+        with self.reading() as connection:
+            return audit.head(connection)
+
+    @contextmanager
+    def writing(self, done: str) -> Iterator[Connection]:
+        """A transaction that no other writer comes between; `done` says in messages what could not be."""
+        with self._turns.turn(), self._storing(done), self._writing_engine.begin() as connection:
+            database.take_turn(connection)
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to ask; what fails is a StoreError."""
+        with self._storing("read"), self._reading.connect() as connection:
+            yield connection
 
     @contextmanager
     def _storing(self, done: str) -> Iterator[None]:
@@ -171,93 +288,13 @@ class ReviewStore:
             yield
         except SQLAlchemyError as error:
             said = address.without(_line(error), self._secrets)
+            if database.is_damage(error) and self._reading.dialect.name == "sqlite":
+                raise database.damaged(said) from None
             raise StoreError(f"the review store could not be {done}: {said}") from None
 
 
-def _of(sop_instance_uid: str, model_id: str, label: str) -> Any:
-    return select(VerdictRow).where(
-        VerdictRow.sop_instance_uid == sop_instance_uid,
-        VerdictRow.model_id == model_id,
-        VerdictRow.label == label,
-    )
-
-
-def _verdict(row: VerdictRow) -> Verdict:
-    return Verdict(
-        sop_instance_uid=row.sop_instance_uid,
-        model_id=row.model_id,
-        label=row.label,
-        verdict=cast(Opinion, row.verdict),  # the table's constraint holds it
-        reviewer=row.reviewer,
-        comment=row.comment,
-        created_at=row.created_at,
-        revision=row.revision,
-    )
-
-
-def _row(verdict: Verdict) -> VerdictRow:
-    return VerdictRow(**{name: getattr(verdict, name) for name in Verdict.__slots__})
-
-
-def _checked(verdict: Verdict) -> Verdict:
-    """The verdict with its texts stripped; refused where a database could not return what it was given."""
-    clean = replace(verdict, reviewer=verdict.reviewer.strip(), comment=verdict.comment.strip())
-    if clean.verdict not in get_args(Opinion):
-        raise StoreError(f"a verdict is one of {', '.join(get_args(Opinion))}, not {clean.verdict!r}")
-    for name, text, longest in (
-        ("the image's SOPInstanceUID", clean.sop_instance_uid, 64),  # a SHA-256 has 64, too
-        ("the model's name", clean.model_id, LONGEST_NAME),
-        ("the label", clean.label, LONGEST_NAME),
-        ("the reviewer's name", clean.reviewer, LONGEST_NAME),
-        ("the comment", clean.comment, LONGEST_COMMENT),
-    ):
-        if not text and name != "the comment":
-            raise StoreError(f"{name} is missing; nothing was saved")
-        if len(text) > longest:
-            raise StoreError(f"{name} has {len(text)} characters, and at most {longest} are kept; nothing was saved")
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            raise StoreError(f"{name} holds characters that are not text; nothing was saved")
-    if fault := fault_of_name(clean.reviewer):
-        raise StoreError(f"{fault}; nothing was saved")
-    return clean
-
-
-def _engine(url: URL) -> Engine:
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    if url.database and url.database != ":memory:" and not Path(url.database).parent.is_dir():
-        raise StoreError(f"the review store's folder {Path(url.database).parent} does not exist")
-    whole = url.database and url.database != ":memory:" and not (url.query or url.host or url.username)
-    if whole and not Path(str(url.database)).exists():
-        try:
-            ensure_file(Path(str(url.database)))  # for its owner alone, and so are the files that SQLite puts beside it
-        except OutputExists as error:
-            raise StoreError(f"the review store cannot be opened: {error}") from None
-        except OSError as error:
-            raise StoreError(f"the review store cannot be opened: {error.strerror}") from None
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute(f"PRAGMA busy_timeout={round(_BUSY_SECONDS * 1000)}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A writer that began as a reader could only fail when it finds that another one was faster.
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _refuse_damaged(connection: Connection) -> None:
-    if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-        if found != "ok":
-            raise StoreError("the review store is damaged; restore its last backup")
+def _all() -> Select[Any]:
+    return select(rows.TABLE).order_by(rows.TABLE.c.id)
 
 
 def _line(error: BaseException) -> str:

@@ -143,6 +143,15 @@ def other_verdicts(*, shared: bool) -> str:
     return "Saved of this file while another scored image had the same SOPInstanceUID:"
 
 
+def hidden_verdicts(count: int) -> str:
+    """That others have said something, without what.
+
+    >>> hidden_verdicts(1)
+    '1 verdict of others is shown once yours is saved.'
+    """
+    return f"{count} {'verdict of others is' if count == 1 else 'verdicts of others are'} shown once yours is saved."
+
+
 def call(*, positive: bool) -> str:
     """The model's call in a table's cell.
 

@@ -276,7 +276,7 @@ def test_two_apps_in_one_browser_do_not_disturb_each_other(
     visit: Open, address: str, small_model: Path, scores: Path, tmp_path: Path
 ) -> None:
     page = visit(address)
-    with served(small_model, scores, "sqlite://", tmp_path / "second.log") as second:
+    with served(small_model, scores, default_store(scores), tmp_path / "second.log") as second:
         other = page.context.new_page()
         other.goto(second)
         expect(other.locator("tr[data-key]").first).to_be_visible()

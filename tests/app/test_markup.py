@@ -28,7 +28,8 @@ DOOR = "markup.py"
 ELEMENTS = {name for name in dir(DeltaGenerator) if not name.startswith("_")}
 NEVER_TEXT = {
     "key", "width", "height", "gap", "max_chars", "disabled", "border", "horizontal", "vertical_alignment", "layout",
-    "on_opened_change", "on_said_change", "on_left_change",
+    "on_opened_change", "on_said_change", "on_left_change", "on_drafted_change",
+    "index",
 }  # fmt: skip
 """Arguments that are not shown, whatever call they are of."""
 
@@ -149,7 +150,7 @@ def test_the_texts_of_ours_are_few() -> None:
         verdict_in_words("**agree**")
 
 
-SCRIPTS = sorted([*(ROOT / "app").glob("*.js"), *(ROOT / "app" / "room").glob("*.mjs")])
+SCRIPTS = sorted([*(ROOT / "app").glob("*.js"), *(ROOT / "app").glob("*/*.mjs")])
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
@@ -181,19 +182,21 @@ def test_payloads_in_every_text_are_shown_as_they_are(visit: Open, tmp_path: Pat
     model, scores = score_three_labels(tmp_path, LABELS)
     model_id = json.loads((scores / "run.json").read_text(encoding="utf-8"))["model_id"]
     _write_payloads(scores, model_id)
-    with served(model, scores, default_store(scores), tmp_path / "server.log") as address:
+    shown_at_once = ("--open-verdicts",)
+    with served(model, scores, default_store(scores), tmp_path / "log", options=shown_at_once) as address:
         page = visit(address)
         page.locator("tr[data-key]").first.wait_for()
         shown = {
             cells[0]: cells
-            for cells in page.locator("tbody tr").evaluate_all(
+            for cells in page.locator("tr[data-key]").evaluate_all(
                 "rows => rows.map(row => [row.querySelector('button').textContent, row.cells[1].textContent,"
                 " row.cells[4].lastChild.textContent])"
             )
         }
         seen = [payload.replace("\u202e", "�").replace("\u0007", "�") for payload in (*PAYLOADS, UNSEEN)]
         assert sorted(shown) == sorted(seen)
-        assert all(cells == [text] * 3 for text, cells in shown.items())
+        assert all(cells[:2] == [text] * 2 for text, cells in shown.items())
+        assert all(shown[text][2] == f"{text}: ✓ Agree" for text in seen[1:])
         assert f"operating point for {LABELS[0]}" in page.locator(".summary").inner_text()
         assert page.locator(".score-head").inner_text().startswith(LABELS[0])
         _holds_nothing_made(page)

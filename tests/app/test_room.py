@@ -12,7 +12,7 @@ NODE = shutil.which("node")
 
 
 @pytest.mark.skipif(NODE is None, reason="node absent: Debian package nodejs")
-def test_the_viewer_s_arithmetic_holds_under_node() -> None:
+def test_what_viewer_and_worklist_compute_holds_under_node() -> None:
     assert NODE is not None
     files = sorted(Path(__file__).with_name("room").glob("*.test.mjs"))
     assert len(files) >= 5

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -40,7 +40,13 @@ def free_port() -> int:
 
 @contextmanager
 def served(
-    model: Path, scores: Path, store: str, log: Path, *, environment: Mapping[str, str] | None = None
+    model: Path,
+    scores: Path,
+    store: str,
+    log: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[str]:
     """`medres app`, run until the block ends; yields the address that it prints.
 
@@ -50,8 +56,10 @@ def served(
         store: of the verdicts.
         log: takes what it says on stderr; it runs in the folder of this file.
         environment: changes of it.
+        options: more of them.
     """
     command = ["app", "--model", model, "--scores", scores, "--store", store, "--port", free_port(), "--headless"]
+    command += options
     changed = {**os.environ, **(environment or {})}
     with (
         log.open("ab") as errors,
@@ -97,6 +105,15 @@ def click_through(page: Page) -> None:
     page.get_by_role("button", name="Worklist").click()
     page.get_by_text("Files not in this list").click()
     expect(page.get_by_text("The file is not DICOM, or is empty.").first).to_be_visible()
+
+
+def read_as(page: Page, name: str) -> None:
+    """Say who reads; one who is not in the list yet is added to it."""
+    before, box = page.url, page.get_by_role("combobox", name="Reading as")
+    box.click()
+    box.fill(name)
+    box.press("Enter")
+    page.wait_for_url(lambda url: url != before)
 
 
 def parts(address: str) -> Address:

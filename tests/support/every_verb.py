@@ -13,6 +13,7 @@ from tests.support.recipes import MADE, TINY, TOKEN
 from tests.support.smaller_copies import write_j2k_cohort
 
 _QUICK = (*TINY, *TOKEN, *MADE)
+_VERDICTS = Path(__file__).resolve().parents[1] / "fixtures" / "stores" / "v0001.db"
 SERVED = {"app", "demo"}
 """The verbs that serve the review app, which a test runs by themselves."""
 
@@ -69,6 +70,10 @@ def commands(demo: Path, out: Path) -> list[list[str]]:
         ("heatmap-check", out / "model", "--run", out / "run"),
         ("accuracy-check", out / "model", checked, "--decode", "reduced"),
         ("score", out / "model", images.parent / "images", "--heatmaps", "--out", out / "scored"),
+        ("verdicts", "restore", _VERDICTS, "--scores", out / "scored"),
+        ("verdicts", "verify", "--scores", out / "scored", "--against", _VERDICTS),
+        ("verdicts", "backup", "--scores", out / "scored", "--out", out / "backup.db"),
+        ("verdicts", "export", "--store", f"sqlite:///{out / 'backup.db'}", "--out", out / "said"),
         ("render", one, "--out", out / "one.png"),
         ("explain", out / "model", one, *nodule, "--show-anyway", "--out", out / "where.png"),
     ]

@@ -1,0 +1,116 @@
+// What a worklist shows and in which order: kept in the address, so that whoever comes back finds the same. Pure.
+
+export const SHOWN = ["all", "unread", "mine", "disagreed", "look", "above"];
+export const SORTS = ["score", "patient", "view", "verdict", "file"];
+
+export const DEFAULT = { show: "all", sort: "score", down: true, view: "", search: "", studies: false };
+
+// Criteria as the text of an address; what is as it always is, is left out.
+export function written(criteria) {
+  const said = new URLSearchParams();
+  for (const [name, value] of Object.entries(criteria)) if (value !== DEFAULT[name]) said.set(name, String(value));
+  return said.toString();
+}
+
+// The criteria that a text of an address names; what it does not, or names wrongly, is as it always is.
+export function read(text) {
+  const said = new URLSearchParams(text);
+  const known = (name, values) => (values.includes(said.get(name)) ? said.get(name) : DEFAULT[name]);
+  return {
+    show: known("show", SHOWN),
+    sort: known("sort", SORTS),
+    down: known("down", ["true", "false"]) === "false" ? false : DEFAULT.down,
+    view: said.get("view") ?? "",
+    search: (said.get("search") ?? "").slice(0, 200),
+    studies: said.get("studies") === "true",
+  };
+}
+
+// What one reader sees of a label of each row: their own verdict, others' verdicts, how many are hidden.
+export function noCells(rows) {
+  return { mine: new Array(rows).fill(""), others: new Array(rows).fill(null), hidden: new Uint16Array(rows) };
+}
+
+// Whether two who judged a row said different things.
+export function disagreed(cells, row) {
+  const others = cells.others[row];
+  return Boolean(others) && others.some(([, verdict]) => verdict !== (cells.mine[row] || others[0][1]));
+}
+
+// The numbers of the rows that are shown, in order.
+export function chosen(columns, label, cells, criteria) {
+  const wanted = {
+    all: () => true,
+    unread: (row) => !cells.mine[row],
+    mine: (row) => Boolean(cells.mine[row]),
+    disagreed: (row) => disagreed(cells, row),
+    look: (row) => columns.review[row] !== "",
+    above: (row) => columns.labels[label].positive[row] === 1,
+  }[criteria.show];
+  const sought = criteria.search.trim().toLowerCase();
+  const rows = [];
+  for (let row = 0; row < columns.key.length; row += 1) {
+    if (!wanted(row) || (criteria.view && columns.view[row] !== criteria.view)) continue;
+    if (!sought || columns.patient[row].toLowerCase().includes(sought)) rows.push(row);
+  }
+  return ordered(rows, compared(columns, label, cells, criteria.sort), criteria.down);
+}
+
+// Equal rows stay in the order of the table, whichever way is up.
+function ordered(rows, compare, down) {
+  return rows.sort((one, other) => (down ? -compare(one, other) : compare(one, other)) || one - other);
+}
+
+function compared(columns, label, cells, sort) {
+  const { probability } = columns.labels[label];
+  const texts = { patient: columns.patient, view: columns.view, verdict: cells.mine }[sort];
+  if (texts) return (one, other) => (texts[one] < texts[other] ? -1 : Number(texts[one] > texts[other]));
+  return sort === "file" ? (one, other) => one - other : (one, other) => probability[one] - probability[other];
+}
+
+// Rows as items of a list: {row}, or with studies each study's rows together behind {study, rows}, a study where its
+// first row is.
+export function items(rows, columns, studies) {
+  if (!studies) return rows.map((row) => ({ row }));
+  const together = new Map();
+  for (const row of rows) {
+    const study = columns.study[row];
+    if (!together.has(study)) together.set(study, []);
+    together.get(study).push(row);
+  }
+  return [...together].flatMap(([study, found]) => [{ study, rows: found }, ...found.map((row) => ({ row }))]);
+}
+
+// The cells of one label, changed by an update: {cells: [{row, label, mine, others, hidden}]}.
+export function applied(cells, update, label) {
+  for (const cell of update.cells) {
+    if (cell.label !== label) continue;
+    cells.mine[cell.row] = cell.mine;
+    cells.others[cell.row] = cell.others.length ? cell.others : null;
+    cells.hidden[cell.row] = cell.hidden;
+  }
+  return cells;
+}
+
+// How many rows there are, lie at or above the operating point, need a look, and were judged by the reader.
+export function counted(columns, label, cells) {
+  const sum = (numbers) => numbers.reduce((one, other) => one + other, 0);
+  return {
+    images: columns.key.length,
+    above: sum(columns.labels[label].positive),
+    look: columns.review.filter(Boolean).length,
+    mine: cells.mine.filter(Boolean).length,
+  };
+}
+
+// Row numbers in ascending order as few words: 2, 5–9, 12.
+export function ranges(numbers) {
+  const parts = [];
+  for (let from = 0; from < numbers.length;) {
+    let to = from;
+    while (numbers[to + 1] === numbers[to] + 1) to += 1;
+    parts.push(to > from + 1 ? `${numbers[from]}–${numbers[to]}` : numbers.slice(from, to + 1).join(", "));
+    from = to + 1;
+  }
+  return parts.join(", ");
+}

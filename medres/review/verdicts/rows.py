@@ -1,0 +1,46 @@
+"""Verdicts as rows of the database, and rows as verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, Table, insert, select
+
+from medres.errors import StoreError
+from medres.review.schema import VerdictRow, reader_of
+from medres.review.verdicts.record import Verdict, marks_text, read_marks
+
+TABLE: Table = VerdictRow.__table__  # type: ignore[assignment]  # a table, and declared as anything one selects from
+_FIELDS = tuple(field.name for field in fields(Verdict) if field.name != "marks")
+
+
+def verdict_of(row: RowMapping) -> Verdict:
+    """A verdict from its row."""
+    return Verdict(**{name: row[name] for name in _FIELDS}, marks=read_marks(row["marks"]))
+
+
+def add(connection: Connection, verdict: Verdict) -> None:
+    """Add a verdict that is complete."""
+    values = {name: getattr(verdict, name) for name in _FIELDS}
+    connection.execute(
+        insert(TABLE).values(**values, marks=marks_text(verdict.marks), reader=reader_of(verdict.reviewer))
+    )
+
+
+def of_image(sop_instance_uid: str, model_id: str, label: str) -> Select[Any]:
+    """The verdicts on one label of one image, oldest first."""
+    wanted = (TABLE.c.sop_instance_uid == sop_instance_uid, TABLE.c.model_id == model_id, TABLE.c.label == label)
+    return select(TABLE).where(*wanted).order_by(TABLE.c.revision)
+
+
+def found(connection: Connection, asked: Select[Any]) -> tuple[Verdict, ...]:
+    """The verdicts that were asked for.
+
+    Raises:
+        StoreError: a row holds what no version of medres wrote.
+    """
+    try:
+        return tuple(map(verdict_of, connection.execute(asked).mappings()))
+    except (ValueError, TypeError) as error:  # SQLite's columns hold anything, whatever their type
+        raise StoreError(f"the review store holds a row that is no verdict: {error}") from None
