@@ -144,11 +144,11 @@ def test_a_score_that_the_model_does_not_give_again_is_replaced_and_its_verdict_
     case = Worklist.open(home / "scored", format3_run).sorted_by(LABEL)[0]
     table = tmp_path / "scored" / "predictions.csv"
     text = table.read_text(encoding="utf-8")
-    table.write_text(text.replace(repr(case.probabilities[LABEL]), "0.9991234"), encoding="utf-8")
+    table.write_text(text.replace(repr(case.probabilities[LABEL]), "0.6001234"), encoding="utf-8")
     with served(format3_run, tmp_path / "scored", default_store(tmp_path / "scored"), tmp_path / "log") as address:
         page = visit(address)
         page.route("**/room/check/**", not_yet)
-        page.locator("tr[data-key] button").first.click()
+        page.locator(f'tr[data-key="{case.key}"] button').click()
         page.locator(f'.room[data-ready^="{case.key}"][data-checked="waiting"]').wait_for()
         page.get_by_label("Your name").fill("Dr. Early")
         page.locator("canvas.plain").focus()
