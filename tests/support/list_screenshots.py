@@ -16,6 +16,7 @@ from medres.review.store import ReviewStore, Verdict
 from medres.review.verdicts.backup import url_of
 from medres.review.verdicts.scored import read_scored
 from tests.support.browsing import ARGUMENTS, CHROMIUM, read_as, served
+from tests.support.connections import record
 
 _READERS = (("Dr. Abel", 0.95, 0.7), ("Dr. Benn", 0.85, 0.9), ("Dr. Chen", 0.75, 1.0))
 """Name, how often they agree with the model, and of how many images they say something."""
@@ -49,6 +50,7 @@ def main() -> None:
     """Take them."""
     demo, out = map(Path, sys.argv[1:3])
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        record(Path(folder) / "connections")
         store = url_of(Path(folder) / "reviews.db")
         invent(demo / "scored", store)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -56,7 +56,7 @@ def _measure(page: Page) -> None:
     """A ruler, a box around the finding, and the dial."""
     box = page.locator("canvas.plain").bounding_box()
     assert box is not None
-    for key, (left, top), (right, bottom) in (("s", (0.3, 0.3), (0.7, 0.34)), ("k", (0.55, 0.5), (0.75, 0.65))):
+    for key, (left, top), (right, bottom) in (("s", (0.3, 0.3), (0.7, 0.34)), ("k", (0.58, 0.35), (0.77, 0.52))):
         page.locator("canvas.plain").press(key)
         page.mouse.move(box["x"] + left * box["width"], box["y"] + top * box["height"])
         page.mouse.down()
