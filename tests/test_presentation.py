@@ -135,7 +135,7 @@ def test_a_message_holds_its_parts_at_multiples_of_four(tmp_path: Path) -> None:
     path = film(tmp_path, RANDOM.integers(0, 4096, (41, 33)).astype(np.uint16), ImagerPixelSpacing=[0.2, 0.1])
     job = partial(present, gate=GATES["grayscale"], voi="header", percentiles=(0.5, 99.5), limits=Limits())
     found = done_isolated(job, path, limits=Limits())
-    message = packed(found)
+    message = packed(found, {})
     length = int.from_bytes(message[:4], "little")
     header, place = json.loads(message[4 : 4 + length]), 4 + length
     assert header["size"] == {"rows": 41, "columns": 33} and header["spacing"] == [0.2, 0.1]

@@ -15,8 +15,9 @@ from medres.evaluation.heatmaps.measures import MEASURES
 from medres.evaluation.results import CohortSize, Shift, ShiftRecord, TaskResults
 from medres.evaluation.shortcuts.results import FeatureResults
 from medres.records import Interval
-from medres.report import comparison_sections, sections
+from medres.report import comparison_sections, depth_sections, sections
 from medres.report.comparison_sections.verdicts import verdicts
+from medres.report.depth_sections.answer import AnswerSection
 from medres.report.leaks_page import LeaksPage
 from medres.report.metric_rows import MetricRow
 from medres.report.page import Content, Section, SectionPerName, environment, render
@@ -35,10 +36,11 @@ from medres.report.sections.tasks import TaskSection
 from medres.runs.run_files import read_run
 from tests.support.runs import write_gallery_files, write_run
 
-FRAMES = {"page.html", "run_page.html", "comparison_page.html", "head.html", "macros.html"}
+FRAMES = {"page.html", "run_page.html", "comparison_page.html", "depth_page.html", "head.html", "macros.html"}
 """Templates that show no record of a section."""
 
 PARTS: dict[str, type[Content]] = {
+    "depth/answer.html": AnswerSection,
     "sections/first_screen.html": FirstScreen,
     "sections/verdict.html": Verdict,
     "sections/many_labels.html": FirstScreen,
@@ -63,7 +65,7 @@ def _record(function: typing.Any) -> type[Content]:
 
 def _records() -> dict[str, type[Content]]:
     found = dict(PARTS)
-    for section in (*sections.SECTIONS, *comparison_sections.SECTIONS):
+    for section in (*sections.SECTIONS, *comparison_sections.SECTIONS, *depth_sections.SECTIONS):
         function = section.content if isinstance(section, Section) else section.contents
         found[section.template] = _record(function)
     return found

@@ -15,10 +15,12 @@ from medres.config import Preprocessing
 from medres.config.versions import OLDEST_FORMAT, SavedAs, Since, Versioned, hashed_content, introduction
 from medres.errors import ModelError
 from medres.imaging.preprocessing import specification_hash
-from medres.model import loading
+from medres.model import inspection
 from medres.model.bundle import card_text
 from medres.model.card import FORMAT, ModelCard, identify
-from medres.model.classifier import Classifier, read_card
+from medres.model.classifier import Classifier
+from medres.model.ensemble import joint_card
+from medres.model.inspection import read_card
 from medres.review.about import card_facts
 from medres.tables import write_json
 from tests.support.format3 import FIXTURE
@@ -47,8 +49,8 @@ class LaterCard(ModelCard):
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cards are read as that version would."""
-    monkeypatch.setattr(loading, "ModelCard", LaterCard)
-    monkeypatch.setattr(loading, "FORMAT", FORMAT + 1)
+    monkeypatch.setattr(inspection, "ModelCard", LaterCard)
+    monkeypatch.setattr(inspection, "FORMAT", FORMAT + 1)
 
 
 def written(folder: Path, content: Mapping[str, Any]) -> Path:
@@ -70,8 +72,8 @@ def test_a_new_field_leaves_old_models_their_names_hashes_and_scores(
     before = Classifier.load(format3_model, device="cpu")
     pixels = np.random.default_rng(0).integers(0, 65535, (2, 64, 64)).astype(np.uint16)
     scores = before.score(pixels).logits
-    monkeypatch.setattr(loading, "ModelCard", LaterCard)
-    monkeypatch.setattr(loading, "FORMAT", FORMAT + 1)
+    monkeypatch.setattr(inspection, "ModelCard", LaterCard)
+    monkeypatch.setattr(inspection, "FORMAT", FORMAT + 1)
     after = Classifier.load(format3_model, device="cpu")
     assert isinstance(after.card, LaterCard)
     assert (after.model_id, after.card.preprocessing_sha256) == (before.model_id, before.card.preprocessing_sha256)
@@ -94,7 +96,7 @@ def test_an_old_card_says_what_held_before_and_not_what_recipes_prefer_now() -> 
 @pytest.mark.usefixtures("later")
 def test_folds_of_an_old_run_are_still_one_ensemble() -> None:
     cards = tuple(read_card(folder) for folder in sorted((FIXTURE / "run" / "models").iterdir()))
-    assert loading.joint_card(cards).model_id == "resnet18-ensemble2-10c36b07a612"
+    assert joint_card(cards).model_id == "resnet18-ensemble2-10c36b07a612"
 
 
 def test_a_value_that_was_not_possible_before_changes_the_hash() -> None:
@@ -180,7 +182,7 @@ def test_a_fault_of_medres_is_not_called_damage_of_a_file(
         def _fault(self) -> Faulty:
             raise error("ours")
 
-    monkeypatch.setattr(loading, "ModelCard", Faulty)
+    monkeypatch.setattr(inspection, "ModelCard", Faulty)
     with pytest.raises(error, match="ours"):
         read_card(FIXTURE / "model")
 

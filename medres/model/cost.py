@@ -111,7 +111,7 @@ def training_memory(design: Design, *, images: int, width: int) -> int:
         width: bytes of a value: 4 in float32, 2 in bf16 and fp16.
 
     >>> round(training_memory(Design("resnet50", 320, 1, True), images=32, width=2) / 1e9, 1)
-    4.9
+    5.0
     """
     with torch.device("meta"):
         parameters = parameter_count(design.build())
