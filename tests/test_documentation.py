@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import click
@@ -137,6 +138,16 @@ def test_the_two_commands_of_the_readme_are_there_and_ci_runs_the_second() -> No
     assert command
     assert "pytest" in command[1]
     assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_ci_is_a_script_and_installs_the_peers_that_contributing_names() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    (packages,) = re.findall(r"^packages=\((.*)\)$", script, re.MULTILINE)
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [name for name in packages.split() if f"`{name}`" not in contributing] == []
+    assert not re.search("^(<<<<<<<|>>>>>>>)", script + contributing, re.MULTILINE)
 
 
 def test_help_lists_every_verb_within_the_command_line(medres: Medres) -> None:
