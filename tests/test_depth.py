@@ -27,8 +27,8 @@ from medres.report.depth_page import write_depth
 from medres.report.depth_sentences import answers
 from medres.runs.comparable import read_comparable
 from medres.runs.compare import compare_runs
+from medres.runs.depth import memory, trials
 from medres.runs.depth import study as studies
-from medres.runs.depth import trials
 from medres.runs.depth.judging import judge
 from medres.runs.depth.study import DepthPlan, study_depth
 from medres.runs.folds import Folds
@@ -314,12 +314,20 @@ def test_costs_are_measured_on_noise_and_add_up_to_an_estimate() -> None:
     assert len(lines) == 3
 
 
-def test_memory_of_a_block_is_seen_at_its_peak() -> None:
-    with trials.peak_memory(torch.device("cpu")) as peak:
+@pytest.mark.parametrize("kept", [True, False], ids=["kept by the system", "looked at"])
+def test_memory_of_a_block_is_seen_at_its_peak(kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kept:
+        monkeypatch.setattr(memory, "_FORGET", tmp_path / "no such place" / "file")
+    waste = [torch.ones(2_000_000) for _ in range(20)]
+    del waste  # freed, and a part of it still held by the process
+    with memory.peak_memory(torch.device("cpu")) as peak:
         held = torch.ones(40_000_000)
-        time.sleep(0.2)  # it looks a hundred times a second
+        time.sleep(0.2)
     del held
-    assert peak.taken > 100_000_000
+    assert 150_000_000 < peak.taken < 400_000_000
+    with memory.peak_memory(torch.device("cpu")) as peak:
+        pass
+    assert peak.taken < 20_000_000
 
 
 def test_the_command_names_what_it_does_not_know_before_anything_else(small_cohort: Path, tmp_path: Path) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -19,6 +16,7 @@ from medres.errors import UsageError
 from medres.evaluation.depth import NetworkCost
 from medres.model.cost import Design, compare_speed, cost, device_name, training_memory
 from medres.model.device import choose_device, said_plainly
+from medres.runs.depth.memory import peak_memory
 from medres.training.batches import TrainingData
 from medres.training.device import choose_compute
 from medres.training.engine import largest_side
@@ -26,7 +24,6 @@ from medres.training.trial import BATCHES, equal_epochs, trial_speed
 
 log = logging.getLogger(__name__)
 
-_EVERY = 0.01  # seconds between two looks at a process's memory
 _SPARE = 0.9  # of the free memory, which a step may take
 _GB = 1e9
 
@@ -159,47 +156,6 @@ def _noise(config: Config, labels: int) -> TrainingData:
     pixels = generator.integers(0, 65536, (count, side, side), dtype=np.uint16)
     targets = generator.integers(0, 2, (count, labels)).astype(np.float32)
     return TrainingData(pixels, targets, targets)
-
-
-@dataclass(slots=True)
-class Peak:
-    """How much memory a block took, above what was in use as it began."""
-
-    taken: int = 0  # bytes
-    _done: threading.Event = field(default_factory=threading.Event)
-
-    def _watch(self, before: int) -> None:
-        process = psutil.Process()
-        while True:
-            self.taken = max(self.taken, process.memory_info().rss - before)
-            if self._done.wait(_EVERY):
-                return
-
-
-@contextmanager
-def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Watches the memory of a block: a GPU's allocator counts it, a processor's is looked at a hundred times a second.
-
-    >>> with peak_memory(torch.device("cpu")) as peak:
-    ...     size = np.ones(30_000_000).nbytes
-    >>> peak.taken > size / 2
-    True
-    """
-    gc.collect()
-    peak = Peak()
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        yield peak
-        peak.taken = torch.cuda.max_memory_allocated(device) - before
-        return
-    watcher = threading.Thread(target=peak._watch, args=(psutil.Process().memory_info().rss,), daemon=True)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        peak._done.set()
-        watcher.join()
 
 
 def estimate_lines(costs: Sequence[NetworkCost], *, seeds: int, names: Mapping[str, str]) -> list[str]:
