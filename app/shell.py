@@ -39,7 +39,9 @@ def main() -> None:
                 st.query_params.pop("case", None)
                 st.query_params["page"] = AGREEMENT
             if st.button("About the model", type="tertiary", icon=":material/info:"):
-                _about(room.worklist)
+                st.session_state["about"] = True
+        if st.session_state.get("about"):  # a save or a draft runs the page again, and must not close what is read
+            _about(room.worklist)
         _follow_reader(room.store)
         case = room.worklist.find(st.query_params.get("case", ""))
         if case is not None:
@@ -71,7 +73,11 @@ def _absent(room: started.Room) -> None:
         notice("missing", f"The files of these images are not in the scored folder any more: {named}{more}.")
 
 
-@st.dialog("About the model", width="large")
+def _close_about() -> None:
+    st.session_state["about"] = False
+
+
+@st.dialog("About the model", width="large", on_dismiss=_close_about)
 def _about(worklist: Worklist) -> None:
     rows = joined(filled("<dt>{}</dt><dd>{}</dd>", name, value) for name, value in card_facts(worklist.model.card))
     show(filled('<dl class="facts">{}</dl>', rows))

@@ -124,6 +124,20 @@ def test_our_nodes_have_names_and_contrast_at_every_size(page: Page, width: int,
     expect(page.get_by_text("Not for diagnostic use").first).to_be_in_viewport()
 
 
+def test_what_is_read_of_the_model_stays_open_while_the_page_runs_again(page: Page) -> None:
+    """A draft that reaches Python, or an answer to a verdict, runs the page's script from its start."""
+    page.get_by_label("Comment").fill("seen")  # kept a moment later, with the dialog open by then
+    page.get_by_role("button", name="About the model").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.wait_for_timeout(3000)
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_label("Comment").fill("seen twice")
+    page.wait_for_timeout(3000)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_the_dial_says_what_an_ensemble_does_not_know(page: Page) -> None:
     page.locator("summary").click()
     expect(page.locator(".measured")).to_contain_text("was never measured of the 2 networks together")
