@@ -18,7 +18,6 @@ from medres.review.checks import WAITING
 from medres.review.server import default_store
 from medres.review.store import ReviewStore
 from tests.conftest import Medres
-from tests.support.accessibility import faults
 from tests.support.browsing import MEDRES, PATIENCE, Open, needs_chromium, parts, served
 from tests.support.phantoms import blob, write_radiograph
 
@@ -109,19 +108,6 @@ def test_all_views_of_a_patient_stand_side_by_side(page: Page) -> None:
     expect(page.locator("figure.view figcaption")).to_contain_text("image ")
     page.keyboard.press("n")
     expect(page.locator("figure.view")).to_have_count(0)  # nothing of this patient stays
-
-
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080), (1200, 1920), (390, 844)])
-def test_our_nodes_have_names_and_contrast_at_every_size(page: Page, width: int, height: int) -> None:
-    page.set_viewport_size({"width": width, "height": height})
-    page.locator("summary").click()
-    page.get_by_role("button", name="Save", exact=True).click()  # which is told, as there is no verdict
-    page.wait_for_timeout(300)
-    assert faults(page) == []
-    if width > 1000:
-        box = page.locator("canvas.plain").bounding_box()
-        assert box is not None and box["width"] > 0.3 * width and box["height"] > 0.3 * height
-    expect(page.get_by_text("Not for diagnostic use").first).to_be_in_viewport()
 
 
 def test_what_is_read_of_the_model_stays_open_while_the_page_runs_again(page: Page) -> None:
