@@ -175,4 +175,4 @@ def estimate_lines(costs: Sequence[NetworkCost], *, seeds: int, names: Mapping[s
         for one in costs
     ]
     whole = sum(seeds * one.estimated_seconds for one in costs)
-    return [*lines, f"at most about {duration(whole)} on {costs[0].machine}; epochs that end early shorten it"]
+    return [*lines, f"at most about {duration(whole)} on {costs[0].training_device}; epochs that end early shorten it"]
