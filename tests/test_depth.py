@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ from medres.runs.folds import Folds
 from medres.runs.options import RunOptions
 from medres.runs.run import OpenRun
 from medres.tables import write_csv
+from tests.support.browsing import MEDRES
 from tests.support.made import made_networks
 from tests.support.recipes import TOKEN, made
 from tests.test_comparison import run_of, tables
@@ -296,6 +299,37 @@ def test_a_study_that_was_killed_twice_ends_in_the_table_of_one_that_was_not(
         assert all(value is not None for value in run.training_auroc["disc"])
     for name in ("whole", "killed"):
         assert not list(tmp_path.glob(f"{name}.unfinished"))
+
+
+@pytest.mark.sweep
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
+def test_the_command_that_was_killed_twice_ends_in_the_table_of_one_that_was_not(
+    small_cohort: Path, tmp_path: Path
+) -> None:
+    """With real processes, real networks and SIGKILL, once between two fits and once within one."""
+
+    def command(name: str) -> list[str]:
+        words = "--label disc --seeds 2 --architectures resnet18,resnet34 --set crossval.folds=2 --resume --out"
+        changes = [*TOKEN, "--set=training.stages=[{epochs: 2}]"]
+        return [MEDRES, "depth", str(small_cohort), *changes, *words.split(), str(tmp_path / name)]
+
+    def killed_after(fits: int, moment: float) -> None:
+        folder = tmp_path / "killed.unfinished" / "fits"
+        with subprocess.Popen(command("killed"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            while len(list(folder.glob("*.json"))) < fits:
+                assert process.poll() is None
+                time.sleep(0.02)
+            time.sleep(moment)
+            process.kill()
+        assert not (tmp_path / "killed").exists()
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    killed_after(1, 0.0)
+    killed_after(2, 1.5)
+    subprocess.run(command("killed"), check=True, capture_output=True)
+    one, other = (pd.read_csv(tmp_path / name / "depth.csv")[UNTIMED] for name in ("whole", "killed"))
+    pd.testing.assert_frame_equal(one, other)
+    assert not (tmp_path / "killed.unfinished").exists()
 
 
 def test_costs_are_measured_on_noise_and_add_up_to_an_estimate() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medres.evaluation.depth import DepthStudy, LabelDepth
 from medres.evaluation.seeds import DEFAULT_SPREAD, USUAL_SPREAD
-from medres.formatting import DASH, bounds, estimate, figure, network_name, signed, times
+from medres.formatting import DASH, bounds, estimate, figure, network_name, percent, signed
 
 
 def answers(study: DepthStudy) -> list[str]:
@@ -24,8 +24,8 @@ def _answer(study: DepthStudy, label: str) -> str:
         return f"the cheapest network that ties with the best is the best itself, {best}: {rest}."
     return (
         f"the cheapest network that ties with the best ({best}) is {network_name(found.answer)}: "
-        f"{_loss(found, found.answer)}. It needs {_share(study, found.answer, found.best)} the best's arithmetic per "
-        "image."
+        f"{_loss(found, found.answer)}. It needs {_share(study, found.answer, found.best)} of the best's arithmetic "
+        "per image."
     )
 
 
@@ -40,7 +40,7 @@ def _loss(found: LabelDepth, architecture: str) -> str:
 
 
 def _share(study: DepthStudy, one: str, other: str) -> str:
-    return times(study.network(one).gflop / study.network(other).gflop)
+    return f"{percent(study.network(one).gflop / study.network(other).gflop)} %"
 
 
 def _why_not(found: LabelDepth, best: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import TypedDict
@@ -27,7 +28,7 @@ def _maker() -> _Maker:
     return {
         "medres": __version__,
         "created": now(),
-        "command": " ".join(["medres", *sys.argv[1:]]),
+        "command": shlex.join(["medres", *sys.argv[1:]]),
         "environment": environment(),
         "git_commit": git_commit(),
     }
