@@ -414,7 +414,7 @@ first = {}
 for (name, seed), values in losses.items():
     below = np.flatnonzero(pd.Series(values).rolling(10).mean() < 0.35)
     first[name, seed] = int(below[0]) if len(below) else np.inf
-reached = pd.Series(first).unstack().loc[list(kinds)]
+reached = pd.Series(first).unstack().loc[list(kinds)].rename_axis(columns="seed")
 print("steps until the loss falls below 0.35 (inf: never in this training)")
 reached
 
