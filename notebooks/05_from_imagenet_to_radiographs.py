@@ -211,7 +211,7 @@ moved.round(3)
 #
 # - Three channels become one without any loss; no layer has to be learnt anew for it.
 # - Pretraining is expected to be worth most where images are few and its question is near. Here the pretrained ways lie
-#   above the random start and their intervals are wide: look at the verdicts, not at the order. 24 patients decide little.
+#   above the random start and their intervals are wide: look at the verdicts, not the order: 24 patients tell little.
 # - A linear probe is the cheapest first answer: `--set training.method=linear-probe`, and for several depths
 #   `medres depth --probe-only`.
 # - `layer_decay` and `frozen_epochs` spare what early layers know; whether that helps is a matter of the cohort, and
