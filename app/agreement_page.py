@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import started
 import streamlit as st
 from markup import Markup, filled, heading, joined, show
+from worklist_page import reader_name
 
 from medres.formatting import NO_INTERVAL, estimate
 from medres.review.cases import Worklist
-from medres.review.store import ReviewStore
+from medres.review.store import ReviewStore, Verdict
 from medres.review.verdicts.agreement import Agreement, Counts, Pair, agreement
+from medres.review.verdicts.blinding import visible
 
+BLINDED = "Only images that you have judged count here: what others said of the rest is shown once you have said yours."
+NOBODY = "Choose in the worklist who you are: what readers said is shown of the images that you have judged."
 KINDS = {"agree": "Agree", "disagree": "Disagree", "unsure": "Unsure", "own": "Own grade", "skipped": "Skipped"}
 
 
@@ -20,19 +27,16 @@ def show_agreement(worklist: Worklist, store: ReviewStore) -> None:
             del st.query_params["page"]
             st.rerun()
         heading("Readers compared")
+    reader, blinded = reader_name(), started.room().blinded
     changes = store.changes(worklist.model.model_id)
-    if not changes.verdicts:
+    verdicts = visible(changes.verdicts, reader) if blinded else changes.verdicts
+    if len(verdicts) < len(changes.verdicts):
+        show(filled('<p class="notes">{}</p>', BLINDED if reader else NOBODY))
+    elif not verdicts:
         show(filled('<p class="notes">Nobody has said anything of these images yet.</p>'))
+    if not verdicts:
         return
-    calls = {
-        (case.verdict_key, label): int(case.positive[label]) for case in worklist.cases for label in worklist.labels
-    }
-    patients = {case.verdict_key: case.patient_key or f"image {case.verdict_key}" for case in worklist.cases}
-    found: Agreement = st.session_state.get("agreement", (0, None))[1]
-    if st.session_state.get("agreement", (0, None))[0] != changes.last:
-        with st.spinner("Resampling patients …", show_time=False):
-            found = agreement(changes.verdicts, calls, patients)
-        st.session_state["agreement"] = (changes.last, found)
+    found = _agreement(worklist, verdicts, (changes.last, reader, blinded))
     for label in sorted({one.label for one in found.counts}):
         show(filled('<h2 class="label">{}</h2>', label))
         show(_counts([one for one in found.counts if one.label == label]))
@@ -45,6 +49,21 @@ def show_agreement(worklist: Worklist, store: ReviewStore) -> None:
             "fewer than five patients with, or without, the finding.</p>"
         )
     )
+
+
+def _agreement(worklist: Worklist, verdicts: Sequence[Verdict], of: tuple[int, str, bool]) -> Agreement:
+    """How far readers agree; computed once for a reader and a place in the store."""
+    known: tuple[object, Agreement] | None = st.session_state.get("agreement")
+    if known is not None and known[0] == of:
+        return known[1]
+    calls = {
+        (case.verdict_key, label): int(case.positive[label]) for case in worklist.cases for label in worklist.labels
+    }
+    patients = {case.verdict_key: case.patient_key or f"image {case.verdict_key}" for case in worklist.cases}
+    with st.spinner("Resampling patients …", show_time=False):
+        found = agreement(verdicts, calls, patients)
+    st.session_state["agreement"] = (of, found)
+    return found
 
 
 def _counts(counts: list[Counts]) -> Markup:

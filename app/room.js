@@ -10,7 +10,8 @@ async function shown(data, parentElement, setTriggerValue) {
     rooms.set(parentElement, new Room(parentElement, data, {
       say: (verdicts) => setTriggerValue("said", verdicts),
       leave: (label) => setTriggerValue("left", label),
-      keep: (draft) => setTriggerValue("drafted", draft),
+      keep: (drafts) => setTriggerValue("drafted", drafts),
+      read: (name) => setTriggerValue("reading", name),
     }));
   }
   rooms.get(parentElement).hear(data);

@@ -10,13 +10,12 @@ import streamlit as st
 from agreement_page import show_agreement
 from case_page import show_case
 from markup import filled, joined, notice, show, style
-from worklist_page import read_as, reader_name, show_worklist
+from worklist_page import show_worklist
 
 from medres.errors import MedresError
 from medres.review.about import card_facts
 from medres.review.cases import Worklist
 from medres.review.room import heading
-from medres.review.store import ReviewStore
 from medres.review.wording import NOT_DIAGNOSTIC
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,6 @@ def main() -> None:
                 st.session_state["about"] = True
         if st.session_state.get("about"):  # a save or a draft runs the page again, and must not close what is read
             _about(room.worklist)
-        _follow_reader(room.store)
         case = room.worklist.find(st.query_params.get("case", ""))
         if case is not None:
             show_case(room.worklist, room.store, case)
@@ -54,15 +52,6 @@ def main() -> None:
     except MedresError as error:
         log.warning("%s", error.code)
         notice("refused", str(error))
-
-
-def _follow_reader(store: ReviewStore) -> None:
-    """Who saved last reads on, in the list and after a reload, which only the address survives."""
-    named, current = st.session_state.get("reviewer", ""), reader_name()
-    if named and named != current:
-        read_as(store, named)
-    elif current:
-        st.session_state["reviewer"] = current
 
 
 def _absent(room: started.Room) -> None:

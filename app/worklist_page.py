@@ -50,7 +50,6 @@ def read_as(store: ReviewStore, name: str) -> None:
     listed = store.add_reader(name)
     (number,) = (one for one, known in store.listed().items() if known == listed)
     st.query_params["reader"] = str(number)
-    st.session_state["reviewer"] = listed
 
 
 def patient(case: Case) -> str:

@@ -27,6 +27,8 @@ def test_agree_and_disagree_mean_what_the_model_called() -> None:
     assert [answer(_verdict(1, "A", "disagree"), called) for called in (0, 1, None)] == [1, 0, None]
     assert answer(Verdict("1", "m", "l", "own", "A", grade="0", called=1)) == 0
     assert answer(Verdict("1", "m", "l", "own", "A", grade="moderate", called=1)) is None
+    grades = [Verdict("1", "m", "kl_ge_2", "own", "A", grade=grade, called=1) for grade in ("0", "1", "2", "4", "x")]
+    assert [answer(one) for one in grades] == [0, 0, 1, 1, None]  # a grade is of the finding, and not of its label
     assert answer(Verdict("1", "m", "l", "skipped", "A", skip_reason="x", called=1)) is None
 
 

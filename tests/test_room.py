@@ -28,7 +28,7 @@ from medres.review.checks import Checks
 from medres.review.feed import picture
 from medres.review.heatmaps import shown_maps, stored_heatmaps
 from medres.review.room import Reader, judged, keep_draft, kept, points, shown_case
-from medres.review.sent import Check, SaidDraft, SaidVerdict
+from medres.review.sent import Check, KeptDraft, SaidDraft, SaidVerdict
 from medres.review.shares import bounded
 from medres.review.store import ReviewStore
 from medres.review.stored import Evidence, Geometry
@@ -173,6 +173,8 @@ def test_a_verdict_is_kept_with_all_that_the_page_knows_and_shown_again(worklist
         assert (answer.saved, answer.said) == (True, "Saved: ✓ Agree.")
         assert answer.label is not None
         assert (answer.label.revision, answer.label.history[0].comment) == (1, "seen")
+        before = shown_case(worklist, store, worklist.cases[0]).labels[LABEL]
+        assert answer.label.folds == before.folds and len(before.folds) == 2  # nothing but the verdict is another
         assert judged(worklist, store, worklist.cases[0])
         (saved,) = store.everything()
         assert saved.marks == (Mark("box", 2, 1, 2, 2), Mark("point", 0, 0))
@@ -180,27 +182,68 @@ def test_a_verdict_is_kept_with_all_that_the_page_knows_and_shown_again(worklist
         assert saved.probability == worklist.cases[0].probabilities[LABEL]
         blind, seeing = (shown_case(worklist, store, worklist.cases[0], Reader(*who)) for who in (("B",), ("B", False)))
         assert (blind.labels[LABEL].history, blind.labels[LABEL].revision) == ((), 0)
-        assert blind.labels[LABEL].others_said == "1 verdict of others is shown once yours is saved."
+        assert blind.labels[LABEL].hidden == "1 verdict of others is shown once yours is saved."
         assert len(seeing.labels[LABEL].history) == 1
         again = kept(worklist, store, _said(worklist, id="2", verdict="unsure"))  # who saw none of it
         assert not again.saved and again.said.startswith("Dr. A has saved a verdict since this page was opened")
         assert again.label is not None and len(again.label.history) == 1
 
 
+def test_all_that_the_form_asks_for_is_kept_and_read_back(worklist: Worklist, tmp_path: Path) -> None:
+    said = [
+        _said(
+            worklist, verdict="disagree", corrected_label="fold", confidence=75, heatmap="misled", comment="c", marks=[]
+        ),
+        _said(worklist, id="2", revision=1, verdict="skipped", skip_reason="not readable", marks=[]),
+    ]
+    with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
+        answers = [kept(worklist, store, one) for one in said]
+        assert [one.said for one in answers] == ["Saved: ✗ Disagree.", "Saved: – Skipped: not readable."]
+        first, second = store.everything()
+        assert (first.corrected_label, first.confidence, first.heatmap) == ("fold", 75, "misled")
+        assert (second.verdict, second.skip_reason) == ("skipped", "not readable")
+        assert answers[1].label is not None
+        told = [(one.said, one.details) for one in answers[1].label.history]
+        assert told[1] == ("✗ Disagree", "instead: fold · confidence high · heatmap misled")
+        grade = kept(worklist, store, _said(worklist, id="3", revision=2, verdict="own", grade="3"))
+        assert not grade.saved and "has no grade" in grade.said  # the finding is yes or no
+        assert len(store.everything()) == 2
+
+
 def test_what_is_begun_is_kept_for_its_reader_alone(worklist: Worklist, tmp_path: Path) -> None:
-    case = worklist.cases[0]
+    case, seen = worklist.cases[0], ""
     with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
         for content in ('{"disc": 1}', '{"disc": 2}'):
-            keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content=content))
-        keep_draft(worklist, store, SaidDraft(key=case.key, reviewer=" ", content='{"disc": 3}'))
-        assert shown_case(worklist, store, case, Reader("dr. a")).draft == '{"disc": 2}'
+            seen = _begin(worklist, store, content, seen=seen).version
+        assert not _begin(worklist, store, '{"disc": 3}', reviewer=" ").kept
+        found = shown_case(worklist, store, case, Reader("dr. a"))
+        assert (found.draft, found.draft_version) == ('{"disc": 2}', seen)
         assert {shown_case(worklist, store, case, who).draft for who in (Reader("B"), Reader())} == {""}
-        both = f'{{"{LABEL}": 1, "other": 2}}'
-        keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content=both))
+        seen = _begin(worklist, store, f'{{"{LABEL}": 1, "other": 2}}', seen=seen).version
         assert kept(worklist, store, _said(worklist)).saved  # what is said is begun no more
         assert shown_case(worklist, store, case, Reader("Dr. A")).draft == '{"other": 2}'
-        keep_draft(worklist, store, SaidDraft(key=case.key, reviewer="Dr. A", content="{}"))
+        seen = shown_case(worklist, store, case, Reader("Dr. A")).draft_version
+        assert _begin(worklist, store, "{}", seen=seen).version == ""
         assert shown_case(worklist, store, case, Reader("Dr. A")).draft == ""
+
+
+def _begin(
+    worklist: Worklist, store: ReviewStore, content: str, *, reviewer: str = "Dr. A", seen: str = ""
+) -> KeptDraft:
+    said = SaidDraft(id="1", key=worklist.cases[0].key, reviewer=reviewer, content=content, seen=seen)
+    return keep_draft(worklist, store, said)
+
+
+def test_a_draft_of_another_tab_is_told_and_not_written_over(worklist: Worklist, tmp_path: Path) -> None:
+    with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
+        first = _begin(worklist, store, '{"a": {"comment": "x"}, "b": 1}')
+        blind = _begin(worklist, store, '{"a": {"comment": "y"}, "b": 1}')  # of a page that was opened before
+        assert (blind.kept, json.loads(blind.other), blind.version) == (False, {"a": {"comment": "x"}}, first.version)
+        assert _begin(worklist, store, '{"a": {"comment": "x"}, "b": 1, "c": 2}').kept  # which writes over nothing
+        seeing = _begin(worklist, store, "{}", seen=first.version)
+        assert not seeing.kept and json.loads(seeing.other)["c"] == 2
+        assert _begin(worklist, store, "{}", seen=seeing.version).kept
+        assert "200000 are kept" in _begin(worklist, store, "x" * 200_001).said
 
 
 @pytest.mark.parametrize(
@@ -223,7 +266,15 @@ def test_a_verdict_that_cannot_be_kept_says_why(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"verdict": "maybe"}, {"seconds_in_view": -1}, {"marks": [{"kind": "line"}]}, {"more": 1}, {"revision": -1}],
+    [
+        {"verdict": "maybe"},
+        {"heatmap": "pretty"},
+        {"confidence": 101},
+        {"seconds_in_view": -1},
+        {"marks": [{"kind": "line"}]},
+        {"more": 1},
+        {"revision": -1},
+    ],
 )
 def test_what_no_page_of_ours_sends_is_no_verdict(worklist: Worklist, changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

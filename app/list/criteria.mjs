@@ -31,10 +31,10 @@ export function noCells(rows) {
   return { mine: new Array(rows).fill(""), others: new Array(rows).fill(null), hidden: new Uint16Array(rows) };
 }
 
-// Whether two who judged a row said different things.
+// Whether two who judged a row said different things; who skipped it said nothing.
 export function disagreed(cells, row) {
-  const others = cells.others[row];
-  return Boolean(others) && others.some(([, verdict]) => verdict !== (cells.mine[row] || others[0][1]));
+  const said = [cells.mine[row], ...(cells.others[row] ?? []).map(([, verdict]) => verdict)];
+  return new Set(said.filter((verdict) => verdict && verdict !== "skipped")).size > 1;
 }
 
 // The numbers of the rows that are shown, in order.

@@ -42,20 +42,21 @@ class Kept {
 
 export class Feed {
   constructor(address, colours) {
-    Object.assign(this, { address, colours });
+    Object.assign(this, { address, colours, reader: "" }); // `reader`: who looks, a number of the store's list
     for (const [kind, most] of Object.entries(KEPT)) this[`${kind}s`] = new Kept(most);
   }
 
   // What is there of a case: {record, picture}, each null where it is not.
   now(key) {
-    return { record: this.records.now(key), picture: this.pictures.now(key) };
+    return { record: this.records.now(`${this.reader} ${key}`), picture: this.pictures.now(key) };
   }
 
   record(key, fresh = false) {
-    const reader = new URLSearchParams(globalThis.location?.search ?? "").get("reader") ?? ""; // who looks: a number
+    const { reader } = this;
     const asked = `reader=${encodeURIComponent(reader)}${fresh ? "&opened=1" : ""}`;
-    const make = () => this.told(`case/${encodeURIComponent(key)}?${asked}`);
-    return fresh ? this.records.renewed(key, make) : this.records.of(key, make);
+    const make = async () => ({ ...(await this.told(`case/${encodeURIComponent(key)}?${asked}`)), reader });
+    const name = `${reader} ${key}`; // what one may see another may not
+    return fresh ? this.records.renewed(name, make) : this.records.of(name, make);
   }
 
   // The picture of a case; `early`, if given, is told a smaller one where the file holds one that comes sooner.

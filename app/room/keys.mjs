@@ -2,18 +2,23 @@
 
 export const ROOM_KEYS = [
   ["A D U", "agree, disagree, unsure"],
+  ["J", "say more: confidence, whether the heatmap helped"],
+  ["/", "skip the case, and why"],
+  ["Esc", "from the form back to the image"],
   ["Enter", "save the verdict and go on to the next case"],
   ["N P", "next and previous case"],
   ["[ ]", "the finding before and after"],
   ["B", "back to the worklist"],
 ];
-const OPINIONS = { a: "agree", d: "disagree", u: "unsure" };
+const OPINIONS = { a: "agree", d: "disagree", u: "unsure", "/": "skipped" };
 const CHOICES = /^(radio|checkbox)$/;
 
 // What a key does, wherever the focus is, but in what is written and in what others have in hand.
 export function press(room, event) {
   const [target] = event.composedPath();
-  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || isTaken(room, target, event.key)) return;
+  if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+  if (event.key === "Escape" && target.closest?.(".verdict")) room.back();
+  if (isTaken(room, target, event.key)) return;
   if (!act(room, event.key) && !room.viewer.press(event.key)) return;
   event.preventDefault();
   event.stopPropagation();
@@ -34,6 +39,7 @@ function act(room, key) {
   else if (name === "b") room.leave(room.label);
   else if (!room.at) return false;
   else if (OPINIONS[name]) room.form.opine(OPINIONS[name]);
+  else if (name === "j") room.form.more();
   else if (name === "Enter") {
     if (room.form.save()) room.go(1);
   } else if (name === "[" || name === "]") {

@@ -89,15 +89,17 @@ export class Panel {
 
   // The verdicts on a label, newest first.
   history(found) {
-    const entries = (verdicts) => verdicts.map(({ said, reviewer, when, comment }) => {
+    const entries = (verdicts) => verdicts.map(({ said, reviewer, when, details, comment }) => {
       const item = element("li", "");
       item.append(element("b", "", said), " ", element("span", "who", `${reviewer}, ${when}`));
+      if (details) item.append(element("div", "details", details));
       if (comment) item.append(element("div", "", comment));
       return item;
     });
     const past = this.find(".past");
     past.replaceChildren();
     if (found.history.length) past.append(listed(entries(found.history)));
+    if (found.hidden) past.append(element("p", "notes", found.hidden));
     if (found.others_said) past.append(element("p", "notes", found.others_said), listed(entries(found.others)));
   }
 }

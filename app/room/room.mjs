@@ -19,13 +19,13 @@ const WAITING = { state: "waiting", text: "", maps: {} };
 const READY = { waiting: "Reading the image …", failed: "" };
 
 export class Room {
-  // `say` and `leave` reach Python: a list of verdicts, and the label that was looked at last.
-  constructor(root, data, { say, leave, keep }) {
+  // What reaches Python: `say` verdicts, `keep` drafts, `read` who reads, `leave` the label that was looked at last.
+  constructor(root, data, { leave, ...others }) {
     this.find = (selector) => root.querySelector(selector);
     this.section = this.find(".room");
     Object.assign(this, { data, leave, colours: data.colours, label: data.label });
     this.feed = new Feed(document.baseURI, data.colours);
-    this.form = new Form(root, this, say, keep);
+    this.form = new Form(root, this, others);
     this.watch = new Stopwatch();
     this.panel = new Panel(root, data.points);
     this.viewer = new Viewer(root, this);
@@ -46,8 +46,16 @@ export class Room {
     const other = data.case !== this.heard;
     this.heard = data.case;
     this.data = data;
-    this.form.hear(readableAll(data.answers));
+    const before = this.feed.reader;
+    this.feed.reader = data.reader.number;
+    const another = this.form.hear(readableAll({ answers: data.answers, drafts: data.drafts, reader: data.reader, readers: data.readers }));
     if (other && data.case !== this.key) this.open(data.case);
+    else if (another) {
+      this.clear("waiting"); // nothing that the reader before was shown, or drew, stays
+      this.open(this.key);
+    }
+    else if (before !== this.feed.reader) this.renew(this.key);
+    if (this.key) this.address(this.key);
   }
 
   get place() {
@@ -126,9 +134,7 @@ export class Room {
   focus() {
     const [active, inner] = [document.activeElement, this.section.getRootNode().activeElement];
     if (inner?.matches("select.label, textarea, input[type=text]")) return; // somebody is at work there
-    if (!active || active === document.body || inner || active.contains(this.section)) {
-      this.viewer.main.pane.canvas.focus({ preventScroll: true });
-    }
+    if (!active || active === document.body || inner || active.contains(this.section)) this.back();
   }
 
   // What is on screen is taken away at once, whatever comes in its place.
@@ -156,7 +162,10 @@ export class Room {
   address(key) {
     const url = new URL(window.location.href);
     url.searchParams.set("case", key);
-    window.history.replaceState(window.history.state, "", url);
+    const { reader } = this.feed;
+    if (reader) url.searchParams.set("reader", reader);
+    else url.searchParams.delete("reader");
+    if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
   }
 
   // The verdicts as they are now: what was fetched ahead may be older.
@@ -164,7 +173,7 @@ export class Room {
     if (!this.at || this.at.record.key !== key) return;
     try {
       const record = await this.feed.record(key, true);
-      if (this.at?.record.key !== key) return;
+      if (this.at?.record.key !== key || record.reader !== this.feed.reader) return;
       if (record.fault) this.meet(key, record, null);
       else {
         this.at.record = record;
@@ -239,7 +248,13 @@ export class Room {
   }
 
   heatmapShown(label) {
+    if (this.wasShown.has(label)) return;
     this.wasShown.add(label);
+    if (this.at && this.section.dataset.ready) this.form.show(); // which asks now what it was worth
+  }
+
+  back() {
+    this.viewer.main.pane.canvas.focus({ preventScroll: true });
   }
 
   views() {
@@ -290,6 +305,7 @@ export class Room {
     if (this.find(".lost").textContent !== lost) this.find(".lost").textContent = lost;
     if (!found || found.late) return;
     this.form.beat();
+    if (this.key) this.address(this.key); // Streamlit writes it as well, at moments of its own
     const again = found.again.filter((key) => key !== this.key && !this.lookedAgain.has(key));
     this.flagged = again[0];
     this.find(".again").hidden = !again.length;

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from medres.errors import UsageError
 from medres.review.cases import Case, Unscored, Worklist
-from medres.review.schema import reader_of
 from medres.review.store import ReviewStore
+from medres.review.verdicts.blinding import has_judged, is_of
 from medres.review.verdicts.record import Verdict
 from medres.review.wording import call, percentages
 from medres.tables import read_csv
@@ -181,9 +181,9 @@ def update(worklist: Worklist, store: ReviewStore, reader: str, *, since: int = 
 
 
 def _cell(place: tuple[int, int], verdicts: Sequence[Verdict], reader: str, *, blinded: bool) -> Cell:
-    mine = [one for one in verdicts if reader and reader_of(one.reviewer) == reader_of(reader)]
+    mine = [one for one in verdicts if is_of(reader, one)]
     others = [one for one in verdicts if one not in mine]
     own = mine[-1].verdict if mine else ""
-    if blinded and not mine:
+    if blinded and not has_judged(mine):
         return Cell(*place, own, (), len(others))
     return Cell(*place, own, tuple((one.reviewer, one.verdict) for one in others), 0)

@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from medres.errors import MedresError, Refused
 from medres.formatting import level
-from medres.review.sent import Box, Kept, Point, SaidDraft, SaidVerdict, ShownCase, ShownLabel, ShownPoint, ShownVerdict
+from medres.review.sent import (
+    Box,
+    Kept,
+    KeptDraft,
+    Point,
+    SaidDraft,
+    SaidVerdict,
+    ShownCase,
+    ShownLabel,
+    ShownPoint,
+    ShownVerdict,
+)
 from medres.review.shares import CONFIDENCE, bounded
 from medres.review.store import Conflict, ReviewStore, Verdict
 from medres.review.verdicts.record import Mark
+from medres.review.verdicts.vocabulary import details
+from medres.review.verdicts.vocabulary import said as said_in_words
 from medres.review.wording import (
     chosen,
     claim,
@@ -22,7 +38,6 @@ from medres.review.wording import (
     percentages,
     side,
     statement,
-    verdict_in_words,
 )
 
 if TYPE_CHECKING:
@@ -56,11 +71,11 @@ def shown_case(worklist: Worklist, store: ReviewStore, case: Case, reader: Reade
         worklist.unchanged(case)
     except Refused as refusal:
         return head.model_copy(update={"fault": not_shown(refusal)})
-    folds = worklist.evidence.of(case.sha256).folds
-    labels = {label: _label(worklist, store, case, label, reader, folds.get(label, ())) for label in worklist.labels}
+    labels = {label: _label(worklist, store, case, label, reader) for label in worklist.labels}
     kept = store.draft(reader.name, worklist.model.model_id, case.verdict_key) if reader.name else None
-    found = {"review": case.review, "warnings": case.warnings, "labels": labels, "draft": kept.content if kept else ""}
-    return head.model_copy(update=found)
+    draft = kept.content if kept else ""
+    found = {"review": case.review, "warnings": case.warnings, "labels": labels}
+    return head.model_copy(update={**found, "draft": draft, "draft_version": version(draft)})
 
 
 def not_shown(refusal: MedresError) -> str:
@@ -79,15 +94,14 @@ def _views(worklist: Worklist, case: Case) -> tuple[tuple[str, str], ...]:
     return tuple((one.key, f"{one.view_position or 'view not stated'} · image {one.image}") for one in others)
 
 
-def _label(
-    worklist: Worklist, store: ReviewStore, case: Case, label: str, reader: Reader, folds: Sequence[float] = ()
-) -> ShownLabel:
+def _label(worklist: Worklist, store: ReviewStore, case: Case, label: str, reader: Reader) -> ShownLabel:
     probability, threshold, positive = case.probabilities[label], worklist.threshold(label), case.positive[label]
+    folds = worklist.evidence.of(case.sha256).folds.get(label, ())
     image = (case.verdict_key, worklist.model.model_id, label)
-    seen = store.seen_by(reader.name, image, blinded=reader.blinded)
-    history = sorted((*seen.own, *seen.others), key=lambda one: one.revision)
     shared = case.verdict_key != case.sop_instance_uid
-    others = store.history(case.sop_instance_uid if shared else case.sha256, worklist.model.model_id, label)
+    other_name = case.sop_instance_uid if shared else case.sha256
+    seen = store.seen_by(reader.name, image, blinded=reader.blinded, other_name=other_name)
+    history = sorted((*seen.own, *seen.others), key=lambda one: one.revision)
     return ShownLabel(
         probability=probability,
         positive=positive,
@@ -99,15 +113,17 @@ def _label(
         claim=claim(label, positive=positive),
         revision=history[-1].revision if history else 0,
         history=_history(history),
-        others_said=hidden_verdicts(seen.hidden) if seen.hidden else other_verdicts(shared=shared) if others else "",
-        others=_history(others),
+        hidden=hidden_verdicts(seen.hidden) if seen.hidden else "",
+        others_said=other_verdicts(shared=shared) if seen.elsewhere else "",
+        others=_history(seen.elsewhere),
     )
 
 
 def _history(verdicts: Sequence[Verdict]) -> tuple[ShownVerdict, ...]:
     return tuple(
         ShownVerdict(
-            said=verdict_in_words(one.verdict),
+            said=said_in_words(one),
+            details=details(one),
             reviewer=one.reviewer,
             when=f"{one.created_at:%Y-%m-%d %H:%M} UTC" if one.created_at else "",
             comment=one.comment,
@@ -119,6 +135,12 @@ def _history(verdicts: Sequence[Verdict]) -> tuple[ShownVerdict, ...]:
 def points(card: ModelCard) -> Mapping[str, ShownPoint]:
     """What a card says of each label's operating point: for the page's dial, which turns it into predictive values."""
     return {label: _point(card, label) for label in card.labels}
+
+
+def grades(card: ModelCard, label: str) -> tuple[str, ...]:
+    """The grades, lowest first, of the finding that a label is one step of; () of a label without."""
+    found = (task.values for task in card.tasks if task.kind == "ordinal" and label in task.labels)
+    return next(found, ())
 
 
 def _point(card: ModelCard, label: str) -> ShownPoint:
@@ -151,21 +173,29 @@ def kept(worklist: Worklist, store: ReviewStore, said: SaidVerdict, *, blinded: 
     if not said.reviewer.strip():
         return Kept(id=said.id, saved=False, said="Enter your name. Nothing was saved.")
     reader = Reader(said.reviewer.strip(), blinded)
+    if said.verdict == "own" and said.grade not in grades(worklist.model.card, said.label):
+        return Kept(id=said.id, saved=False, said=f"“{said.label}” has no grade {said.grade!r}; nothing was saved.")
     verdict = Verdict(
         case.verdict_key, worklist.model.model_id, said.label, said.verdict, said.reviewer, said.comment,
-        marks=tuple(map(_mark, said.marks)), seconds_in_view=said.seconds_in_view, heatmap_shown=said.heatmap_shown,
+        confidence=said.confidence, grade=said.grade, corrected_label=said.corrected_label, heatmap=said.heatmap,
+        skip_reason=said.skip_reason, marks=tuple(map(_mark, said.marks)),
+        seconds_in_view=said.seconds_in_view, heatmap_shown=said.heatmap_shown,
         called=1 if case.positive[said.label] else 0, probability=case.probabilities[said.label],
     )  # fmt: skip
     try:
-        store.save(verdict, expected_revision=said.revision)
+        saved = store.save(verdict, expected_revision=said.revision)
     except Conflict as conflict:
-        text = f"{conflict}. Theirs stands below and your text is still here: read it, then save again if you want."
+        text = f"{conflict}. It stands below, and what you say here is kept: read both, then save again if you want."
         return Kept(id=said.id, saved=False, said=text, label=_label(worklist, store, case, said.label, reader))
     except MedresError as error:
         return Kept(id=said.id, saved=False, said=str(error))
     _forget_begun(store, reader.name, verdict)
-    words = f"Saved: {verdict_in_words(said.verdict)}."
-    return Kept(id=said.id, saved=True, said=words, label=_label(worklist, store, case, said.label, reader))
+    return Kept(
+        id=said.id,
+        saved=True,
+        said=f"Saved: {said_in_words(saved)}.",
+        label=_label(worklist, store, case, said.label, reader),
+    )
 
 
 def _forget_begun(store: ReviewStore, name: str, saved: Verdict) -> None:
@@ -174,29 +204,56 @@ def _forget_begun(store: ReviewStore, name: str, saved: Verdict) -> None:
     found = store.draft(*place)
     if found is None:
         return
-    try:
-        rest = {label: begun for label, begun in json.loads(found.content).items() if label != saved.label}
-    except (ValueError, AttributeError):
-        rest = {}
+    rest = {label: begun for label, begun in _by_label(found.content).items() if label != saved.label}
     if rest:
         store.keep_draft(*place, json.dumps(rest))
     else:
         store.drop_draft(*place)
 
 
-def keep_draft(worklist: Worklist, store: ReviewStore, said: SaidDraft) -> None:
-    """Keep what a reader has begun to say; of nobody, whose name is not known yet, nothing is kept.
+def keep_draft(worklist: Worklist, store: ReviewStore, said: SaidDraft) -> KeptDraft:
+    """Keep what a reader has begun to say; what another page of theirs has begun since is not written over, but told.
 
-    Raises:
-        StoreError: it is too long, or the store cannot be written.
+    Of nobody, whose name is not known yet, nothing is kept.
     """
     case, name = worklist.find(said.key), said.reviewer.strip()
     if case is None or not name:
-        return
-    if said.content == "{}":
-        store.drop_draft(name, worklist.model.model_id, case.verdict_key)
-    else:
-        store.keep_draft(name, worklist.model.model_id, case.verdict_key, said.content)
+        return KeptDraft(id=said.id, kept=False, said="Enter your name: what you begin is not kept.")
+    place = (name, worklist.model.model_id, case.verdict_key)
+    try:
+        found = store.draft(*place)
+        known = version(found.content) if found else ""
+        other = _begun_elsewhere(found.content, said.content) if found and known != said.seen else ""
+        if other:
+            return KeptDraft(id=said.id, kept=False, other=other, version=known)
+        if said.content == "{}":
+            store.drop_draft(*place)
+        else:
+            store.keep_draft(*place, said.content)
+    except MedresError as error:
+        return KeptDraft(id=said.id, kept=False, said=f"What you begin is not kept: {error}.", version=said.seen)
+    return KeptDraft(id=said.id, kept=True, version="" if said.content == "{}" else version(said.content))
+
+
+def version(content: str) -> str:
+    """By what a page knows what is kept of a case; "" where nothing is."""
+    return sha256(content.encode()).hexdigest()[:16] if content else ""
+
+
+def _begun_elsewhere(stored: str, here: str) -> str:
+    """What of a stored draft another one would write over, as JSON by label; "" where that is nothing."""
+    theirs, ours = _by_label(stored), _by_label(here)
+    other = {label: begun for label, begun in theirs.items() if begun != ours.get(label)}
+    return json.dumps(other) if other else ""
+
+
+def _by_label(content: str) -> dict[str, JsonValue]:
+    """A draft as the page made it; {} of what no page of ours sends."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _mark(mark: Point | Box) -> Mark:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from medres.review.store import Opinion
+from medres.review.verdicts.record import Helpfulness
 
 
 class Sent(BaseModel):
@@ -48,6 +49,7 @@ class ShownVerdict(Sent):
     """One verdict of the history."""
 
     said: str
+    details: str  # what else was said with it, the comment apart
     reviewer: str
     when: str
     comment: str
@@ -66,6 +68,7 @@ class ShownLabel(Sent):
     claim: str
     revision: int  # of the latest verdict; 0 without one
     history: tuple[ShownVerdict, ...]  # newest first
+    hidden: str  # that others have said something which is not shown yet
     others_said: str  # where the verdicts below come from, which are another key's
     others: tuple[ShownVerdict, ...]
 
@@ -81,6 +84,7 @@ class ShownCase(Sent):
     labels: Mapping[str, ShownLabel] = {}
     views: tuple[tuple[str, str], ...] = ()  # (key, in words) of the patient's other images
     draft: str = ""  # what the reader had begun to say, as the page sent it; "" where nothing is kept
+    draft_version: str = ""
 
 
 class Bounds(Sent):
@@ -146,6 +150,11 @@ class SaidVerdict(Sent):
     verdict: Opinion
     reviewer: str
     comment: str = ""
+    grade: str = ""  # where the verdict is `own`
+    skip_reason: str = ""  # where it is `skipped`
+    corrected_label: str = ""
+    confidence: int | None = Field(default=None, ge=0, le=100)  # per cent
+    heatmap: Helpfulness = ""
     revision: int = Field(ge=0)  # of the latest verdict that the reviewer saw; 0 where there was none
     probability: FiniteFloat  # as it was shown
     checked: bool  # whether the model had given the score again by then
@@ -155,11 +164,23 @@ class SaidVerdict(Sent):
 
 
 class SaidDraft(Sent):
-    """What a reader has begun to say of a case, as the page sends it a moment after they wrote."""
+    """What a reader has begun to say of a case, as the page sends it a moment later, until it is answered."""
 
+    id: str = Field(max_length=64)  # drawn by the page
     key: str = Field(max_length=64)  # of the case
     reviewer: str
     content: str  # JSON of the page's own, by label
+    seen: str = Field(max_length=64)  # the version that the page knows to be kept; "" where it knows of none
+
+
+class KeptDraft(Sent):
+    """The answer to one `SaidDraft`."""
+
+    id: str
+    kept: bool
+    said: str = ""  # why it is not
+    other: str = ""  # what another page of the reader has begun instead, which this one did not know: JSON, by label
+    version: str = ""  # of what is kept now
 
 
 class Kept(Sent):

@@ -7,7 +7,7 @@ that two tabs of one reader cannot overrule each other unseen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from medres.errors import StoreError
 from medres.review import address
 from medres.review.schema import reader_of, upgrade
 from medres.review.verdicts import audit, database, desk, rows
+from medres.review.verdicts.blinding import has_judged, is_of
 from medres.review.verdicts.record import (
     LONGEST_COMMENT,
     LONGEST_NAME,
@@ -53,6 +54,7 @@ class Seen:
     own: tuple[Verdict, ...]  # oldest first
     others: tuple[Verdict, ...]  # of other readers, oldest first; empty until there is one of one's own
     hidden: int  # verdicts of others that are there, and not shown yet
+    elsewhere: tuple[Verdict, ...] = ()  # whoever's that may be seen, kept under another name of the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,10 @@ class ReviewStore:
         clean = checked(verdict)
         with self.writing("saved") as connection:
             known = rows.found(connection, rows.of_image(clean.sop_instance_uid, clean.model_id, clean.label))
-            own = [one for one in known if reader_of(one.reviewer) == reader_of(clean.reviewer)]
+            own = [one for one in known if is_of(clean.reviewer, one)]
             latest = known[-1].revision if known else 0
             if expected_revision > latest or (own and own[-1].revision > expected_revision):
-                raise Conflict(own[-1] if own else known[-1] if known else None)
+                raise Conflict(own[-1] if own else None)  # of another reader not even that they said something
             name = desk.name_of(connection, clean.reviewer)
             complete = replace(clean, reviewer=name, created_at=datetime.now(UTC), revision=latest + 1)
             rows.add(connection, complete)
@@ -183,30 +185,35 @@ class ReviewStore:
         with self.reading() as connection:
             return rows.found(connection, rows.of_image(sop_instance_uid, model_id, label))
 
-    def seen_by(self, reader: str, image: tuple[str, str, str], *, blinded: bool = True) -> Seen:
+    def seen_by(self, reader: str, image: tuple[str, str, str], *, blinded: bool = True, other_name: str = "") -> Seen:
         """The history of (sop_instance_uid, model_id, label) as a reader may see it.
 
         Args:
             reader: who looks.
             image: of what.
-            blinded: others' verdicts are shown only once there is one of one's own, which is noted as a reveal.
+            blinded: others' verdicts are shown only once there is one of one's own, which is noted as a reveal; that an
+                image was skipped is none.
+            other_name: under which verdicts may have been kept that were meant for this image; "" where there is none.
         """
         found = self.history(*image)
-        own = tuple(one for one in found if reader_of(one.reviewer) == reader_of(reader))
-        others = tuple(one for one in found if reader_of(one.reviewer) != reader_of(reader))
-        if blinded and not own:
-            return Seen((), (), len(others))
-        place = (reader_of(reader), *image, str(others[-1].revision if others else 0))
-        if others and place not in self._revealed:  # once, however often a page is drawn
-            self._revealed.add(place)
-            told: audit.Detail = {
-                "image": image[0],
-                "model": image[1],
-                "label": image[2],
-                "revision": others[-1].revision,
-            }
-            self.note("reveal", reader, told)
-        return Seen(own, others, 0)
+        elsewhere = self.history(other_name, *image[1:]) if other_name else ()
+        own = tuple(one for one in found if is_of(reader, one))
+        others = tuple(one for one in found if not is_of(reader, one))
+        if blinded and not has_judged(own):
+            mine = tuple(one for one in elsewhere if is_of(reader, one))
+            unseen = (one for one in (*others, *elsewhere) if one not in mine and one.verdict != "skipped")
+            return Seen(own, (), len(tuple(unseen)), mine)
+        for name, shown in ((image[0], others), (other_name, elsewhere)):
+            self._reveal(reader, (name, *image[1:]), [one for one in shown if not is_of(reader, one)])
+        return Seen(own, others, 0, elsewhere)
+
+    def _reveal(self, reader: str, image: tuple[str, str, str], shown: Sequence[Verdict]) -> None:
+        """Note once, however often a page is drawn, that others' verdicts were shown to a reader."""
+        if not shown or (place := (reader_of(reader), *image, str(shown[-1].revision))) in self._revealed:
+            return
+        self._revealed.add(place)
+        told: audit.Detail = {"image": image[0], "model": image[1], "label": image[2], "revision": shown[-1].revision}
+        self.note("reveal", reader, told)
 
     def changes(self, model_id: str, since: int = 0) -> Changes:
         """The verdicts of a model's images that were saved behind a place; 0: all."""

@@ -129,7 +129,14 @@ def verdict_in_words(opinion: str) -> str:
     >>> verdict_in_words("agree")
     '✓ Agree'
     """
-    return {"agree": "✓ Agree", "disagree": "✗ Disagree", "unsure": "? Unsure"}[opinion]
+    words = {
+        "agree": "✓ Agree",
+        "disagree": "✗ Disagree",
+        "unsure": "? Unsure",
+        "own": "Own grade",
+        "skipped": "– Skipped",
+    }
+    return words[opinion]
 
 
 def other_verdicts(*, shared: bool) -> str:

@@ -56,6 +56,20 @@ def score_three_labels(folder: Path, labels: Sequence[str] = "abc") -> tuple[Pat
     return model, scores
 
 
+def score_grades(folder: Path) -> tuple[Path, Path]:
+    """A model of a finding, disc, and of grades 0 to 2 of kl, whose network is made, and the scores of its images."""
+    manifest = write_cohort(folder / "cohort", patients=12, images=1)
+    head, *rows = manifest.read_text(encoding="utf-8").splitlines()
+    lines = [f"{row},{number % 3}" for number, row in enumerate(rows)]
+    manifest.write_text("\n".join([f"{head},label_kl", *lines]), encoding="utf-8")
+    model, scores = folder / "model", folder / "scored"
+    train = ("train", manifest, "--label", "disc", "--ordinal", "kl", "--out", model, *TINY)
+    score = ("score", model, manifest.parent / "images", "--out", scores, "--heatmaps")
+    for done in (run_medres(*train, made="disc"), run_medres(*score)):
+        assert done.returncode == 0, done.stderr[-3000:]
+    return model, scores
+
+
 def score_incoming(model: Path, folder: Path) -> Path:
     """Score such a folder below `folder` through the command line; returns the folder of scores."""
     write_incoming(folder / "incoming")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Literal, get_args
@@ -18,13 +19,14 @@ from medres.tables import sha256_json
 Opinion = Literal["agree", "disagree", "unsure", "own", "skipped"]
 """What a reader says of a model's call at its operating point; `own`: a grade instead; `skipped`: nothing, and why."""
 
-Helpfulness = Literal["", "helped", "misled", "not seen"]
+Helpfulness = Literal["", "helped", "misled", "neither", "not seen"]
 """What the heatmap did, as the reader says; "" where they do not say."""
 
 LONGEST_COMMENT = 4000  # characters
 LONGEST_NAME = 200  # characters, of readers, labels and models
 MOST_MARKS = 200
 _LARGEST = 1e6  # pixels: no radiograph has as many rows or columns
+_AT_LEAST = re.compile(r"_ge_([0-9]{1,9})$")  # a label of grades: see `medres.cohort.tasks.Task.labels`
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Verdict:
     created_at: datetime | None = None  # UTC; set when saved
     revision: int = 0  # 1 for the first verdict of anybody on a label of an image; set when saved
     confidence: int | None = None  # how sure the reader is, per cent
-    grade: str = ""  # the reader's own, where `verdict` is `own`
+    grade: str = ""  # the reader's own, of the whole finding, where `verdict` is `own`
     corrected_label: str = ""  # what the reader would call it instead
     marks: tuple[Mark, ...] = ()
     heatmap: Helpfulness = ""
@@ -161,7 +163,7 @@ def _fault_of_answers(verdict: Verdict) -> str:
     if verdict.verdict not in get_args(Opinion):
         return f"a verdict is one of {', '.join(get_args(Opinion))}, not {verdict.verdict!r}"
     if verdict.heatmap not in get_args(Helpfulness):
-        return f"a heatmap helped, misled or was not seen, and was not {verdict.heatmap!r}"
+        return f"a heatmap helped, misled, did neither or was not seen, and was not {verdict.heatmap!r}"
     if verdict.verdict == "own" and not verdict.grade:
         return "a grade of one's own is missing"
     if verdict.verdict == "skipped" and not verdict.skip_reason:
@@ -199,15 +201,25 @@ def answer(verdict: Verdict, called: int | None = None) -> int | None:
 
     >>> answer(Verdict("1", "m", "nodule", "disagree", "A", called=1))
     0
+    >>> [answer(Verdict("1", "m", "kl_ge_2", "own", "A", grade=grade)) for grade in ("1", "2", "4")]
+    [0, 1, 1]
     """
     said = verdict.called if verdict.called is not None else called
     match verdict.verdict:
         case "unsure":
             return -1
         case "own":
-            return {"0": 0, "1": 1, "-1": -1}.get(verdict.grade)
+            return _answer_of_grade(verdict.label, verdict.grade)
         case "agree":
             return said
         case "disagree":
             return None if said is None else 1 - said
     return None
+
+
+def _answer_of_grade(label: str, grade: str) -> int | None:
+    """Whether a grade is one that a label asks for: a label of grades, as a Task names it, means at least so much."""
+    asked = _AT_LEAST.search(label)
+    if asked and re.fullmatch(r"[0-9]{1,9}", grade):
+        return int(int(grade) >= int(asked[1]))
+    return {"0": 0, "1": 1, "-1": -1}.get(grade)

@@ -48,6 +48,8 @@ test("who has not judged a row disagrees with nobody, unless others do among the
   const open = { ...noCells(2), others: [[["A", "agree"], ["B", "disagree"]], [["A", "agree"]]] };
   assert.equal(disagreed(open, 0), true);
   assert.equal(disagreed(open, 1), false);
+  const skipped = { mine: ["agree", "skipped"], others: [[["B", "skipped"]], [["B", "agree"], ["C", "agree"]]] };
+  assert.deepEqual([0, 1].map((row) => disagreed(skipped, row)), [false, false]); // who skips says nothing
 });
 
 test("an update changes the cells of its label, and later ones replace earlier ones", () => {
