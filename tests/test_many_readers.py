@@ -143,6 +143,7 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(3600)
 def test_fifty_readers_save_two_hundred_times_each(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     with ReviewStore.open(url) as store:
         alone = median(took for _, took in _read(store, "alone", 100, 0.05))

@@ -51,6 +51,9 @@ class Case:
     probabilities: Mapping[str, float]
     positive: Mapping[str, bool]
     decode: str = ""  # one of records.DECODED; "" in tables of earlier versions
+    study_instance_uid: str = ""
+    study_date: str = ""  # YYYYMMDD; "" where it is absent, and in tables of earlier versions
+    laterality: str = ""  # "L", "R", "B" or "U"; "" as for the date
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,9 @@ def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Ca
                 probabilities={label: _probability(row[f"prob_{label}"], number) for label in labels},
                 positive={label: row[f"positive_{label}"] == "1" for label in labels},
                 decode=row.get("decode", ""),
+                study_instance_uid=row.get("StudyInstanceUID", ""),
+                study_date=row.get("StudyDate", ""),
+                laterality=row.get("ImageLaterality", ""),
             )
         )
     return tuple(cases)

@@ -6,17 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-from medres.errors import UsageError
 from medres.review.cases import Case, Unscored, Worklist
 from medres.review.schema import reader_of
 from medres.review.store import ReviewStore
 from medres.review.verdicts.record import Verdict
-from medres.review.wording import call, percentages
-from medres.tables import read_csv
-
-_SCORED = ("ok", "review")
+from medres.review.wording import call, day, laterality, percentages
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,9 @@ class ListColumns:
     key: tuple[str, ...]
     patient: tuple[str, ...]  # what the patient is called on screen
     image: tuple[str, ...]  # "image 2 of 3"; "" of a patient with one
+    date: tuple[str, ...]  # of the study, 2026-11-27; "" where it is not known
     view: tuple[str, ...]
+    side: tuple[str, ...]  # laterality in words; "" where it is not stated
     study: tuple[int, ...]  # a number; images of one study have the same
     review: tuple[str, ...]  # why a human must look; "" where none must
     labels: tuple[LabelColumns, ...]
@@ -59,21 +56,23 @@ class ListColumns:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def list_columns(worklist: Worklist, studies: Sequence[str], readable: Callable[[str], str] = str) -> ListColumns:
-    """The columns of a worklist.
+def list_columns(worklist: Worklist, readable: Callable[[str], str] = str) -> ListColumns:
+    """The columns of a worklist; an image without StudyInstanceUID is a study of its own.
 
     Args:
         worklist: the cases.
-        studies: the StudyInstanceUID of each case.
         readable: puts something in place of characters that are not seen.
     """
     cases = worklist.cases
+    studies = [case.study_instance_uid or f"{number}" for number, case in enumerate(cases)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(studies))}
     return ListColumns(
         key=tuple(case.key for case in cases),
         patient=tuple(readable(case.patient_key) or "no PatientID" for case in cases),
         image=tuple(f"image {case.image} of {case.images}" if case.images > 1 else "" for case in cases),
+        date=tuple(day(case.study_date) for case in cases),
         view=tuple(readable(case.view_position) for case in cases),
+        side=tuple(laterality(case.laterality) for case in cases),
         study=tuple(numbers[name] for name in studies),
         review=tuple(" ".join(case.review) for case in cases),
         labels=tuple(_label(worklist, cases, label) for label in worklist.labels),
@@ -102,21 +101,6 @@ def _grouped(unscored: Sequence[Unscored]) -> tuple[Reason, ...]:
         groups.setdefault((item.status, reason), []).append(item.row)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
     return tuple(Reason(status, reason, tuple(rows)) for (status, reason), rows in ordered)
-
-
-def studies_of(scores: Path, cases: int) -> tuple[str, ...]:
-    """The StudyInstanceUID of each case of a scored folder; an image without one is a study of its own.
-
-    Raises:
-        UsageError: the table has changed since the worklist was read.
-    """
-    table = read_csv(scores / "predictions.csv")
-    scored = table[table["status"].isin(_SCORED)]
-    if len(scored) != cases:
-        raise UsageError(f"{scores / 'predictions.csv'} has changed since the app was started: start it again")
-    if "StudyInstanceUID" not in scored:
-        return tuple(map(str, range(cases)))
-    return tuple(str(uid) or f"{number}" for number, uid in enumerate(scored["StudyInstanceUID"]))
 
 
 def fingerprint(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def _multiplied(scores: Path, count: int, refused: int) -> None:
                 "StudyInstanceUID": f"2.25.7.{number // 2}",
                 "PatientKey": f"{number // 2:05d}xyz",
                 "ViewPosition": ("PA", "LL")[number % 2],
+                "ImageLaterality": "LR"[number % 3 % 2],
+                "StudyDate": f"2026{1 + number // 2 % 12:02d}{1 + number // 24 % 28:02d}",
                 f"prob_{LABEL}": repr((number * 7919 % 10_007) / 10_007),
             }
         )
@@ -106,14 +109,33 @@ def _sort_search_and_filter(page: Page) -> None:
     page.get_by_role("button", name="Patient", exact=True).click()
     assert _shown(page) == sorted(_shown(page), reverse=True)
     page.get_by_label("View", exact=True).select_option("LL")
-    assert set(page.locator("td.view").all_inner_texts()) == {"LL"}
+    assert {text.split()[0] for text in page.locator("td.view").all_inner_texts()} == {"LL"}
     page.locator("input.search").fill("0012")
     expect(page.locator("tr[data-key]")).to_have_count(11)  # 00012xyz, and 00120xyz to 00129xyz: one view of each
     page.locator("input.search").fill("xyz")
     page.get_by_label("View", exact=True).select_option("")
     page.get_by_label("By study").check()
-    expect(page.locator("tr.study").first).to_contain_text("2 images (PA, LL)")
+    expect(page.locator("tr.study").first).to_contain_text(re.compile(r", 2026-\d\d-\d\d: 2 images \(PA \w+, LL "))
     page.get_by_label("By study").uncheck()
+    _look_at_days_and_sides(page)
+
+
+def _look_at_days_and_sides(page: Page) -> None:
+    page.get_by_role("button", name="Date", exact=True).click()
+    dates = page.locator("td.date")
+    assert dates.all_inner_texts() == sorted(dates.all_inner_texts(), reverse=True)
+    page.get_by_label("Side", exact=True).select_option("left")
+    page.get_by_label("From", exact=True).fill("2026-03")
+    page.get_by_label("To", exact=True).fill("20260310")
+    expect(dates.last).to_have_text(re.compile(r"2026-03-0\d"))
+    assert {text[:7] for text in dates.all_inner_texts()} == {"2026-03"}
+    assert set(page.locator("td.view div").all_inner_texts()) == {"left"}
+    expect(page.locator(".summary")).to_contain_text("8 without a date, not shown")
+    page.get_by_label("To", exact=True).fill("10.3.2026")
+    expect(page.get_by_text("no date: write 2026-11-27, 2026-11 or 2026")).to_be_visible()
+    for name in ("From", "To"):
+        page.get_by_label(name, exact=True).fill("")
+    page.get_by_label("Side", exact=True).select_option("")
 
 
 def _open_and_come_back(page: Page) -> None:
@@ -136,6 +158,7 @@ def _open_and_come_back(page: Page) -> None:
     page.get_by_role("button", name="Worklist").click()
     _ready(page)
     expect(page.locator(f'tr[data-key="{focused[0]}"]')).to_be_in_viewport()
+    expect(page.locator(f'tr[data-key="{focused[0]}"] button')).to_be_focused()
     assert abs(page.locator(".pane").evaluate("pane => pane.scrollTop") - focused[1]) < 5
 
 
