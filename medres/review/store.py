@@ -30,7 +30,7 @@ from medres.review.verdicts.record import (
     checked,
     digest,
 )
-from medres.review.verdicts.turns import Turns
+from medres.review.verdicts.turns import Writers
 
 __all__ = ["LONGEST_COMMENT", "LONGEST_NAME", "Conflict", "Opinion", "ReviewStore", "Verdict"]
 
@@ -74,9 +74,10 @@ class ReviewStore:
     """
 
     def __init__(self, engine: Engine, secrets: tuple[str, ...] = ()) -> None:
-        self._reading, self._secrets, self._turns = engine, secrets, Turns()
+        self._reading, self._secrets = engine, secrets
         self._revealed: set[tuple[str, ...]] = set()
         self._writing_engine = engine.execution_options(**{database.WRITES: True})
+        self._writers = Writers(self._writing_engine, database.take_turn)
 
     @classmethod
     def open(cls, url: str) -> ReviewStore:
@@ -272,8 +273,7 @@ class ReviewStore:
     @contextmanager
     def writing(self, done: str) -> Iterator[Connection]:
         """A transaction that no other writer comes between; `done` says in messages what could not be."""
-        with self._turns.turn(), self._storing(done), self._writing_engine.begin() as connection:
-            database.take_turn(connection)
+        with self._storing(done), self._writers.writing() as connection:
             yield connection
 
     @contextmanager
