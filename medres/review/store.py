@@ -96,7 +96,7 @@ class ReviewStore:
             engine = database.open_engine(make_url(address.checked(url)))
         except ModuleNotFoundError as error:  # of another package: SQLAlchemy asks for it by its name
             needed = f"the review store's database needs a driver that is not installed ({error.name})"
-            raise StoreError(f"{needed}; for PostgreSQL: pip install 'psycopg[binary]'") from None
+            raise StoreError(f"{needed}; for PostgreSQL: pip install 'medres[postgresql]'") from None
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError, TypeError) as error:
             said = address.without(_line(error), secrets)
             raise StoreError(f"the review store's URL cannot be used: {said}") from None
