@@ -145,11 +145,11 @@ class ReviewStore:
         """
         clean = checked(verdict)
         with self.writing("saved") as connection:
-            known = rows.found(connection, rows.of_image(clean.sop_instance_uid, clean.model_id, clean.label))
-            own = [one for one in known if reader_of(one.reviewer) == reader_of(clean.reviewer)]
-            latest = known[-1].revision if known else 0
-            if expected_revision > latest or (own and own[-1].revision > expected_revision):
-                raise Conflict(own[-1] if own else known[-1] if known else None)
+            image = (clean.sop_instance_uid, clean.model_id, clean.label)
+            latest, own = rows.latest_revisions(connection, image, reader_of(clean.reviewer))
+            if expected_revision > latest or own > expected_revision:
+                known = rows.found(connection, rows.of_image(*image))
+                raise Conflict(next((one for one in known if one.revision == (own or latest)), None))
             name = desk.name_of(connection, clean.reviewer)
             complete = replace(clean, reviewer=name, created_at=datetime.now(UTC), revision=latest + 1)
             rows.add(connection, complete)
