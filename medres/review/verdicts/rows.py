@@ -12,6 +12,7 @@ from medres.review.schema import VerdictRow, reader_of
 from medres.review.verdicts.record import Verdict, marks_text, read_marks
 
 TABLE: Table = VerdictRow.__table__  # type: ignore[assignment]  # a table, and declared as anything one selects from
+_INSERT = insert(TABLE).inline()  # one statement for all values; nobody asks for the number of the row
 _FIELDS = tuple(field.name for field in fields(Verdict) if field.name != "marks")
 
 
@@ -23,9 +24,8 @@ def verdict_of(row: RowMapping) -> Verdict:
 def add(connection: Connection, verdict: Verdict) -> None:
     """Add a verdict that is complete."""
     values = {name: getattr(verdict, name) for name in _FIELDS}
-    connection.execute(
-        insert(TABLE).values(**values, marks=marks_text(verdict.marks), reader=reader_of(verdict.reviewer))
-    )
+    values |= {"marks": marks_text(verdict.marks), "reader": reader_of(verdict.reviewer)}
+    connection.execute(_INSERT, values)
 
 
 def of_image(sop_instance_uid: str, model_id: str, label: str) -> Select[Any]:
