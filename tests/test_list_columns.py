@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from medres.review.cases import Case, Unscored, Worklist
 from medres.review.list_columns import Cell, fingerprint, list_columns, update
+from medres.review.scored_folders import ScoredFolder
 from medres.review.store import ReviewStore, Verdict
 from medres.review.verdicts.backup import url_of
 
@@ -20,6 +21,7 @@ class Listed:
 
     cases: tuple[Case, ...]
     unscored: tuple[Unscored, ...] = ()
+    folders: tuple[ScoredFolder, ...] = (ScoredFolder(Path("scored"), Path("in"), "scored"),)
     labels: tuple[str, ...] = ("disc", "rib")
     model: Any = field(default_factory=lambda: SimpleNamespace(model_id="m"))
 

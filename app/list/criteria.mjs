@@ -1,11 +1,12 @@
 // What a worklist shows and in which order: kept in the address, so that whoever comes back finds the same. Pure.
 
 export const SHOWN = ["all", "unread", "mine", "disagreed", "look", "above"];
-export const SORTS = ["score", "patient", "date", "view", "verdict", "file"];
+export const SORTS = ["score", "patient", "date", "view", "folder", "verdict", "file"];
 export const NOT_STATED = "-"; // of a view or a side: no code is that
 
 export const DEFAULT = {
-  show: "all", sort: "score", down: true, view: "", side: "", from: "", to: "", search: "", studies: false,
+  show: "all", sort: "score", down: true, view: "", side: "", from: "", to: "", folder: "", search: "",
+  studies: false,
 };
 
 // Criteria as the text of an address; what is as it always is, is left out.
@@ -25,6 +26,7 @@ export function read(text) {
     down: known("down", ["true", "false"]) === "false" ? false : DEFAULT.down,
     view: said.get("view") ?? "",
     side: said.get("side") ?? "",
+    folder: said.get("folder") ?? "",
     from: day(said.get("from") ?? "") ?? "",
     to: day(said.get("to") ?? "") ?? "",
     search: (said.get("search") ?? "").slice(0, 200),
@@ -76,6 +78,7 @@ export function chosen(columns, label, cells, criteria) {
   const rows = [];
   for (let row = 0; row < columns.key.length; row += 1) {
     if (!wanted(row) || !fits(criteria.view, columns.view[row]) || !fits(criteria.side, columns.side[row])) continue;
+    if (!fits(criteria.folder, columns.folders[columns.folder[row]])) continue;
     if (!within(columns.date[row], criteria.from, criteria.to)) continue;
     if (!sought || columns.patient[row].toLowerCase().includes(sought)) rows.push(row);
   }
@@ -93,6 +96,7 @@ function compared(columns, label, cells, sort) {
   const texts = { patient: columns.patient, date: columns.date, verdict: cells.mine }[sort];
   if (texts) return by(texts);
   if (sort === "view") return (one, other) => by(columns.view)(one, other) || by(columns.side)(one, other);
+  if (sort === "folder") return (one, other) => columns.folder[one] - columns.folder[other];
   return sort === "file" ? (one, other) => one - other : (one, other) => probability[one] - probability[other];
 }
 

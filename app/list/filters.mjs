@@ -12,6 +12,7 @@ export class Filters {
     told(".search", "input", ({ value }) => ({ search: value }));
     told(".views", "change", ({ value }) => ({ view: value }));
     told(".sides", "change", ({ value }) => ({ side: value }));
+    told(".folders", "change", ({ value }) => ({ folder: value }));
     told(".studies", "change", ({ checked }) => ({ studies: checked }));
     for (const name of ["from", "to"]) this.find(`.${name}`).addEventListener("input", ({ target }) => this.date(name, target));
     for (const radio of root.querySelectorAll("input[name=show]")) {
@@ -31,6 +32,8 @@ export class Filters {
   fillIn(columns, criteria) {
     this.choices(".views", "All views", columns.view, criteria.view);
     this.choices(".sides", "All sides", columns.side, criteria.side);
+    this.choices(".folders", "All folders", columns.folders, criteria.folder);
+    this.find(".folders").closest(".field").hidden = columns.folders.length < 2;
     this.find(".dates").hidden = !columns.date.some(Boolean);
     for (const name of ["search", "from", "to"]) this.find(`.${name}`).value = criteria[name];
     this.find(".studies").checked = criteria.studies;

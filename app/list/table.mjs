@@ -104,19 +104,21 @@ export class Table {
   fillIn() {
     this.filters.fillIn(this.columns, this.criteria);
     this.root.classList.toggle("dated", this.columns.date.some(Boolean));
+    this.root.classList.toggle("several", this.columns.folders.length > 1);
     this.unscored();
   }
 
   unscored() {
-    const groups = this.columns.unscored;
+    const { unscored: groups, folders } = this.columns;
+    const where = ({ folder }) => (folders.length > 1 ? ` in ${folders[folder]}` : "");
     const of = (status) => groups.filter((group) => group.status === status).reduce((sum, { rows }) => sum + rows.length, 0);
     const counts = ["refused", "duplicate", "gone"].map((status) => [of(status), status]).filter(([count]) => count);
     this.find(".unscored").hidden = !counts.length;
     this.find(".unscored summary").textContent = `Files not in this list: ${counts.map(([count, status]) => `${count} ${status}`).join(", ")}`;
-    this.find(".reasons").replaceChildren(...groups.map(({ status, reason, rows }) => element(
+    this.find(".reasons").replaceChildren(...groups.map((group) => element(
       "details", "reason",
-      element("summary", "", `${rows.length} ${status}: `, element("span", "", reason)),
-      element("p", "minor", `Rows ${ranges(rows)}`),
+      element("summary", "", `${group.rows.length} ${group.status}${where(group)}: `, element("span", "", group.reason)),
+      element("p", "minor", `Rows ${ranges(group.rows)}`),
     )));
   }
 
@@ -155,8 +157,8 @@ export class Table {
       else head.removeAttribute("aria-sort");
     }
     this.find("table").setAttribute("aria-rowcount", String(this.items.length + 1));
-    const { search, view, side, from, to } = criteria;
-    this.find(".empty").textContent = search || view || side || from || to ? "No image fits all of what is asked." : EMPTY[criteria.show];
+    const { search, view, side, from, to, folder } = criteria;
+    this.find(".empty").textContent = search || view || side || from || to || folder ? "No image fits all of what is asked." : EMPTY[criteria.show];
     this.find(".empty").hidden = this.items.length > 0;
     this.built = null;
     this.build();
@@ -201,7 +203,7 @@ export class Table {
 
   // How many columns are shown.
   wide() {
-    return 5 + this.root.classList.contains("dated");
+    return 5 + ["dated", "several"].filter((name) => this.root.classList.contains(name)).length;
   }
 
   space(height) {
@@ -245,6 +247,7 @@ export class Table {
       element("td", "", button, columns.image[row] && element("div", "minor", columns.image[row])),
       element("td", "date", columns.date[row] || "–"),
       element("td", "view", columns.view[row] || "–", columns.side[row] && element("div", "minor", columns.side[row])),
+      element("td", "folder", columns.folders[columns.folder[row]]),
       element("td", "score-cell", score),
       element("td", "", element("div", "call", columns.calls[positive[row]]), columns.review[row] && this.look(columns.review[row])),
       element("td", "verdict", ...this.verdicts(row)),

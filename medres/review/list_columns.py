@@ -33,12 +33,15 @@ class Reason:
     status: str  # refused, duplicate or gone
     reason: str
     rows: tuple[int, ...]  # of predictions.csv
+    folder: int  # the place of the folder among `folders`
 
 
 @dataclass(frozen=True, slots=True)
 class ListColumns:
-    """A worklist; every tuple has one item for each case, in the order of the table."""
+    """A worklist; most tuples have one item for each case, in the order of the tables."""
 
+    folders: tuple[str, ...]  # the names of the scored folders
+    folder: tuple[int, ...]  # a place among `folders`
     key: tuple[str, ...]
     patient: tuple[str, ...]  # what the patient is called on screen
     image: tuple[str, ...]  # "image 2 of 3"; "" of a patient with one
@@ -67,6 +70,8 @@ def list_columns(worklist: Worklist, readable: Callable[[str], str] = str) -> Li
     studies = [case.study_instance_uid or f"{number}" for number, case in enumerate(cases)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(studies))}
     return ListColumns(
+        folders=tuple(readable(folder.name) for folder in worklist.folders),
+        folder=tuple(case.folder for case in cases),
         key=tuple(case.key for case in cases),
         patient=tuple(readable(case.patient_key) or "no PatientID" for case in cases),
         image=tuple(f"image {case.image} of {case.images}" if case.images > 1 else "" for case in cases),
@@ -95,12 +100,12 @@ def _label(worklist: Worklist, cases: Sequence[Case], label: str) -> LabelColumn
 
 def _grouped(unscored: Sequence[Unscored]) -> tuple[Reason, ...]:
     """Files by status and reason, the most frequent first; duplicates are one group, for each names its own twin."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str, int], list[int]] = {}
     for item in unscored:
-        reason = "The same image as another row, which is scored." if item.status == "duplicate" else item.reason
-        groups.setdefault((item.status, reason), []).append(item.row)
+        reason = "The same image as another row, which is listed." if item.status == "duplicate" else item.reason
+        groups.setdefault((item.status, reason, item.folder), []).append(item.row)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return tuple(Reason(status, reason, tuple(rows)) for (status, reason), rows in ordered)
+    return tuple(Reason(status, reason, tuple(rows), folder) for (status, reason, folder), rows in ordered)
 
 
 def fingerprint(content: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from playwright.sync_api import Page, expect
 from medres.review.store import ReviewStore, Verdict
 from medres.review.verdicts.backup import url_of
 from medres.review.verdicts.scored import read_scored
+from medres.scoring.folder import score_folder
+from medres.tables import read_json, write_json
 from tests.support.browsing import Open, needs_chromium, read_as, served
+from tests.support.phantoms import blob, write_radiograph
 from tests.support.reviewing import score_incoming
 
 pytestmark = needs_chromium
@@ -215,6 +219,34 @@ def test_two_readers_disagree_and_a_draft_survives_reload_and_restart(
         assert second.seconds_in_view is not None and second.heatmap_shown is not None
         assert second.called == scored.images[second.sop_instance_uid].called[LABEL]
         assert opened.draft("Dr. Benn", scored.model_id, second.sop_instance_uid) is None
+
+
+def test_two_folders_are_one_list(visit: Open, format3_model: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        folder = tmp_path / "in" / ("monday" if number < 3 else "tuesday")
+        pixels = blob(number, bright=True)
+        write_radiograph(folder / f"{number}.dcm", pixels, patient=f"{number}", uid=f"2.25.{number + 1}")
+    shutil.copy(tmp_path / "in" / "monday" / "0.dcm", tmp_path / "in" / "tuesday" / "copy.dcm")
+    monday, tuesday = tmp_path / "monday", tmp_path / "tuesday"
+    for out in (monday, tuesday):
+        score_folder(format3_model, tmp_path / "in" / out.name, out=out, workers=1)
+    store, log = url_of(tmp_path / "reviews.db"), tmp_path / "server.log"
+    with served(format3_model, monday, store, log, options=["--scores", str(tuesday)]) as address:
+        page = _ready(visit(address))
+        expect(page.locator("tr[data-key]")).to_have_count(5)
+        page.get_by_text("Files not in this list: 1 duplicate").click()
+        expect(page.get_by_text("1 duplicate in tuesday")).to_be_visible()
+        page.get_by_label("Folder", exact=True).select_option("tuesday")
+        expect(page.locator("tr[data-key]")).to_have_count(2)
+        assert set(page.locator("td.folder").all_inner_texts()) == {"tuesday"}
+        page.locator("tr[data-key] button").first.click()
+        page.locator(".room[data-ready]").wait_for()
+        expect(page.get_by_text("of 2", exact=False).first).to_be_visible()
+        page.close()
+    write_json(tuesday / "run.json", {**read_json(tuesday / "run.json"), "model_id": "another"})
+    with pytest.raises(AssertionError), served(format3_model, monday, store, log, options=["--scores", str(tuesday)]):
+        pass
+    assert f"{tuesday} was scored by model another" in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.sweep

@@ -5,6 +5,8 @@ import { DEFAULT, NOT_STATED, applied, chosen, counted, day, disagreed, items, n
 import { BESIDE, scrolledTo, span, suffices } from "../../../app/list/span.mjs";
 
 const columns = {
+  folders: ["monday", "tuesday"],
+  folder: [0, 0, 1, 1, 0],
   key: ["a", "b", "c", "d", "e"],
   patient: ["P2", "P1", "P1", "p3", "P2"],
   date: ["2026-11-27", "2025-12-31", "2026-02-01", "", "2026-11-01"],
@@ -33,6 +35,7 @@ test("rows are sorted by what is asked, and equal ones stay in the order of the 
   assert.deepEqual(shown({ sort: "patient", down: false }), [1, 2, 0, 4, 3]);
   assert.deepEqual(shown({ sort: "view", down: false }), [3, 1, 2, 4, 0]);
   assert.deepEqual(shown({ sort: "date" }), [0, 4, 2, 1, 3]);
+  assert.deepEqual(shown({ sort: "folder", down: false }), [0, 1, 4, 2, 3]);
   assert.deepEqual(shown({ sort: "file", down: false }), [0, 1, 2, 3, 4]);
 });
 
@@ -48,6 +51,8 @@ test("a filter lists exactly what it says", () => {
   assert.deepEqual(shown({ view: NOT_STATED }), [3]);
   assert.deepEqual(shown({ view: "PA", side: "left" }), [4, 2]);
   assert.deepEqual(shown({ side: NOT_STATED }), [3]);
+  assert.deepEqual(shown({ folder: "tuesday" }), [2, 3]);
+  assert.deepEqual(shown({ folder: "tuesday", side: "left" }), [2]);
 });
 
 test("days lie between two, both included, and what has no date is not shown and is counted", () => {
@@ -92,7 +97,7 @@ test("a study stands where its first row is, with all its rows", () => {
 test("an address says what is unusual, and only what is known comes back from it", () => {
   assert.equal(written(DEFAULT), "");
   const criteria = {
-    show: "mine", sort: "date", down: false, view: "P&A", side: "left", from: "2026-11", to: "2026-11-27", search: "a=b", studies: true,
+    show: "mine", sort: "date", down: false, view: "P&A", side: "left", from: "2026-11", to: "2026-11-27", folder: "monday", search: "a=b", studies: true,
   };
   assert.deepEqual(read(written(criteria)), criteria);
   assert.deepEqual(read("from=yesterday&to=2026-99&show=evil&sort=__proto__&down=x&studies=1"), DEFAULT);
