@@ -95,7 +95,10 @@ function compared(columns, label, cells, sort) {
   const by = (texts) => (one, other) => (texts[one] < texts[other] ? -1 : Number(texts[one] > texts[other]));
   const texts = { patient: columns.patient, date: columns.date, verdict: cells.mine }[sort];
   if (texts) return by(texts);
-  if (sort === "view") return (one, other) => by(columns.view)(one, other) || by(columns.side)(one, other);
+  if (sort === "view") {
+    const [view, side] = [by(columns.view), by(columns.side)];
+    return (one, other) => view(one, other) || side(one, other);
+  }
   if (sort === "folder") return (one, other) => columns.folder[one] - columns.folder[other];
   return sort === "file" ? (one, other) => one - other : (one, other) => probability[one] - probability[other];
 }
