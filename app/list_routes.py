@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from medres.errors import MedresError
 from medres.review.door import Address
-from medres.review.list_columns import fingerprint, list_columns, studies_of, update
+from medres.review.list_columns import fingerprint, list_columns, update
 
 SCRIPTS = {path.name: path.read_bytes() for path in (Path(__file__).parent / "list").glob("*.mjs")}
 KEPT_NOWHERE = {"cache-control": "no-store"}
@@ -40,8 +40,7 @@ def columns_fingerprint() -> str:
     room = started.room()
     with _PACKING:
         if not _COLUMNS:
-            studies = studies_of(room.scores, len(room.worklist.cases))
-            content = list_columns(room.worklist, studies, readable).packed()
+            content = list_columns(room.worklist, readable).packed()
             _COLUMNS[fingerprint(content)] = content
         return next(iter(_COLUMNS))
 

@@ -24,12 +24,11 @@ _SECONDS_TO_LOOK = 0.5  # for files, before the address is said; the look goes o
 
 @dataclass
 class Room:
-    """An open scored folder, its verdicts, and the process that computes its scores again."""
+    """Open scored folders, their verdicts, and the process that computes its scores again."""
 
     worklist: Worklist
     store: ReviewStore
     checks: Checks
-    scores: Path
     blinded: bool  # others' verdicts are shown beside one's own alone
     absent: tuple[Case, ...] = ()  # whose file is not there, as far as it is known by now
 
@@ -44,11 +43,11 @@ def open_room(start: Start) -> Room:
         UsageError, ModelError: as `Worklist.open`.
         StoreError: as `ReviewStore.open`.
     """
-    worklist = Worklist.open(Path(start.scores), Path(start.model))
+    worklist = Worklist.open([*map(Path, start.scores)], Path(start.model))
     store = ReviewStore.open(start.store)
     checks = Checks(Folders(scores=start.scores, model=start.model, device=start.device))
-    room = Room(worklist, store, checks, Path(start.scores), not start.open_verdicts)
-    store.note("start", "", {"scores": start.scores, "medres": __version__})
+    room = Room(worklist, store, checks, not start.open_verdicts)
+    store.note("start", "", {"scores": "\n".join(start.scores), "medres": __version__})
     _OPEN[:] = [room]
     looking = Thread(target=_look, args=(room,), daemon=True)
     looking.start()

@@ -220,4 +220,4 @@ def serve_demo(out: Path, *, port: int | None, say: Callable[[str], object]) -> 
     """Open the review app on the demo's scored folder; returns when it is closed."""
     from medres.review.server import serve
 
-    serve(model=out / "run", scores=out / "scored", store=None, port=port, headless=False, say=say)
+    serve(model=out / "run", scores=[out / "scored"], store=None, port=port, headless=False, say=say)

@@ -96,6 +96,7 @@ class Radiograph:
     sampling: Sampling | None = None  # of pixels that are a smaller copy; None: they are the native ones
     attributes: Mapping[str, str] = field(default_factory=dict)  # other DICOM keywords, e.g. "PatientSex": "F"
     provenance: Mapping[str, str] = field(default_factory=dict)  # transfer_syntax, decoder, voi, aspect_source, …
+    study_date: str = ""  # YYYYMMDD; no attribute, for caches and manifests hold none
 
 
 @dataclass(frozen=True, slots=True)

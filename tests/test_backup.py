@@ -182,6 +182,7 @@ def test_a_process_that_is_killed_while_it_saves_loses_nothing_that_it_acknowled
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(3600)
 def test_of_200_kills_none_loses_a_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url, acknowledged = url_of(tmp_path / "reviews.db"), list[str]()
     for number in range(200):

@@ -123,7 +123,7 @@ def test_images_that_share_a_uid_have_verdicts_of_their_own(
     shared = Worklist(score_shared_uid(small_model, tmp_path), worklist.model)
     assert [case.path for case in shared.cases] == ["a.dcm", "b.dcm"]
     for opened in (worklist, shared):  # what is known without a model has the same names
-        known = read_scored(opened.scores)
+        known = read_scored(opened.folders[0].scores)
         assert set(known.images) == {case.verdict_key for case in opened.cases}
         for case in opened.cases:
             image = known.images[case.verdict_key]
@@ -146,7 +146,7 @@ def test_warnings_are_sentences(worklist: Worklist) -> None:
 def test_an_opened_case_shows_what_was_scored(worklist: Worklist, again: Recomputation, model: Classifier) -> None:
     case = worklist.sorted_by(LABEL)[0]
     opened = again.open_case(case)
-    radiograph = read_radiograph(worklist.root / case.path)
+    radiograph = read_radiograph(worklist.folders[0].root / case.path)
     explained = model.explain(radiograph, label=LABEL)
     grid, shown = opened.heatmaps[LABEL].grid, opened.heatmaps[LABEL]
     assert grid is not None
@@ -163,7 +163,7 @@ def test_a_heatmap_that_has_not_earned_it_is_kept_back_in_words(
     below = next(case for case in worklist.cases if not case.positive[LABEL])
     assert again.open_case(below).heatmaps[LABEL].kept_back == "below the operating point"
     failed = licensed(small_model, tmp_path / "model", {LABEL: "failed"})
-    shown = Recomputation.open(worklist.scores, failed, device="cpu")
+    shown = Recomputation.open(worklist.folders[0].scores, failed, device="cpu")
     case = shown.worklist.sorted_by(LABEL)[0]
     for found in (shown.open_case(case).heatmaps[LABEL], shown.explain_otherwise(case, LABEL, "Grad-CAM")):
         assert (found.grid, found.spread) == (None, None)  # not even its cells are sent
@@ -175,7 +175,7 @@ def test_another_method_is_computed_for_a_case_and_is_never_validated(
     worklist: Worklist, small_model: Path, tmp_path: Path, name: str
 ) -> None:
     model = licensed(small_model, tmp_path / "model", {LABEL: "validated"})
-    shown = Recomputation.open(worklist.scores, model, device="cpu")
+    shown = Recomputation.open(worklist.folders[0].scores, model, device="cpu")
     case = shown.worklist.sorted_by(LABEL)[0]
     assert shown.open_case(case).heatmaps[LABEL].licence.startswith("heatmap validated")
     found = shown.explain_otherwise(case, LABEL, name)
@@ -194,7 +194,7 @@ def test_where_the_networks_of_a_run_disagree_can_be_shown(small_run: Path, tmp_
     assert found.grid is not None
     assert found.spread is not None
     assert found.spread.scale == found.grid.scale
-    spread = shown.model.explain(read_radiograph(shown.worklist.root / case.path), label=LABEL).spread
+    spread = shown.model.explain(read_radiograph(shown.worklist.folders[0].root / case.path), label=LABEL).spread
     assert spread is not None
     assert found.spread.strength == pytest.approx(float(spread.max()), abs=1e-5)
 
@@ -211,7 +211,7 @@ def test_only_so_many_opened_cases_are_kept(
 @pytest.mark.parametrize("path", ["../outside.dcm", "/etc/hostname", "x/../../outside.dcm"])
 def test_a_table_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Recomputation], path: str) -> None:
     again = altered(path=path)
-    (again.worklist.root.parent / "outside.dcm").write_bytes(b"secret")
+    (again.worklist.folders[0].root.parent / "outside.dcm").write_bytes(b"secret")
     assert _code(again, again.worklist.cases[0]) == "OUTSIDE_ROOT"
 
 
@@ -219,7 +219,7 @@ def test_a_table_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Rec
 def test_a_link_cannot_lead_out_of_the_scored_folder(altered: Callable[..., Recomputation], tmp_path: Path) -> None:
     again = altered(path="link.dcm")
     (tmp_path / "outside.dcm").write_bytes(b"secret")
-    (again.worklist.root / "link.dcm").symlink_to(tmp_path / "outside.dcm")
+    (again.worklist.folders[0].root / "link.dcm").symlink_to(tmp_path / "outside.dcm")
     assert _code(again, again.worklist.cases[0]) == "OUTSIDE_ROOT"
 
 
@@ -229,7 +229,7 @@ def test_a_file_that_changed_since_it_was_scored_is_refused_even_if_it_was_open(
     again = altered()
     case, other = again.worklist.cases[:2]
     again.open_case(case)
-    shutil.copy(again.worklist.root / other.path, again.worklist.root / case.path)
+    shutil.copy(again.worklist.folders[0].root / other.path, again.worklist.folders[0].root / case.path)
     assert _code(again, case) == "CHANGED"
 
 
@@ -240,9 +240,9 @@ def test_a_table_that_names_another_image_is_refused(altered: Callable[..., Reco
 
 def test_a_file_that_is_gone_is_refused(altered: Callable[..., Recomputation]) -> None:
     again = altered()
-    (again.worklist.root / again.worklist.cases[0].path).unlink()
+    (again.worklist.folders[0].root / again.worklist.cases[0].path).unlink()
     assert _code(again, again.worklist.cases[0]) == "UNREADABLE"
-    shutil.rmtree(again.worklist.root)
+    shutil.rmtree(again.worklist.folders[0].root)
     assert _code(again, again.worklist.cases[1]) == "UNREADABLE"
 
 

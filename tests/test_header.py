@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import warnings
 from pathlib import Path
@@ -73,3 +74,18 @@ def test_codes_in_small_letters_are_kept_and_no_message_quotes_what_is_none() ->
     assert header.term(dataset(ViewPosition="pa"), "ViewPosition") == ("PA", False)
     assert header.told("CHEST") == "CHEST"
     assert header.told("DOE^JANE") == "not a valid code"
+
+
+@pytest.mark.filterwarnings("ignore:.*Invalid value")
+@given(st.one_of(st.dates().map(lambda day: day.strftime("%Y%m%d").zfill(8)), FREE))
+def test_a_date_is_one_of_the_calendar_or_left_out(text: str) -> None:
+    found = header.date(dataset(StudyDate=text), "StudyDate")
+    assert bool(found) == (bool(text.strip(" \0")) and header.has_valid_dates(dataset(StudyDate=text), ["StudyDate"]))
+    if found:
+        assert datetime.date.fromisoformat(found).strftime("%Y%m%d").zfill(8) == text.strip(" \0").replace(".", "")
+
+
+def test_a_date_of_the_retired_form_is_written_as_todays_and_of_several_none_is_chosen() -> None:
+    assert header.date(dataset(StudyDate="2026.11.27"), "StudyDate") == "20261127"
+    for said in ("20261127\\20261128", "20260231", "2026-11-27", "20261127-", ""):
+        assert header.date(dataset(StudyDate=said), "StudyDate") == ""

@@ -8,14 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
-from medres.errors import UsageError
 from medres.review.cases import Case, Unscored, Worklist
-from medres.review.list_columns import Cell, fingerprint, list_columns, studies_of, update
+from medres.review.list_columns import Cell, fingerprint, list_columns, update
+from medres.review.scored_folders import ScoredFolder
 from medres.review.store import ReviewStore, Verdict
 from medres.review.verdicts.backup import url_of
-from medres.tables import read_csv
 
 
 @dataclass
@@ -24,6 +21,7 @@ class Listed:
 
     cases: tuple[Case, ...]
     unscored: tuple[Unscored, ...] = ()
+    folders: tuple[ScoredFolder, ...] = (ScoredFolder(Path("scored"), Path("in"), "scored"),)
     labels: tuple[str, ...] = ("disc", "rib")
     model: Any = field(default_factory=lambda: SimpleNamespace(model_id="m"))
 
@@ -37,6 +35,8 @@ def _case(number: int, *, review: tuple[str, ...] = ()) -> Case:
         f"key{number}", f"{number}.dcm", f"{number:064x}", f"2.25.{number}", f"2.25.{number}", f"P{number // 2}", "PA",
         number % 2 + 1, 2, "review" if review else "ok", review, (), probabilities,
         {label: value >= {"disc": 0.5, "rib": 0.25}[label] for label, value in probabilities.items()},
+        study_instance_uid=f"S{number // 3}" if number < 9 else "",
+        study_date="" if number == 1 else f"202611{number + 1:02d}", laterality="LRBU"[number : number + 1],
     )  # fmt: skip
 
 
@@ -48,10 +48,11 @@ def _of(listed: Listed) -> Worklist:
 
 
 def test_columns_hold_every_case_once_in_the_order_of_the_table() -> None:
-    found = list_columns(_of(LIST), [f"S{number // 3}" for number in range(10)], readable=str.lower)
+    found = list_columns(_of(LIST), readable=str.lower)
     assert found.key == tuple(f"key{number}" for number in range(10))
     assert found.patient[:4] == ("p0", "p0", "p1", "p1") and found.view == ("pa",) * 10
-    assert found.study == (0, 0, 0, 1, 1, 1, 2, 2, 2, 3)
+    assert found.study == (0, 0, 0, 1, 1, 1, 2, 2, 2, 3)  # the last one has no StudyInstanceUID
+    assert (found.date[:2], found.side[:5]) == (("2026-11-01", ""), ("left", "right", "both sides", "unpaired", ""))
     assert found.review == ("", "", "", "Look.", *[""] * 6)
     disc, rib = found.labels
     assert (disc.label, disc.point, disc.shown[5], disc.positive) == ("disc", "50 %", "50 %", (0,) * 5 + (1,) * 5)
@@ -65,7 +66,7 @@ def test_files_without_a_score_are_grouped_by_their_reason() -> None:
     unscored = [Unscored(number, "refused", "Not DICOM.") for number in range(20, 30)]
     unscored += [Unscored(40, "duplicate", "The same as row 3."), Unscored(41, "duplicate", "The same as row 4.")]
     unscored += [Unscored(50, "gone", "It is not there any more.")]
-    found = list_columns(_of(Listed(LIST.cases, tuple(unscored))), ["S"] * 10).unscored
+    found = list_columns(_of(Listed(LIST.cases, tuple(unscored)))).unscored
     assert [(one.status, one.rows) for one in found] == [
         ("refused", tuple(range(20, 30))), ("duplicate", (40, 41)), ("gone", (50,)),
     ]  # fmt: skip
@@ -98,14 +99,3 @@ def test_a_reader_is_told_others_verdicts_beside_their_own_and_only_what_changed
         behind = update(_of(LIST), store, "A", since=later.last + 5)  # a store that was restored
         assert (behind.last, len(behind.cells)) == (later.last, 3)
         assert json.loads(later.packed(str.lower))["cells"][0]["others"] == [["b", "agree"]]
-
-
-def test_studies_are_those_of_the_scored_rows(tmp_path: Path) -> None:
-    (tmp_path / "predictions.csv").write_text(
-        "path,status,StudyInstanceUID\na,ok,1.1\nb,refused,\nc,review,\nd,ok,1.1\n", encoding="utf-8"
-    )
-    assert len(read_csv(tmp_path / "predictions.csv")) == 4
-    one, two, three = studies_of(tmp_path, 3)
-    assert one == three != two
-    with pytest.raises(UsageError, match="start it again"):
-        studies_of(tmp_path, 4)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
-from medres.errors import OutputExists
+from medres.errors import OutputExists, StoreError
 from medres.review.store import Conflict, ReviewStore, Verdict
 from medres.review.verdicts.backup import back_up, restore, url_of
 from medres.review.verdicts.turns import Turns
@@ -142,7 +145,61 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
     assert order == list(range(20))
 
 
+def _saved_together(store: ReviewStore, readers: Sequence[str]) -> dict[str, object]:
+    """What each reader was told who saved while another one's part was not done: the verdict, or the error."""
+    told: dict[str, object] = {}
+
+    def save(number: int, reader: str) -> None:
+        try:
+            told[f"{number}"] = store.save(Verdict("1.2", MODEL, "nodule", "agree", reader), expected_revision=0)
+        except StoreError as error:
+            told[f"{number}"] = error
+
+    threads = [threading.Thread(target=save, args=one) for one in enumerate(readers)]
+    try:
+        with store.writing("saved"):
+            for number, thread in enumerate(threads):
+                thread.start()
+                while len(store._writers._turns._waiting) <= number:
+                    time.sleep(0.001)
+    except StoreError as error:
+        told["first"] = error
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def test_who_waits_shares_one_commit_and_what_fails_leaves_the_others_parts_alone(url: str) -> None:
+    with ReviewStore.open(url) as store:
+        commits = []
+        event.listen(store._writing_engine, "commit", lambda _: commits.append(1))
+        told = _saved_together(store, ["A", "B", "a", "C"])
+        assert len(commits) == 1
+        assert [type(told[f"{number}"]) for number in range(4)] == [Verdict, Verdict, Conflict, Verdict]
+        assert [(one.reviewer, one.revision) for one in store.everything()] == [("A", 1), ("B", 2), ("C", 3)]
+        assert faults(store) == [] and store.readers() == ("A", "B", "C")
+
+
+@pytest.mark.parametrize("failing", ["commit", "a part"])
+def test_where_the_database_fails_nobody_is_told_that_something_was_kept(url: str, failing: str) -> None:
+    def refuse(*arguments: Any) -> None:
+        if failing == "commit" or ("INSERT INTO verdicts" in arguments[2] and "'C'" in str(arguments[3])):
+            raise OperationalError("INSERT", {}, Exception("no space left"))
+
+    with ReviewStore.open(url) as store:
+        kept = store.save(Verdict("1.2", MODEL, "nodule", "agree", "Z"), expected_revision=0)
+        name = "commit" if failing == "commit" else "before_cursor_execute"
+        event.listen(store._writing_engine, name, refuse)
+        told = _saved_together(store, ["A", "B", "C"])
+        event.remove(store._writing_engine, name, refuse)
+        assert [type(one) for one in told.values()] == [StoreError] * 4
+        assert store.everything() == (kept,) and faults(store) == []
+        store.save(Verdict("1.2", MODEL, "nodule", "agree", "A"), expected_revision=1)
+        assert len(store.everything()) == 2 and faults(store) == []
+
+
 @pytest.mark.sweep
+@pytest.mark.timeout(3600)
 def test_fifty_readers_save_two_hundred_times_each(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     with ReviewStore.open(url) as store:
         alone = median(took for _, took in _read(store, "alone", 100, 0.05))

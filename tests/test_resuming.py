@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from medres.cohort.duplicates import Repeats
 from medres.config import GATES, Limits, Preprocessing
@@ -168,6 +169,29 @@ def test_a_copy_of_a_later_night_is_read_once_and_its_original_is_kept(
     assert (summary.reused, summary.statuses["duplicate"]) == (0, 6)
     score_folder(format3_model, folder, out=tmp_path / "fresh", workers=1)
     assert (out / "predictions.csv").read_bytes() == (tmp_path / "fresh" / "predictions.csv").read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:.*Invalid value")
+def test_rows_of_a_version_that_kept_neither_date_nor_side_are_resumed_without_them(
+    format3_model: Path, tmp_path: Path
+) -> None:
+    folder, out, later = tmp_path / "in", tmp_path / "out", ("StudyDate", "ImageLaterality")
+    for number, tags in enumerate(({"StudyDate": "20261127", "Laterality": "L"}, {"StudyDate": "1027.11.2"}, {})):
+        pixels = blob(number, bright=True)
+        write_radiograph(folder / f"{number}.dcm", pixels, patient="1", uid=f"2.25.{number + 1}", **tags)
+    score_folder(format3_model, folder, out=out, workers=1)
+    fresh = read_csv(out / "predictions.csv")
+    assert fresh[list(later)].to_numpy().tolist() == [["20261127", "L"], ["", ""], ["", ""]]
+    for path in (*out.glob("parts/*.parquet"), out / "predictions.parquet"):
+        parquet.write_table(parquet.read_table(path).drop_columns(later), path)
+    fresh.drop(columns=list(later)).to_csv(out / "predictions.csv", index=False)
+    write_radiograph(
+        folder / "3.dcm", blob(3, bright=True), patient="1", uid="2.25.4", StudyDate="2026.11.28", ImageLaterality="R"
+    )
+    assert score_folder(format3_model, folder, out=out, resume=True, workers=1).reused == 3
+    resumed = read_csv(out / "predictions.csv")
+    assert list(resumed.columns) == list(fresh.columns)
+    assert resumed[list(later)].to_numpy().tolist() == [["", ""], ["", ""], ["", ""], ["20261128", "R"]]
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_a_case_is_shown_from_what_was_stored(worklist: Worklist, classifier: Cl
 
 def test_a_stored_heatmap_lies_where_the_model_draws_it(worklist: Worklist, classifier: Classifier) -> None:
     case = next(case for case in worklist.cases if case.positive[LABEL])
-    path = worklist.root / case.path
+    path = worklist.folders[0].root / case.path
     explained = classifier.explain(read_radiograph(path), label=LABEL)
     seen = present(
         str(path), gate=classifier.gate, voi="header", percentiles=(0.5, 99.5), limits=Limits(), sha256=case.sha256
@@ -137,8 +137,8 @@ def test_a_file_that_changed_or_is_gone_is_told_in_one_sentence_instead_of_a_sco
 ) -> None:
     worklist = _copy(scored, format3_run, tmp_path)
     changed, gone, _ = worklist.cases
-    (worklist.root / changed.path).write_bytes(b"other")
-    (worklist.root / gone.path).unlink()
+    (worklist.folders[0].root / changed.path).write_bytes(b"other")
+    (worklist.folders[0].root / gone.path).unlink()
     with ReviewStore.open(url_of(tmp_path / "verdicts.db")) as store:
         for case, said in ((changed, "the file has changed since it was scored"), (gone, "is not there any more")):
             found = shown_case(worklist, store, case)
@@ -151,9 +151,9 @@ def test_a_damaged_file_of_evidence_is_told_when_the_folder_is_opened(
     scored: Path, format3_run: Path, tmp_path: Path
 ) -> None:
     worklist = _copy(scored, format3_run, tmp_path)
-    (worklist.scores / "evidence.parquet").write_bytes(b"PAR1 no table PAR1")
+    (worklist.folders[0].scores / "evidence.parquet").write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(UsageError, match=r"evidence\.parquet is damaged"):
-        Worklist.open(worklist.scores, format3_run)
+        Worklist.open(worklist.folders[0].scores, format3_run)
 
 
 def _said(worklist: Worklist, **changes: object) -> SaidVerdict:
@@ -320,11 +320,11 @@ def test_a_process_of_its_own_gives_scores_again_or_says_which_it_does_not(
     scored: Path, format3_run: Path, tmp_path: Path
 ) -> None:
     worklist = _copy(scored, format3_run, tmp_path)
-    table = worklist.scores / "predictions.csv"
+    table = worklist.folders[0].scores / "predictions.csv"
     first, *others = worklist.cases
     forged = repr(first.probabilities[LABEL])
     table.write_text(table.read_text(encoding="utf-8").replace(forged, "0.123456"), encoding="utf-8")
-    checks = Checks(Folders(scores=str(worklist.scores), model=str(format3_run), device="cpu"))
+    checks = Checks(Folders(scores=(str(worklist.folders[0].scores),), model=str(format3_run), device="cpu"))
     try:
         checks.want([first.key, *(case.key for case in others)])
         assert _until(checks, first.key).state == "refused"
@@ -342,7 +342,7 @@ def test_a_process_of_its_own_gives_scores_again_or_says_which_it_does_not(
 
 
 def test_a_process_that_was_ended_is_started_again(worklist: Worklist, format3_run: Path) -> None:
-    checks = Checks(Folders(scores=str(worklist.scores), model="/no/such/folder", device="cpu"))
+    checks = Checks(Folders(scores=(str(worklist.folders[0].scores),), model="/no/such/folder", device="cpu"))
     one, two, _ = worklist.cases
     try:
         checks.want([one.key])
@@ -361,7 +361,7 @@ def test_a_model_that_is_damaged_refuses_every_score(scored: Path, format3_run: 
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     worklist = Worklist.open(scored, tmp_path / "run")  # its cards are whole
     answers = io.StringIO()
-    folders = Folders(scores=str(scored), model=str(tmp_path / "run"), device="cpu")
+    folders = Folders(scores=(str(scored),), model=str(tmp_path / "run"), device="cpu")
     serve(folders, io.StringIO(Question(key=worklist.cases[0].key).model_dump_json() + "\n"), answers)
     found = Check.model_validate_json(answers.getvalue())
     assert found.state == "refused" and "was altered or damaged" in found.text

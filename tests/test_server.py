@@ -21,13 +21,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 @given(model=TEXT, store=TEXT, token=TEXT, port=st.none() | st.integers(1, 65535))
 def test_the_server_hears_what_it_was_told(model: str, store: str, token: str, port: int | None) -> None:
-    told = Start(model=model, scores="s", store=store, token=token, folder="f", port=port)
+    told = Start(model=model, scores=("s",), store=store, token=token, folder="f", port=port)
     assert Start.of(told.line()) == told
     assert told.line().count("\n") == 1 and told.line().isascii()
 
 
 def test_what_is_secret_is_not_in_the_record_s_text() -> None:
-    told = Start(model="m", scores="s", store="postgresql://u:pass@h/d", token="key", folder="f", port=None)
+    told = Start(model="m", scores=("s",), store="postgresql://u:pass@h/d", token="key", folder="f", port=None)
     assert "pass" not in repr(told) and "key" not in repr(told)
     assert told.at(8501) == Address(8501, "key", "f")
 

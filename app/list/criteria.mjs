@@ -1,9 +1,13 @@
 // What a worklist shows and in which order: kept in the address, so that whoever comes back finds the same. Pure.
 
 export const SHOWN = ["all", "unread", "mine", "disagreed", "look", "above"];
-export const SORTS = ["score", "patient", "view", "verdict", "file"];
+export const SORTS = ["score", "patient", "date", "view", "folder", "verdict", "file"];
+export const NOT_STATED = "-"; // of a view or a side: no code is that
 
-export const DEFAULT = { show: "all", sort: "score", down: true, view: "", search: "", studies: false };
+export const DEFAULT = {
+  show: "all", sort: "score", down: true, view: "", side: "", from: "", to: "", folder: "", search: "",
+  studies: false,
+};
 
 // Criteria as the text of an address; what is as it always is, is left out.
 export function written(criteria) {
@@ -21,9 +25,32 @@ export function read(text) {
     sort: known("sort", SORTS),
     down: known("down", ["true", "false"]) === "false" ? false : DEFAULT.down,
     view: said.get("view") ?? "",
+    side: said.get("side") ?? "",
+    folder: said.get("folder") ?? "",
+    from: day(said.get("from") ?? "") ?? "",
+    to: day(said.get("to") ?? "") ?? "",
     search: (said.get("search") ?? "").slice(0, 200),
     studies: said.get("studies") === "true",
   };
+}
+
+// A year, a month or a day as 2026, 2026-11 or 2026-11-27, also of 20261127; null of what is none of them.
+export function day(text) {
+  const said = text.trim();
+  const [whole, year, month, date] = /^(\d{4})(?:-?(\d\d)(?:-?(\d\d))?)?$/.exec(said) ?? [];
+  if (whole === undefined) return said === "" ? "" : null;
+  const found = [year, month, date].filter(Boolean).join("-");
+  const time = Date.parse(found);
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(found) ? found : null;
+}
+
+// Whether a day lies between two that may be months or years, both included; one that is not known lies nowhere.
+function within(date, from, to) {
+  return (!from && !to) || (date !== "" && date >= from && (!to || date.slice(0, to.length) <= to));
+}
+
+function fits(wanted, said) {
+  return !wanted || said === (wanted === NOT_STATED ? "" : wanted);
 }
 
 // What one reader sees of a label of each row: their own verdict, others' verdicts, how many are hidden.
@@ -50,7 +77,9 @@ export function chosen(columns, label, cells, criteria) {
   const sought = criteria.search.trim().toLowerCase();
   const rows = [];
   for (let row = 0; row < columns.key.length; row += 1) {
-    if (!wanted(row) || (criteria.view && columns.view[row] !== criteria.view)) continue;
+    if (!wanted(row) || !fits(criteria.view, columns.view[row]) || !fits(criteria.side, columns.side[row])) continue;
+    if (!fits(criteria.folder, columns.folders[columns.folder[row]])) continue;
+    if (!within(columns.date[row], criteria.from, criteria.to)) continue;
     if (!sought || columns.patient[row].toLowerCase().includes(sought)) rows.push(row);
   }
   return ordered(rows, compared(columns, label, cells, criteria.sort), criteria.down);
@@ -63,8 +92,14 @@ function ordered(rows, compare, down) {
 
 function compared(columns, label, cells, sort) {
   const { probability } = columns.labels[label];
-  const texts = { patient: columns.patient, view: columns.view, verdict: cells.mine }[sort];
-  if (texts) return (one, other) => (texts[one] < texts[other] ? -1 : Number(texts[one] > texts[other]));
+  const by = (texts) => (one, other) => (texts[one] < texts[other] ? -1 : Number(texts[one] > texts[other]));
+  const texts = { patient: columns.patient, date: columns.date, verdict: cells.mine }[sort];
+  if (texts) return by(texts);
+  if (sort === "view") {
+    const [view, side] = [by(columns.view), by(columns.side)];
+    return (one, other) => view(one, other) || side(one, other);
+  }
+  if (sort === "folder") return (one, other) => columns.folder[one] - columns.folder[other];
   return sort === "file" ? (one, other) => one - other : (one, other) => probability[one] - probability[other];
 }
 
@@ -101,6 +136,11 @@ export function counted(columns, label, cells) {
     look: columns.review.filter(Boolean).length,
     mine: cells.mine.filter(Boolean).length,
   };
+}
+
+// How many rows have no date, where dates are asked for: these are not shown, and somebody may look for them.
+export function undated(columns, { from, to }) {
+  return from || to ? columns.date.filter((date) => !date).length : 0;
 }
 
 // Row numbers in ascending order as few words: 2, 5–9, 12.

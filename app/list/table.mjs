@@ -1,12 +1,14 @@
 // The worklist as a real table, of which only what is in view is built. Every text is set as text, never as HTML.
 
-import { applied, chosen, counted, disagreed, items, noCells, ranges, read, written } from "./criteria.mjs";
+import { applied, chosen, counted, disagreed, items, noCells, ranges, read, undated, written } from "./criteria.mjs";
+import { Filters } from "./filters.mjs";
 import { scrolledTo, span, suffices } from "./span.mjs";
 
 const SAID = { agree: "✓ Agree", disagree: "✗ Disagree", unsure: "? Unsure", own: "Own grade", skipped: "Skipped" };
 const ASKED_EVERY = 15_000; // milliseconds, for what others have said meanwhile
 const ADDRESS_EVERY = 1000; // milliseconds: Streamlit writes the address as well, at moments of its own
 const PARAMETER = "list"; // of the address
+const DOWN_FIRST = ["score", "date"]; // the highest and the newest come first
 const EMPTY = {
   all: "No image of this folder could be scored.",
   unread: "Every image has a verdict of yours. Choose “All” to see them.",
@@ -15,7 +17,7 @@ const EMPTY = {
   look: "No image asks for a closer look.",
   above: "No image lies at or above the operating point.",
 };
-const left = { criteria: null, scrolled: 0 }; // how the list was left, for whoever comes back from a case
+const left = { criteria: null, scrolled: 0, key: "" }; // how the list was left, for whoever comes back from a case
 
 function element(kind, className, ...children) {
   const made = document.createElement(kind);
@@ -26,26 +28,25 @@ function element(kind, className, ...children) {
 
 export class Table {
   constructor(root, feed, opened) {
-    [this.root, this.feed, this.opened] = [root, feed, opened];
+    [this.root, this.feed] = [root, feed];
+    this.opened = (key, rows) => {
+      left.key = key;
+      opened(key, rows);
+    };
     this.criteria = left.criteria ?? read(new URLSearchParams(location.search).get(PARAMETER) ?? "");
     this.find = (selector) => root.querySelector(selector);
     this.pane = this.find(".pane");
+    this.filters = new Filters(root, (asked) => this.change(asked));
     this.listen();
   }
 
   listen() {
     this.pane.addEventListener("scroll", () => this.scrolled());
     this.pane.addEventListener("keydown", (event) => this.key(event));
-    this.find(".search").addEventListener("input", (event) => this.change({ search: event.target.value }));
-    this.find(".views").addEventListener("change", (event) => this.change({ view: event.target.value }));
-    this.find(".studies").addEventListener("change", (event) => this.change({ studies: event.target.checked }));
-    for (const radio of this.root.querySelectorAll("input[name=show]")) {
-      radio.addEventListener("change", () => this.change({ show: radio.value }));
-    }
     for (const button of this.root.querySelectorAll("button.sort")) {
       button.addEventListener("click", () => {
         const { sort } = button.dataset;
-        const down = this.criteria.sort === sort ? !this.criteria.down : sort === "score";
+        const down = this.criteria.sort === sort ? !this.criteria.down : DOWN_FIRST.includes(sort);
         this.change({ sort, down });
       });
     }
@@ -74,10 +75,19 @@ export class Table {
     Object.assign(this, { data, columns, updates });
     if (first) this.fillIn();
     this.arrange();
-    if (first) this.pane.scrollTop = left.scrolled;
+    if (first) this.comeBack();
     this.address();
     this.root.dataset.ready = data.hash;
     this.root.dataset.shown = String(Math.round(performance.now() - began));
+  }
+
+  // Where the list was left: the case that was opened has the focus, and lies in view also where a notice is above.
+  comeBack() {
+    this.pane.scrollTop = left.scrolled;
+    if (!suffices(this.built, this.where())) this.build();
+    const row = [...this.root.querySelectorAll("tr[data-key]")].find(({ dataset }) => dataset.key === left.key);
+    row?.querySelector("button").focus();
+    left.key = "";
   }
 
   async refresh() {
@@ -92,28 +102,23 @@ export class Table {
 
   // What is the same for every label and filter.
   fillIn() {
-    const views = [...new Set(this.columns.view)].sort();
-    const options = views.map((view) => Object.assign(element("option", "", view || "not stated"), { value: view }));
-    this.find(".views").replaceChildren(Object.assign(element("option", "", "All views"), { value: "" }), ...options.filter(({ value }) => value));
-    this.find(".views").disabled = views.length < 2;
-    const { search, view, show, studies } = this.criteria;
-    this.find(".search").value = search;
-    this.find(".views").value = view;
-    this.find(".studies").checked = studies;
-    for (const radio of this.root.querySelectorAll("input[name=show]")) radio.checked = radio.value === show;
+    this.filters.fillIn(this.columns, this.criteria);
+    this.root.classList.toggle("dated", this.columns.date.some(Boolean));
+    this.root.classList.toggle("several", this.columns.folders.length > 1);
     this.unscored();
   }
 
   unscored() {
-    const groups = this.columns.unscored;
+    const { unscored: groups, folders } = this.columns;
+    const where = ({ folder }) => (folders.length > 1 ? ` in ${folders[folder]}` : "");
     const of = (status) => groups.filter((group) => group.status === status).reduce((sum, { rows }) => sum + rows.length, 0);
     const counts = ["refused", "duplicate", "gone"].map((status) => [of(status), status]).filter(([count]) => count);
     this.find(".unscored").hidden = !counts.length;
     this.find(".unscored summary").textContent = `Files not in this list: ${counts.map(([count, status]) => `${count} ${status}`).join(", ")}`;
-    this.find(".reasons").replaceChildren(...groups.map(({ status, reason, rows }) => element(
+    this.find(".reasons").replaceChildren(...groups.map((group) => element(
       "details", "reason",
-      element("summary", "", `${rows.length} ${status}: `, element("span", "", reason)),
-      element("p", "minor", `Rows ${ranges(rows)}`),
+      element("summary", "", `${group.rows.length} ${group.status}${where(group)}: `, element("span", "", group.reason)),
+      element("p", "minor", `Rows ${ranges(group.rows)}`),
     )));
   }
 
@@ -152,7 +157,8 @@ export class Table {
       else head.removeAttribute("aria-sort");
     }
     this.find("table").setAttribute("aria-rowcount", String(this.items.length + 1));
-    this.find(".empty").textContent = criteria.search || criteria.view ? "No image fits all of what is asked." : EMPTY[criteria.show];
+    const { search, view, side, from, to, folder } = criteria;
+    this.find(".empty").textContent = search || view || side || from || to || folder ? "No image fits all of what is asked." : EMPTY[criteria.show];
     this.find(".empty").hidden = this.items.length > 0;
     this.built = null;
     this.build();
@@ -164,6 +170,8 @@ export class Table {
     const { label } = this.columns.labels[this.label];
     const strong = (number) => element("b", "", String(number));
     const shown = this.rows.length < images ? [" · ", strong(this.rows.length), " shown"] : [];
+    const lacking = undated(this.columns, this.criteria);
+    if (lacking) shown.push(" · ", strong(lacking), " without a date, not shown");
     this.find(".summary").replaceChildren(
       strong(images), " images · ", strong(above), ` at or above the operating point for ${label} · `, strong(look),
       " need a look · ", strong(mine), this.data.reader ? " reviewed by you" : " reviewed", ...shown,
@@ -193,9 +201,14 @@ export class Table {
     if (focused !== undefined) this.find(`tr[data-item="${focused}"] button`)?.focus({ preventScroll: true });
   }
 
+  // How many columns are shown.
+  wide() {
+    return 5 + ["dated", "several"].filter((name) => this.root.classList.contains(name)).length;
+  }
+
   space(height) {
     const cell = element("td");
-    cell.colSpan = 5;
+    cell.colSpan = this.wide();
     cell.style.height = `${height}px`;
     const made = element("tr", "space", cell);
     made.setAttribute("aria-hidden", "true");
@@ -212,10 +225,11 @@ export class Table {
 
   study({ rows }) {
     const { columns } = this;
-    const views = rows.map((row) => columns.view[row] || "view not stated").join(", ");
+    const views = rows.map((row) => [columns.view[row] || "view not stated", columns.side[row]].filter(Boolean).join(" ")).join(", ");
     const count = rows.length > 1 ? `${rows.length} images` : "1 image";
-    const cell = element("td", "", `Study of ${columns.patient[rows[0]]}: ${count} (${views})`);
-    cell.colSpan = 5;
+    const date = columns.date[rows[0]];
+    const cell = element("td", "", `Study of ${columns.patient[rows[0]]}${date && `, ${date}`}: ${count} (${views})`);
+    cell.colSpan = this.wide();
     return element("tr", "study", cell);
   }
 
@@ -231,7 +245,9 @@ export class Table {
     const made = element(
       "tr", positive[row] ? "above" : "",
       element("td", "", button, columns.image[row] && element("div", "minor", columns.image[row])),
-      element("td", "view", columns.view[row] || "–"),
+      element("td", "date", columns.date[row] || "–"),
+      element("td", "view", columns.view[row] || "–", columns.side[row] && element("div", "minor", columns.side[row])),
+      element("td", "folder", columns.folders[columns.folder[row]]),
       element("td", "score-cell", score),
       element("td", "", element("div", "call", columns.calls[positive[row]]), columns.review[row] && this.look(columns.review[row])),
       element("td", "verdict", ...this.verdicts(row)),

@@ -82,11 +82,17 @@ def doctor(gpu: bool) -> None:
 
 @medres.command()
 @click.option("--model", type=FILE, required=True, help="The model (or run) that scored the folder.")
-@click.option("--scores", type=FILE, required=True, help="Output folder of `medres score`.")
+@click.option(
+    "--scores",
+    type=FILE,
+    required=True,
+    multiple=True,
+    help="Output folder of `medres score`; given several times, one list of all that this model scored.",
+)
 @click.option(
     "--store",
     metavar="URL",
-    help="Database of verdicts; by default what MEDRES_STORE says, else reviews.db in the folder of scores.",
+    help="Database of verdicts; by default what MEDRES_STORE says, else reviews.db in the (first) folder of scores.",
 )
 @click.option(
     "--store-file",
@@ -106,7 +112,7 @@ def doctor(gpu: bool) -> None:
 @with_group_readable
 def app(
     model: Path,
-    scores: Path,
+    scores: tuple[Path, ...],
     store: str | None,
     store_file: Path | None,
     port: int | None,
@@ -122,8 +128,9 @@ def app(
     from medres.review.server import serve
 
     need_model(model)
-    if not (scores / "predictions.csv").is_file():
-        raise UsageError(f"{scores} holds no predictions.csv; run `medres score` first")
+    for folder in scores:
+        if not (folder / "predictions.csv").is_file():
+            raise UsageError(f"{folder} holds no predictions.csv; run `medres score` first")
     store = address.chosen(store, store_file, os.environ)
     if device not in ("auto", "cpu"):
         from medres.model.device import choose_device

@@ -180,13 +180,20 @@ def has_valid_dates(dataset: Dataset, keywords: Iterable[str]) -> bool:
     """Are these attributes dates (PS3.5 6.2, also the retired form with points) that the calendar knows, or empty?"""
     for keyword in keywords:
         found = values(dataset, keyword)
-        if found is None:
+        if found is None or not all(_date(value) for value in found if str(value).strip(" \0")):
             return False
-        for value in found:
-            match = _DATE.fullmatch(str(value).strip(" \0"))
-            if str(value).strip(" \0") and not (match and _in_calendar(*map(int, match.groups()))):
-                return False
     return True
+
+
+def date(dataset: Dataset, keyword: str) -> str:
+    """A Date (PS3.5 6.2) as YYYYMMDD; "" where it is absent, repeated, or none that the calendar knows."""
+    found = values(dataset, keyword)
+    return _date(found[0]) if found and len(found) == 1 else ""
+
+
+def _date(value: object) -> str:
+    match = _DATE.fullmatch(str(value).strip(" \0"))
+    return "".join(match.groups()) if match and _in_calendar(*map(int, match.groups())) else ""
 
 
 def _in_calendar(year: int, month: int, day: int) -> bool:

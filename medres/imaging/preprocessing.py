@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -125,6 +125,7 @@ class Inspected:
     review: tuple[str, ...]
     attributes: Mapping[str, str]
     provenance: Mapping[str, str]
+    study_date: str = field(default="", kw_only=True)  # YYYYMMDD
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +295,7 @@ def _read(
         patient_id=radiograph.patient_id,
         view_position=radiograph.view_position,
         laterality=radiograph.laterality,
+        study_date=radiograph.study_date,
         warnings=radiograph.warnings,
         review=radiograph.review,
         attributes=radiograph.attributes,

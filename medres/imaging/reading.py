@@ -213,6 +213,7 @@ def decode_radiograph(
             patient_id=_patient_id(dataset),
             view_position=header.term(dataset, "ViewPosition")[0],
             laterality=gating.laterality(dataset),
+            study_date=header.date(dataset, "StudyDate"),
             warnings=tuple(dict.fromkeys(warnings)),
             review=tuple(dict.fromkeys((*reading.review, *shown.review))),
             pixel_aspect_ratio=ratio,

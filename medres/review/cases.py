@@ -1,35 +1,22 @@
-"""A scored folder as a worklist of cases; a case opens only if its file is still the one that was scored."""
+"""Scored folders as a worklist of cases; a case opens only if its file is still the one that was scored."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from medres.errors import REASONS, Refused, UsageError
 from medres.imaging.preprocessing import file_sha256
-from medres.records import Decoding, Precision
+from medres.review.scored_folders import Rows, ScoredFolder, how_scored, read_folders
 from medres.review.scoring_model import ScoringModel
 from medres.review.stored import StoredEvidence
 from medres.review.wording import meaning
-from medres.scoring.record import read_scores_record
-from medres.scoring.rows import read_rows
 from medres.tables import named_path
 
 _SCORED = ("ok", "review")
-_NEEDED_COLUMNS = (
-    "path",
-    "sha256",
-    "status",
-    "reason",
-    "SOPInstanceUID",
-    "PatientKey",
-    "ViewPosition",
-    "model_id",
-    "warnings",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,55 +38,40 @@ class Case:
     probabilities: Mapping[str, float]
     positive: Mapping[str, bool]
     decode: str = ""  # one of records.DECODED; "" in tables of earlier versions
+    study_instance_uid: str = ""
+    study_date: str = ""  # YYYYMMDD; "" where it is absent, and in tables of earlier versions
+    laterality: str = ""  # "L", "R", "B" or "U"; "" as for the date
+    folder: int = 0  # the place of its scored folder among those of the list
 
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """One file of the folder without a score of its own."""
+    """One file of a folder without a score of its own, or whose image another folder's row shows."""
 
     row: int  # of predictions.csv, whose column names are row 1; file names are not shown, they may name a patient
     status: Literal["refused", "duplicate", "gone"]
     reason: str  # in words
+    folder: int = 0  # as of a Case
 
 
 class Worklist:
-    """The scored images of one folder, with the model that scored them.
+    """The scored images of one folder or several, with the model that scored them.
+
+    An image that several folders hold is listed once, as the first of them says.
 
     Args:
-        scores: the output folder of `medres score`.
-        model: the model that scored it.
+        scores: the output folder of `medres score`, or several, in order.
+        model: the model that scored them.
     """
 
-    def __init__(self, scores: Path, model: ScoringModel) -> None:
-        self.scores = scores
+    def __init__(self, scores: Path | Sequence[Path], model: ScoringModel) -> None:
         self.model = model
         self.labels = model.labels
-        record = read_scores_record(scores)
-        if record.input is None:
-            raise UsageError(f"{scores / 'run.json'} does not name the folder that was scored")
-        self.root = Path(record.input)
-        self.created = record.created
-        rows = read_rows(scores / "predictions.csv")
-        columns: Collection[str] = rows[0].keys() if rows else needed_columns(self.labels)
-        missing = [name for name in needed_columns(self.labels) if name not in columns]
-        if record.model_id != model.model_id:
-            raise UsageError(
-                f"{scores} was scored by model {record.model_id}, and this is {model.model_id}; "
-                "give the model that scored it"
-            )
-        if (record.decode or model.preprocessing.decode) != model.decode:
-            raise UsageError(f"{scores} was scored decoding {record.decode}, and this model decodes {model.decode}")
-        if missing:
-            raise UsageError(f"{scores / 'predictions.csv'} lacks the columns {', '.join(missing)}")
-        others = {row["model_id"] for row in rows} - {"", model.model_id}
-        if others:
-            raise UsageError(
-                f"{scores / 'predictions.csv'} holds rows of model {', '.join(sorted(others))}, and run.json names "
-                f"{model.model_id}: a run was ended while it wrote them; score the folder again with --resume"
-            )
-        self.cases = _cases(rows, self.labels)
-        self.unscored = _unscored(rows)
-        self.evidence = StoredEvidence(scores, self.labels)
+        read = read_folders([scores] if isinstance(scores, Path) else scores, model)
+        self.folders = tuple(folder for folder, _ in read)
+        self.cases, repeated = _cases(read, self.labels)
+        self.unscored = (*_unscored(read), *repeated)
+        self.evidence = StoredEvidence([folder.scores for folder in self.folders], self.labels)
         self._by_key = {case.key: case for case in reversed(self.cases)}
         patients: dict[str, list[Case]] = {}
         for case in self.cases:
@@ -107,14 +79,15 @@ class Worklist:
         self._by_patient = {patient: tuple(cases) for patient, cases in patients.items()}
 
     @classmethod
-    def open(cls, scores: Path, model: Path) -> Worklist:
-        """Read a scored folder, and the cards of the model that scored it; its network is not loaded.
+    def open(cls, scores: Path | Sequence[Path], model: Path) -> Worklist:
+        """Read scored folders, and the cards of the model that scored them; its network is not loaded.
 
         Raises:
             UsageError: a folder is missing something, or another model scored it.
             ModelError: a card of the model is not what it was.
         """
-        return cls(scores, ScoringModel.read(model, decode=how_scored(scores)[1]))
+        first = scores if isinstance(scores, Path) else scores[0]
+        return cls(scores, ScoringModel.read(model, decode=how_scored(first)[1]))
 
     def sorted_by(self, label: str) -> tuple[Case, ...]:
         """The cases, highest probability of `label` first; equal ones in the order of the table."""
@@ -149,7 +122,7 @@ class Worklist:
 
     def absent(self) -> tuple[Case, ...]:
         """The cases whose file is not where it was, by one look at each."""
-        return tuple(case for case in self.cases if not (self.root / case.path).is_file())
+        return tuple(case for case in self.cases if not (self.folders[case.folder].root / case.path).is_file())
 
     def locate(self, case: Case) -> Path:
         """Where a case's file lies.
@@ -157,65 +130,78 @@ class Worklist:
         Raises:
             Refused: OUTSIDE_ROOT, or UNREADABLE where it is gone.
         """
-        if not self.root.is_dir():
+        root = self.folders[case.folder].root
+        if not root.is_dir():
             raise Refused("UNREADABLE", "the folder that was scored is not there any more")
-        path = (self.root / case.path).resolve()
-        if not path.is_relative_to(self.root.resolve()):
+        path = (root / case.path).resolve()
+        if not path.is_relative_to(root.resolve()):
             raise Refused("OUTSIDE_ROOT", "the table of scores names a file outside of the folder that was scored")
         if not path.is_file():
             raise Refused("UNREADABLE", "the file is not there any more")
         return path
 
 
-def needed_columns(labels: Sequence[str]) -> list[str]:
-    """The columns of `predictions.csv` that a worklist needs."""
-    return [*_NEEDED_COLUMNS, *(f"{part}_{label}" for label in labels for part in ("prob", "positive"))]
-
-
-def how_scored(scores: Path) -> tuple[Precision, Decoding | None]:
-    """In which precision a folder was scored, and how its files were decoded.
-
-    Folders of earlier versions say neither: float32, and as the model was trained.
-    """
-    record = read_scores_record(scores)
-    precision = record.forward.precision if record.forward else "float32"
-    if precision not in get_args(Precision) or record.decode not in {*get_args(Decoding), None}:
-        raise UsageError(f"{scores} was scored in a way that this version does not know: {precision}, {record.decode}")
-    return cast("Precision", precision), cast("Decoding | None", record.decode)
-
-
-def _cases(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> tuple[Case, ...]:
-    totals = Counter(row["PatientKey"] for row in rows if row["status"] in _SCORED)
-    holders = Counter(row["SOPInstanceUID"] for row in rows if row["status"] in _SCORED)
+def _cases(
+    read: Sequence[tuple[ScoredFolder, Rows]], labels: Sequence[str]
+) -> tuple[tuple[Case, ...], tuple[Unscored, ...]]:
+    """The cases of all folders, and which rows are of images that an earlier folder holds."""
+    first: dict[str, tuple[int, int]] = {}  # by SHA-256: the folder and the row that are listed
+    listed: list[tuple[int, int, Mapping[str, str]]] = []
+    repeated = []
+    for place, (_, rows) in enumerate(read):
+        for number, row in _scored(rows):
+            folder, at = first.setdefault(row["sha256"], (place, number))
+            if folder == place:
+                listed.append((place, number, row))
+            else:
+                words = f"The same image as row {at} of {read[folder][0].name}, which is listed."
+                repeated.append(Unscored(number, "duplicate", words, place))
+    totals = Counter(row["PatientKey"] for _, _, row in listed)
+    holders = Counter(row["SOPInstanceUID"] for _, _, row in listed)
     seen: Counter[str] = Counter()
     cases = []
-    for number, row in enumerate(rows, start=2):
-        if row["status"] not in _SCORED:
-            continue
-        patient = row["PatientKey"]
-        seen[patient] += 1
-        codes = row["warnings"].split()
-        review = [row["reason"], *(code for code in codes if code in REASONS)]
-        cases.append(
-            Case(
-                key=row["sha256"][:16],
-                path=named_path(row["path"]),
-                sha256=row["sha256"],
-                sop_instance_uid=row["SOPInstanceUID"],
-                verdict_key=row["SOPInstanceUID"] if holders[row["SOPInstanceUID"]] == 1 else row["sha256"],
-                patient_key=patient,
-                view_position=row["ViewPosition"],
-                image=seen[patient] if patient else 1,
-                images=totals[patient] if patient else 1,
-                status="review" if row["status"] == "review" else "ok",
-                review=meaning([code for code in review if code]),
-                warnings=meaning([code for code in codes if code not in review]),
-                probabilities={label: _probability(row[f"prob_{label}"], number) for label in labels},
-                positive={label: row[f"positive_{label}"] == "1" for label in labels},
-                decode=row.get("decode", ""),
-            )
-        )
-    return tuple(cases)
+    for place, number, row in listed:
+        seen[row["PatientKey"]] += 1
+        case = _case(row, number, labels)
+        if row["PatientKey"]:
+            case = replace(case, image=seen[row["PatientKey"]], images=totals[row["PatientKey"]])
+        if holders[row["SOPInstanceUID"]] > 1:
+            case = replace(case, verdict_key=row["sha256"])
+            conflict = meaning(["DUPLICATE_CONFLICT"])
+            if len(read) > 1 and not set(conflict) <= set(case.review):  # another folder's file says it is this image
+                case = replace(case, status="review", review=(*conflict, *case.review))
+        cases.append(replace(case, folder=place))
+    return tuple(cases), tuple(repeated)
+
+
+def _scored(rows: Rows) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """The rows with a score, by their number in the table, whose column names are row 1."""
+    return ((number, row) for number, row in enumerate(rows, start=2) if row["status"] in _SCORED)
+
+
+def _case(row: Mapping[str, str], number: int, labels: Sequence[str]) -> Case:
+    codes = row["warnings"].split()
+    review = [row["reason"], *(code for code in codes if code in REASONS)]
+    return Case(
+        key=row["sha256"][:16],
+        path=named_path(row["path"]),
+        sha256=row["sha256"],
+        sop_instance_uid=row["SOPInstanceUID"],
+        verdict_key=row["SOPInstanceUID"],
+        patient_key=row["PatientKey"],
+        view_position=row["ViewPosition"],
+        image=1,
+        images=1,
+        status="review" if row["status"] == "review" else "ok",
+        review=meaning([code for code in review if code]),
+        warnings=meaning([code for code in codes if code not in review]),
+        probabilities={label: _probability(row[f"prob_{label}"], number) for label in labels},
+        positive={label: row[f"positive_{label}"] == "1" for label in labels},
+        decode=row.get("decode", ""),
+        study_instance_uid=row.get("StudyInstanceUID", ""),
+        study_date=row.get("StudyDate", ""),
+        laterality=row.get("ImageLaterality", ""),
+    )
 
 
 def _probability(cell: str, row: int) -> float:
@@ -228,16 +214,17 @@ def _probability(cell: str, row: int) -> float:
     return value
 
 
-def _unscored(rows: Sequence[Mapping[str, str]]) -> tuple[Unscored, ...]:
-    scored = {row["sha256"]: number for number, row in enumerate(rows, start=2) if row["status"] in _SCORED}
-    found = []
-    for number, row in enumerate(rows, start=2):
-        if row["status"] == "duplicate":
-            twin = scored.get(row["sha256"])
-            words = f"The same image as row {twin}, which is scored." if twin else " ".join(meaning([row["reason"]]))
-            found.append(Unscored(number, "duplicate", words))
-        elif row["status"] == "gone":
-            found.append(Unscored(number, "gone", "The file was scored, and is not in the folder any more."))
-        elif row["status"] not in _SCORED:
-            found.append(Unscored(number, "refused", " ".join(meaning([row["reason"]]))))
-    return tuple(found)
+def _unscored(read: Sequence[tuple[ScoredFolder, Rows]]) -> Iterator[Unscored]:
+    for place, (_, rows) in enumerate(read):
+        scored = {row["sha256"]: number for number, row in _scored(rows)}
+        for number, row in enumerate(rows, start=2):
+            if row["status"] == "duplicate":
+                twin = scored.get(row["sha256"])
+                words = (
+                    f"The same image as row {twin}, which is scored." if twin else " ".join(meaning([row["reason"]]))
+                )
+                yield Unscored(number, "duplicate", words, place)
+            elif row["status"] == "gone":
+                yield Unscored(number, "gone", "The file was scored, and is not in the folder any more.", place)
+            elif row["status"] not in _SCORED:
+                yield Unscored(number, "refused", " ".join(meaning([row["reason"]])), place)

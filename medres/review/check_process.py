@@ -21,7 +21,7 @@ class Folders(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    scores: str
+    scores: tuple[str, ...]
     model: str
     device: str
 
@@ -57,7 +57,7 @@ def serve(folders: Folders, questions: TextIO, answers: TextIO) -> None:
     found: Recomputation | None = None
     failed = Check(state="waiting")
     try:
-        found = Recomputation.open(Path(folders.scores), Path(folders.model), device=folders.device)
+        found = Recomputation.open([*map(Path, folders.scores)], Path(folders.model), device=folders.device)
     except DeviceError as error:
         failed = Check(state="unchecked", text=str(error))
     except MedresError as error:

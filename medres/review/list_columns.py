@@ -6,17 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-from medres.errors import UsageError
 from medres.review.cases import Case, Unscored, Worklist
 from medres.review.store import ReviewStore
 from medres.review.verdicts.blinding import has_judged, is_of
 from medres.review.verdicts.record import Verdict
-from medres.review.wording import call, percentages
-from medres.tables import read_csv
-
-_SCORED = ("ok", "review")
+from medres.review.wording import call, day, laterality, percentages
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +33,21 @@ class Reason:
     status: str  # refused, duplicate or gone
     reason: str
     rows: tuple[int, ...]  # of predictions.csv
+    folder: int  # the place of the folder among `folders`
 
 
 @dataclass(frozen=True, slots=True)
 class ListColumns:
-    """A worklist; every tuple has one item for each case, in the order of the table."""
+    """A worklist; most tuples have one item for each case, in the order of the tables."""
 
+    folders: tuple[str, ...]  # the names of the scored folders
+    folder: tuple[int, ...]  # a place among `folders`
     key: tuple[str, ...]
     patient: tuple[str, ...]  # what the patient is called on screen
     image: tuple[str, ...]  # "image 2 of 3"; "" of a patient with one
+    date: tuple[str, ...]  # of the study, 2026-11-27; "" where it is not known
     view: tuple[str, ...]
+    side: tuple[str, ...]  # laterality in words; "" where it is not stated
     study: tuple[int, ...]  # a number; images of one study have the same
     review: tuple[str, ...]  # why a human must look; "" where none must
     labels: tuple[LabelColumns, ...]
@@ -59,21 +59,25 @@ class ListColumns:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def list_columns(worklist: Worklist, studies: Sequence[str], readable: Callable[[str], str] = str) -> ListColumns:
-    """The columns of a worklist.
+def list_columns(worklist: Worklist, readable: Callable[[str], str] = str) -> ListColumns:
+    """The columns of a worklist; an image without StudyInstanceUID is a study of its own.
 
     Args:
         worklist: the cases.
-        studies: the StudyInstanceUID of each case.
         readable: puts something in place of characters that are not seen.
     """
     cases = worklist.cases
+    studies = [case.study_instance_uid or f"{number}" for number, case in enumerate(cases)]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(studies))}
     return ListColumns(
+        folders=tuple(readable(folder.name) for folder in worklist.folders),
+        folder=tuple(case.folder for case in cases),
         key=tuple(case.key for case in cases),
         patient=tuple(readable(case.patient_key) or "no PatientID" for case in cases),
         image=tuple(f"image {case.image} of {case.images}" if case.images > 1 else "" for case in cases),
+        date=tuple(day(case.study_date) for case in cases),
         view=tuple(readable(case.view_position) for case in cases),
+        side=tuple(laterality(case.laterality) for case in cases),
         study=tuple(numbers[name] for name in studies),
         review=tuple(" ".join(case.review) for case in cases),
         labels=tuple(_label(worklist, cases, label) for label in worklist.labels),
@@ -96,27 +100,12 @@ def _label(worklist: Worklist, cases: Sequence[Case], label: str) -> LabelColumn
 
 def _grouped(unscored: Sequence[Unscored]) -> tuple[Reason, ...]:
     """Files by status and reason, the most frequent first; duplicates are one group, for each names its own twin."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, str, int], list[int]] = {}
     for item in unscored:
-        reason = "The same image as another row, which is scored." if item.status == "duplicate" else item.reason
-        groups.setdefault((item.status, reason), []).append(item.row)
+        reason = "The same image as another row, which is listed." if item.status == "duplicate" else item.reason
+        groups.setdefault((item.status, reason, item.folder), []).append(item.row)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return tuple(Reason(status, reason, tuple(rows)) for (status, reason), rows in ordered)
-
-
-def studies_of(scores: Path, cases: int) -> tuple[str, ...]:
-    """The StudyInstanceUID of each case of a scored folder; an image without one is a study of its own.
-
-    Raises:
-        UsageError: the table has changed since the worklist was read.
-    """
-    table = read_csv(scores / "predictions.csv")
-    scored = table[table["status"].isin(_SCORED)]
-    if len(scored) != cases:
-        raise UsageError(f"{scores / 'predictions.csv'} has changed since the app was started: start it again")
-    if "StudyInstanceUID" not in scored:
-        return tuple(map(str, range(cases)))
-    return tuple(str(uid) or f"{number}" for number, uid in enumerate(scored["StudyInstanceUID"]))
+    return tuple(Reason(status, reason, tuple(rows), folder) for (status, reason, folder), rows in ordered)
 
 
 def fingerprint(content: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from medres.model.classifier import Classifier
 from medres.model.device import choose_device
 from medres.model.forward import precision_complaint
 from medres.records import FULL, Radiograph
-from medres.review.cases import Case, Worklist, how_scored
+from medres.review.cases import Case, Worklist
 from medres.review.heatmaps import CaseHeatmap, other_heatmap, own_heatmaps
+from medres.review.scored_folders import how_scored
 
 _KEPT_CASES = 24  # whose heatmaps stay in memory
 _SAME = 0.005
@@ -49,8 +50,8 @@ class Recomputation:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, scores: Path, model: Path, *, device: str = "auto") -> Recomputation:
-        """Load a model, on a device, for the folder that it scored: in float32 where it cannot compute as it did.
+    def open(cls, scores: Path | Sequence[Path], model: Path, *, device: str = "auto") -> Recomputation:
+        """Load a model, on a device, for the folders that it scored: in float32 where it cannot compute as it did.
 
         Raises:
             UsageError: a folder is missing something, or another model scored it.
@@ -58,7 +59,7 @@ class Recomputation:
             DeviceError: the GPU is busy or too full.
         """
         worklist = Worklist.open(scores, model)
-        precision, decode = how_scored(scores)
+        precision, decode = how_scored(worklist.folders[0].scores)
         chosen = choose_device(device)
         if precision_complaint(precision, chosen):
             precision = "float32"

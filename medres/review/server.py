@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
@@ -20,6 +20,7 @@ from medres.review.door import LOOPBACK, Address
 
 _FIRST_PORT, _PORTS = 8501, 100
 _SECONDS_TO_END = 5.0
+_STORE = "reviews.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Start:
     """What the server process is told through its standard input, where no list of processes shows it."""
 
     model: str  # folder of the model that scored
-    scores: str  # output folder of `medres score`
+    scores: tuple[str, ...]  # output folders of `medres score`
     store: str = field(repr=False)  # URL of the verdicts' database; it may hold a password
     token: str = field(repr=False)
     folder: str  # of the address
@@ -42,7 +43,8 @@ class Start:
     @classmethod
     def of(cls, line: str) -> Start:
         """From the line that `line` wrote."""
-        return cls(**json.loads(line))
+        said = json.loads(line)
+        return cls(**{**said, "scores": tuple(said["scores"])})
 
     def at(self, port: int) -> Address:
         """The address that is served."""
@@ -66,13 +68,28 @@ def default_store(scores: Path) -> str:
     """The URL of the verdicts' database when none is given: `reviews.db` in the folder of scores."""
     from sqlalchemy import URL
 
-    return URL.create("sqlite", database=str(scores.resolve() / "reviews.db")).render_as_string()
+    return URL.create("sqlite", database=str(scores.resolve() / _STORE)).render_as_string()
+
+
+def store_of(scores: Sequence[Path]) -> str:
+    """The URL of the verdicts' database of folders that are one list: the first one's.
+
+    Raises:
+        UsageError: another one has verdicts of its own, which nobody would see.
+    """
+    for folder in scores[1:]:
+        if (folder / _STORE).exists():
+            raise UsageError(
+                f"{folder} has verdicts of its own ({_STORE}), which a list with those of {scores[0]} would not show: "
+                "name the store of this list with --store"
+            )
+    return default_store(scores[0])
 
 
 def serve(
     *,
     model: Path,
-    scores: Path,
+    scores: Sequence[Path],
     store: str | None,
     port: int | None,
     headless: bool,
@@ -84,8 +101,8 @@ def serve(
 
     Args:
         model: the model that scored.
-        scores: the output folder of `medres score`.
-        store: URL of the verdicts' database; `default_store` if None.
+        scores: the output folders of `medres score`, shown as one list.
+        store: URL of the verdicts' database; `store_of` the folders if None.
         port: 8501, or the next free one, if None.
         headless: do not open a browser.
         device: where the network computes: `auto`, `cpu`, `cuda` or `cuda:1`.
@@ -93,13 +110,13 @@ def serve(
         say: told the address, once the port is ours; with it, whoever hears it can open the app.
 
     Raises:
-        UsageError: the port is in use, or not this user's to use.
+        UsageError: the port is in use, or not this user's to use; or see `store_of`.
     """
     key = Address(0)
     start = Start(
         model=os.fspath(model.resolve()),
-        scores=os.fspath(scores.resolve()),
-        store=store or default_store(scores),
+        scores=tuple(os.fspath(folder.resolve()) for folder in scores),
+        store=store or store_of(scores),
         token=key.token,
         folder=key.folder,
         port=port,

@@ -31,7 +31,7 @@ from medres.review.verdicts.record import (
     checked,
     digest,
 )
-from medres.review.verdicts.turns import Turns
+from medres.review.verdicts.turns import Writers
 
 __all__ = ["LONGEST_COMMENT", "LONGEST_NAME", "Conflict", "Opinion", "ReviewStore", "Verdict"]
 
@@ -76,9 +76,10 @@ class ReviewStore:
     """
 
     def __init__(self, engine: Engine, secrets: tuple[str, ...] = ()) -> None:
-        self._reading, self._secrets, self._turns = engine, secrets, Turns()
+        self._reading, self._secrets = engine, secrets
         self._revealed: set[tuple[str, ...]] = set()
         self._writing_engine = engine.execution_options(**{database.WRITES: True})
+        self._writers = Writers(self._writing_engine, database.take_turn)
 
     @classmethod
     def open(cls, url: str) -> ReviewStore:
@@ -97,7 +98,7 @@ class ReviewStore:
             engine = database.open_engine(make_url(address.checked(url)))
         except ModuleNotFoundError as error:  # of another package: SQLAlchemy asks for it by its name
             needed = f"the review store's database needs a driver that is not installed ({error.name})"
-            raise StoreError(f"{needed}; for PostgreSQL: pip install 'psycopg[binary]'") from None
+            raise StoreError(f"{needed}; for PostgreSQL: pip install 'medres[postgresql]'") from None
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError, TypeError) as error:
             said = address.without(_line(error), secrets)
             raise StoreError(f"the review store's URL cannot be used: {said}") from None
@@ -146,11 +147,13 @@ class ReviewStore:
         """
         clean = checked(verdict)
         with self.writing("saved") as connection:
-            known = rows.found(connection, rows.of_image(clean.sop_instance_uid, clean.model_id, clean.label))
-            own = [one for one in known if is_of(clean.reviewer, one)]
-            latest = known[-1].revision if known else 0
-            if expected_revision > latest or (own and own[-1].revision > expected_revision):
-                raise Conflict(own[-1] if own else None)  # of another reader not even that they said something
+            image = (clean.sop_instance_uid, clean.model_id, clean.label)
+            latest, own = rows.latest_revisions(connection, image, reader_of(clean.reviewer))
+            if expected_revision > latest or own > expected_revision:
+                known = rows.found(connection, rows.of_image(*image))
+                raise Conflict(  # of another reader not even that they said something
+                    next((one for one in known if own and one.revision == own), None)
+                )
             name = desk.name_of(connection, clean.reviewer)
             complete = replace(clean, reviewer=name, created_at=datetime.now(UTC), revision=latest + 1)
             rows.add(connection, complete)
@@ -279,8 +282,7 @@ class ReviewStore:
     @contextmanager
     def writing(self, done: str) -> Iterator[Connection]:
         """A transaction that no other writer comes between; `done` says in messages what could not be."""
-        with self._turns.turn(), self._storing(done), self._writing_engine.begin() as connection:
-            database.take_turn(connection)
+        with self._storing(done), self._writers.writing() as connection:
             yield connection
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -40,18 +40,42 @@ class Geometry:
 
 
 class StoredEvidence:
+    """What scored folders keep of images; of one that several hold, the first that keeps anything says it.
+
+    Args:
+        scores: the folders.
+        labels: of the model that scored them.
+
+    Raises:
+        UsageError: a file is damaged.
+    """
+
+    def __init__(self, scores: Sequence[Path], labels: tuple[str, ...]) -> None:
+        self._files = [_EvidenceFile(folder / EVIDENCE, labels) for folder in scores]
+
+    def of(self, sha256: str) -> Evidence:
+        """What is kept of the image in the file with this SHA-256.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        holding = next((file for file in self._files if file.holds(sha256)), None)
+        return holding.of(sha256) if holding else Evidence()
+
+
+class _EvidenceFile:
     """`evidence.parquet` of a scored folder, read a few rows at a time.
 
     Args:
-        scores: the folder.
-        labels: of the model that scored it.
+        path: of the file, which need not be there.
+        labels: of the model that scored the folder.
 
     Raises:
         UsageError: the file is damaged.
     """
 
-    def __init__(self, scores: Path, labels: tuple[str, ...]) -> None:
-        self.path, self.labels = scores / EVIDENCE, labels
+    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
+        self.path, self.labels = path, labels
         self._lock = Lock()
         self._places: dict[str, tuple[int, int]] = {}  # sha256 → row group, row in it
         self._kept: tuple[int, Any] | None = None  # the last row group: neighbours in the table are often opened next
@@ -67,14 +91,16 @@ class StoredEvidence:
             hashes = self._file.read_row_group(group, columns=["sha256"]).column(0).to_pylist()
             self._places |= {sha256: (group, number) for number, sha256 in enumerate(hashes)}
 
+    def holds(self, sha256: str) -> bool:
+        """Whether anything is kept of the image in the file with this SHA-256."""
+        return sha256 in self._places
+
     def of(self, sha256: str) -> Evidence:
-        """What is kept of the image in the file with this SHA-256.
+        """What is kept of it.
 
         Raises:
             UsageError: the file is damaged.
         """
-        if sha256 not in self._places:
-            return Evidence()
         group, number = self._places[sha256]
         with self._lock:
             if self._kept is None or self._kept[0] != group:

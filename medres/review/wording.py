@@ -168,6 +168,25 @@ def call(*, positive: bool) -> str:
     return "above" if positive else "below"
 
 
+def day(study_date: str) -> str:
+    """A date of a header as a screen says it, in the one form that nobody reads otherwise; "" where it is none.
+
+    >>> day("20261127"), day(""), day("2026")
+    ('2026-11-27', '', '')
+    """
+    whole = len(study_date) == 8 and study_date.isdecimal() and study_date.isascii()
+    return f"{study_date[:4]}-{study_date[4:6]}-{study_date[6:]}" if whole else ""
+
+
+def laterality(code: str) -> str:
+    """ImageLaterality in words; "" where it is not stated.
+
+    >>> laterality("L"), laterality("U"), laterality("")
+    ('left', 'unpaired', '')
+    """
+    return {"L": "left", "R": "right", "B": "both sides", "U": "unpaired"}.get(code, "")
+
+
 def heatmap_scale(scale: float, unit: str = "logit") -> str:
     """The end of a heatmap's colour scale.
 

@@ -2,7 +2,8 @@
 
 UIDs and paths are replaced by keyed ones (HMAC-SHA256 with the key of the pseudonyms): the same for the same, and no
 way back without the key. What would join or compare files is left out: hashes of their bytes, and details, which name
-other files. Rows are sorted by their keyed paths, so that their order tells nothing.
+other files; and dates, by which somebody who knows when a patient came would find the row. Rows are sorted by their
+keyed paths, so that their order tells nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from medres.tables import named_path
 
 _STEM = "predictions.deidentified"
 DEIDENTIFIED = f"{_STEM}.csv"
-_LEFT_OUT = ("sha256", "detail")
+_LEFT_OUT = ("sha256", "detail", "StudyDate")
 _AT_A_TIME = 16_384  # rows
 
 HOLDS = {
-    "predictions.csv": "paths, hashes, SOPInstanceUID and StudyInstanceUID, which lead whoever has a manifest or the "
-    "files to the patient; --resume and the app need them",
+    "predictions.csv": "paths, hashes, SOPInstanceUID, StudyInstanceUID and StudyDate, which lead whoever has a "
+    "manifest or the files to the patient; --resume and the app need them",
     DEIDENTIFIED: "keyed paths and UIDs: no way back without the pseudonym key, except by the figures for who has the "
     "other table, or scores the same images with the same model",
 }

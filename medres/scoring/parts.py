@@ -31,7 +31,7 @@ SECONDS = 30.0
 _SHARE = 32  # of the rows that are there, a part holds one in so many: a long run has hundreds of parts, not thousands
 _NAME = re.compile(r"(\d+)\.(csv|parquet)")
 _JOINED = 256  # parts, or as many rows as they hold at least, that are made one table at a time
-_BEFORE = {STAMP: "", "precision": "float32", "decode": "full"}
+_BEFORE = {STAMP: "", "StudyDate": "", "ImageLaterality": "", "precision": "float32", "decode": "full"}
 """What rows say that were written before these columns were there; the last two of images that were decoded."""
 
 

@@ -77,9 +77,9 @@ class ScoringRun:
         if len(classifier.members) > 1:
             evidence += [f"folds_{label}" for label in classifier.labels]
         return [
-            "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "PatientKey", "ViewPosition",
-            *scored, *answered, "model_id", "precision", "decode", "warnings", "detail", "pixels_sha256", STAMP,
-            *evidence,
+            "path", "sha256", "status", "reason", "SOPInstanceUID", "StudyInstanceUID", "StudyDate", "PatientKey",
+            "ViewPosition", "ImageLaterality", *scored, *answered, "model_id", "precision", "decode", "warnings",
+            "detail", "pixels_sha256", STAMP, *evidence,
         ]  # fmt: skip
 
     def record(self, model: Path, files: int) -> ScoresRecord:
@@ -281,8 +281,10 @@ class ScoringRun:
             "sha256": item.sha256,
             "SOPInstanceUID": item.sop_instance_uid,
             "StudyInstanceUID": item.study_instance_uid,
+            "StudyDate": item.study_date,
             "PatientKey": pseudonym(item.patient_id, self.key),
             "ViewPosition": item.view_position,
+            "ImageLaterality": item.laterality,
             "model_id": self.classifier.model_id,
             "precision": self.classifier.precision,
             "decode": item.decode,

@@ -123,7 +123,7 @@ def test_the_canvas_shows_the_pixels_that_the_network_saw(visit: Open, address: 
     case = _first(worklist, positive=True)
     page = visit(address)
     _open_case(page, case)
-    expected = np.rint(255 * read_radiograph(worklist.root / case.path).pixels).astype(int)
+    expected = np.rint(255 * read_radiograph(worklist.folders[0].root / case.path).pixels).astype(int)
     shown = _canvas(page, "plain")
     assert np.array_equal(shown[:, :, 0], shown[:, :, 1]) and np.array_equal(shown[:, :, 0], shown[:, :, 2])
     assert np.abs(_sampled(shown[:, :, 0], expected.shape) - expected).max() <= 1
@@ -133,7 +133,7 @@ def test_the_heatmap_lies_where_the_model_says(
     visit: Open, address: str, worklist: Worklist, classifier: Classifier
 ) -> None:
     case = _first(worklist, positive=True)
-    radiograph = read_radiograph(worklist.root / case.path)
+    radiograph = read_radiograph(worklist.folders[0].root / case.path)
     heatmap = classifier.explain(radiograph, label=LABEL).heatmap
     page = visit(address)
     _open_case(page, case)

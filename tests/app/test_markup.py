@@ -189,8 +189,8 @@ def test_payloads_in_every_text_are_shown_as_they_are(visit: Open, tmp_path: Pat
         shown = {
             cells[0]: cells
             for cells in page.locator("tr[data-key]").evaluate_all(
-                "rows => rows.map(row => [row.querySelector('button').textContent, row.cells[1].textContent,"
-                " row.cells[4].lastChild.textContent])"
+                "rows => rows.map(row => [row.querySelector('button').textContent,"
+                " row.querySelector('.view').textContent, row.querySelector('.verdict').lastChild.textContent])"
             )
         }
         seen = [payload.replace("\u202e", "�").replace("\u0007", "�") for payload in (*PAYLOADS, UNSEEN)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,10 @@ from playwright.sync_api import Page, expect
 from medres.review.store import ReviewStore, Verdict
 from medres.review.verdicts.backup import url_of
 from medres.review.verdicts.scored import read_scored
+from medres.scoring.folder import score_folder
+from medres.tables import read_json, write_json
 from tests.support.browsing import Open, needs_chromium, read_as, served
+from tests.support.phantoms import blob, write_radiograph
 from tests.support.reviewing import score_incoming
 
 pytestmark = needs_chromium
@@ -36,6 +41,8 @@ def _multiplied(scores: Path, count: int, refused: int) -> None:
                 "StudyInstanceUID": f"2.25.7.{number // 2}",
                 "PatientKey": f"{number // 2:05d}xyz",
                 "ViewPosition": ("PA", "LL")[number % 2],
+                "ImageLaterality": "LR"[number % 3 % 2],
+                "StudyDate": f"2026{1 + number // 2 % 12:02d}{1 + number // 24 % 28:02d}",
                 f"prob_{LABEL}": repr((number * 7919 % 10_007) / 10_007),
             }
         )
@@ -106,14 +113,33 @@ def _sort_search_and_filter(page: Page) -> None:
     page.get_by_role("button", name="Patient", exact=True).click()
     assert _shown(page) == sorted(_shown(page), reverse=True)
     page.get_by_label("View", exact=True).select_option("LL")
-    assert set(page.locator("td.view").all_inner_texts()) == {"LL"}
+    assert {text.split()[0] for text in page.locator("td.view").all_inner_texts()} == {"LL"}
     page.locator("input.search").fill("0012")
     expect(page.locator("tr[data-key]")).to_have_count(11)  # 00012xyz, and 00120xyz to 00129xyz: one view of each
     page.locator("input.search").fill("xyz")
     page.get_by_label("View", exact=True).select_option("")
     page.get_by_label("By study").check()
-    expect(page.locator("tr.study").first).to_contain_text("2 images (PA, LL)")
+    expect(page.locator("tr.study").first).to_contain_text(re.compile(r", 2026-\d\d-\d\d: 2 images \(PA \w+, LL "))
     page.get_by_label("By study").uncheck()
+    _look_at_days_and_sides(page)
+
+
+def _look_at_days_and_sides(page: Page) -> None:
+    page.get_by_role("button", name="Date", exact=True).click()
+    dates = page.locator("td.date")
+    assert dates.all_inner_texts() == sorted(dates.all_inner_texts(), reverse=True)
+    page.get_by_label("Side", exact=True).select_option("left")
+    page.get_by_label("From", exact=True).fill("2026-03")
+    page.get_by_label("To", exact=True).fill("20260310")
+    expect(dates.last).to_have_text(re.compile(r"2026-03-0\d"))
+    assert {text[:7] for text in dates.all_inner_texts()} == {"2026-03"}
+    assert set(page.locator("td.view div").all_inner_texts()) == {"left"}
+    expect(page.locator(".summary")).to_contain_text("8 without a date, not shown")
+    page.get_by_label("To", exact=True).fill("10.3.2026")
+    expect(page.get_by_text("no date: write 2026-11-27, 2026-11 or 2026")).to_be_visible()
+    for name in ("From", "To"):
+        page.get_by_label(name, exact=True).fill("")
+    page.get_by_label("Side", exact=True).select_option("")
 
 
 def _open_and_come_back(page: Page) -> None:
@@ -136,6 +162,7 @@ def _open_and_come_back(page: Page) -> None:
     page.get_by_role("button", name="Worklist").click()
     _ready(page)
     expect(page.locator(f'tr[data-key="{focused[0]}"]')).to_be_in_viewport()
+    expect(page.locator(f'tr[data-key="{focused[0]}"] button')).to_be_focused()
     assert abs(page.locator(".pane").evaluate("pane => pane.scrollTop") - focused[1]) < 5
 
 
@@ -192,6 +219,34 @@ def test_two_readers_disagree_and_a_draft_survives_reload_and_restart(
         assert second.seconds_in_view is not None and second.heatmap_shown is not None
         assert second.called == scored.images[second.sop_instance_uid].called[LABEL]
         assert opened.draft("Dr. Benn", scored.model_id, second.sop_instance_uid) is None
+
+
+def test_two_folders_are_one_list(visit: Open, format3_model: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        folder = tmp_path / "in" / ("monday" if number < 3 else "tuesday")
+        pixels = blob(number, bright=True)
+        write_radiograph(folder / f"{number}.dcm", pixels, patient=f"{number}", uid=f"2.25.{number + 1}")
+    shutil.copy(tmp_path / "in" / "monday" / "0.dcm", tmp_path / "in" / "tuesday" / "copy.dcm")
+    monday, tuesday = tmp_path / "monday", tmp_path / "tuesday"
+    for out in (monday, tuesday):
+        score_folder(format3_model, tmp_path / "in" / out.name, out=out, workers=1)
+    store, log = url_of(tmp_path / "reviews.db"), tmp_path / "server.log"
+    with served(format3_model, monday, store, log, options=["--scores", str(tuesday)]) as address:
+        page = _ready(visit(address))
+        expect(page.locator("tr[data-key]")).to_have_count(5)
+        page.get_by_text("Files not in this list: 1 duplicate").click()
+        expect(page.get_by_text("1 duplicate in tuesday")).to_be_visible()
+        page.get_by_label("Folder", exact=True).select_option("tuesday")
+        expect(page.locator("tr[data-key]")).to_have_count(2)
+        assert set(page.locator("td.folder").all_inner_texts()) == {"tuesday"}
+        page.locator("tr[data-key] button").first.click()
+        page.locator(".room[data-ready]").wait_for()
+        expect(page.get_by_text("of 2", exact=False).first).to_be_visible()
+        page.close()
+    write_json(tuesday / "run.json", {**read_json(tuesday / "run.json"), "model_id": "another"})
+    with pytest.raises(AssertionError), served(format3_model, monday, store, log, options=["--scores", str(tuesday)]):
+        pass
+    assert f"{tuesday} was scored by model another" in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.sweep

@@ -78,7 +78,7 @@ def append(connection: Connection, action: Action, actor: str, detail: Detail) -
     values = {
         "number": line.number, "at": at, "actor": actor, "action": action, "detail": text, "hash": found.hash,
     }  # fmt: skip
-    connection.execute(insert(AuditRow).values(**values))
+    connection.execute(insert(AuditRow), values)  # beside the statement, which is compiled once
     return found
 
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from random import uniform
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from medres.errors import OutputExists, StoreError, UsageError
 from medres.files import ensure_file
 from medres.review.verdicts.mounts import Mount, mounted, share_below
 
 BUSY_SECONDS = 10.0  # how long a writer waits for another program
+_ASK_EVERY = 0.004  # seconds at most
 WRITES = "medres_writes"  # the execution option of transactions that write
 DAMAGED = "STORE_DAMAGED"
 """The code of a store that holds verdicts that may still be read: see `salvage`."""
@@ -103,10 +106,33 @@ def open_engine(url: URL, *, mounts: Sequence[Mount] | None = None) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A writer that began as a reader could only fail when it finds that another one was faster.
-        writes = connection.get_execution_options().get(WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if connection.get_execution_options().get(WRITES, False):
+            _begin_writing(connection)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Wait for other programs' writers, and ask often: between two of theirs there may be a few milliseconds.
+
+    SQLite's own waiting asks ten times a second, and would seldom meet them.
+    """
+    until = monotonic() + BUSY_SECONDS
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                if "locked" not in str(error.orig) or monotonic() > until:
+                    raise
+                sleep(uniform(0, _ASK_EVERY))
+            else:
+                return
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -1,13 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { DEFAULT, applied, chosen, counted, disagreed, items, noCells, ranges, read, written } from "../../../app/list/criteria.mjs";
+import { DEFAULT, NOT_STATED, applied, chosen, counted, day, disagreed, items, noCells, ranges, read, undated, written } from "../../../app/list/criteria.mjs";
 import { BESIDE, scrolledTo, span, suffices } from "../../../app/list/span.mjs";
 
 const columns = {
+  folders: ["monday", "tuesday"],
+  folder: [0, 0, 1, 1, 0],
   key: ["a", "b", "c", "d", "e"],
   patient: ["P2", "P1", "P1", "p3", "P2"],
+  date: ["2026-11-27", "2025-12-31", "2026-02-01", "", "2026-11-01"],
   view: ["PA", "AP", "PA", "", "PA"],
+  side: ["right", "left", "left", "", "left"],
   study: [0, 1, 1, 2, 3],
   review: ["", "Look.", "", "", ""],
   labels: [
@@ -29,7 +33,9 @@ test("rows are sorted by what is asked, and equal ones stay in the order of the 
   assert.deepEqual(shown({ down: false }), [1, 2, 3, 4, 0]);
   assert.deepEqual(shown({}, 1), [4, 3, 2, 1, 0]);
   assert.deepEqual(shown({ sort: "patient", down: false }), [1, 2, 0, 4, 3]);
-  assert.deepEqual(shown({ sort: "view", down: false }), [3, 1, 0, 2, 4]);
+  assert.deepEqual(shown({ sort: "view", down: false }), [3, 1, 2, 4, 0]);
+  assert.deepEqual(shown({ sort: "date" }), [0, 4, 2, 1, 3]);
+  assert.deepEqual(shown({ sort: "folder", down: false }), [0, 1, 4, 2, 3]);
   assert.deepEqual(shown({ sort: "file", down: false }), [0, 1, 2, 3, 4]);
 });
 
@@ -42,6 +48,27 @@ test("a filter lists exactly what it says", () => {
   assert.deepEqual(shown({ view: "PA" }), [0, 4, 2]);
   assert.deepEqual(shown({ search: " P3" }), [3]);
   assert.deepEqual(shown({ search: "p", view: "AP", show: "look" }), [1]);
+  assert.deepEqual(shown({ view: NOT_STATED }), [3]);
+  assert.deepEqual(shown({ view: "PA", side: "left" }), [4, 2]);
+  assert.deepEqual(shown({ side: NOT_STATED }), [3]);
+  assert.deepEqual(shown({ folder: "tuesday" }), [2, 3]);
+  assert.deepEqual(shown({ folder: "tuesday", side: "left" }), [2]);
+});
+
+test("days lie between two, both included, and what has no date is not shown and is counted", () => {
+  assert.deepEqual(shown({ from: "2026-11-01", to: "2026-11-27" }), [0, 4]);
+  assert.deepEqual(shown({ from: "2026-11-02", to: "2026" }), [0]);
+  assert.deepEqual(shown({ from: "2025-12", to: "2026-02" }), [2, 1]);
+  assert.deepEqual(shown({ to: "2025" }), [1]);
+  assert.equal(undated(columns, { from: "", to: "2025" }), 1);
+  assert.equal(undated(columns, DEFAULT), 0);
+});
+
+test("a date is a year, a month or a day of the calendar, in one form", () => {
+  for (const [said, found] of [["2026", "2026"], ["2026-11", "2026-11"], [" 20261127 ", "2026-11-27"], ["2024-02-29", "2024-02-29"], ["", ""]]) {
+    assert.equal(day(said), found);
+  }
+  for (const said of ["2026-13", "2026-02-30", "27.11.2026", "11/27/2026", "26", "2026-1", "x"]) assert.equal(day(said), null);
 });
 
 test("who has not judged a row disagrees with nobody, unless others do among themselves", () => {
@@ -71,9 +98,11 @@ test("a study stands where its first row is, with all its rows", () => {
 
 test("an address says what is unusual, and only what is known comes back from it", () => {
   assert.equal(written(DEFAULT), "");
-  const criteria = { show: "mine", sort: "view", down: false, view: "P&A", search: "a=b", studies: true };
+  const criteria = {
+    show: "mine", sort: "date", down: false, view: "P&A", side: "left", from: "2026-11", to: "2026-11-27", folder: "monday", search: "a=b", studies: true,
+  };
   assert.deepEqual(read(written(criteria)), criteria);
-  assert.deepEqual(read("show=evil&sort=__proto__&down=x&studies=1"), DEFAULT);
+  assert.deepEqual(read("from=yesterday&to=2026-99&show=evil&sort=__proto__&down=x&studies=1"), DEFAULT);
   assert.equal(read(`search=${"x".repeat(999)}`).search.length, 200);
 });
 
