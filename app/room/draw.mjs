@@ -139,19 +139,19 @@ export class Pane {
     const side = Math.round(2 * radius * ratio);
     const image = shape(picture);
     const centre = toImage(view, image, this.size, { x, y });
-    const inside = document.createElement("canvas");
-    Object.assign(inside, { width: side, height: side });
-    const content = inside.getContext("2d");
-    const pixels = content.createImageData(side, side);
+    if (this.glass?.width !== side) {
+      this.glass = Object.assign(document.createElement("canvas"), { width: side, height: side });
+      this.glassPixels = this.glass.getContext("2d").createImageData(side, side);
+    }
     const closer = { ...view, zoom: view.zoom * factor, centre };
-    paint(new Uint32Array(pixels.data.buffer), { width: side, height: side, ratio }, picture.copies, scaled(image, picture), inCopy(closer, picture), shades);
-    content.putImageData(pixels, 0, 0);
+    paint(new Uint32Array(this.glassPixels.data.buffer), { width: side, height: side, ratio }, picture.copies, scaled(image, picture), inCopy(closer, picture), shades);
+    this.glass.getContext("2d").putImageData(this.glassPixels, 0, 0);
     const { context } = this;
     context.save();
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
     context.clip();
-    context.drawImage(inside, x - radius, y - radius, 2 * radius, 2 * radius);
+    context.drawImage(this.glass, x - radius, y - radius, 2 * radius, 2 * radius);
     context.restore();
     Object.assign(context, { strokeStyle: "#fff", lineWidth: 1.5 });
     context.stroke();
