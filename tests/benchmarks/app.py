@@ -136,10 +136,13 @@ def _page() -> Iterator[Page]:
 
 
 def _processes(address: str) -> list[psutil.Process]:
-    """The command, the server, and what that has started for pictures; not the process that computes scores."""
+    """The command, the server, and what that has started for pictures; not what computes scores, with its own."""
     server = _server(address)
-    found = [server.parent(), server, *server.children(recursive=True)]
-    return [one for one in found if one is not None and "check_process" not in " ".join(one.cmdline())]
+    found = [server.parent(), server]
+    for child in server.children():
+        if "check_process" not in " ".join(child.cmdline()):
+            found += [child, *child.children(recursive=True)]
+    return [one for one in found if one is not None]
 
 
 def _server(address: str) -> psutil.Process:
