@@ -18,19 +18,22 @@ export class Pane {
     return { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
   }
 
-  // Draw what a view shows. `over` is {heatmap, opacity, contour} or null; `lifted`: what a shutter hides is shown.
-  draw({ picture, view, shades, marks, over, lens, lifted }) {
+  // Draw what a view shows. `over` is {heatmap, opacity, contour} or null; `lifted`: what a shutter hides is shown;
+  // `like`: a pane that was drawn of the same, whose gray need not be computed again where both have one size.
+  // Gives this pane where it could be drawn, else null.
+  draw({ picture, view, shades, marks, over, lens, lifted, like }) {
     const ratio = window.devicePixelRatio || 1;
     const [width, height] = [this.size.width, this.size.height].map((side) => Math.round(side * ratio));
-    if (!width || !height) return;
+    if (!width || !height) return null;
     const { canvas, context } = this;
-    if (canvas.width !== width || canvas.height !== height || !this.image) {
-      Object.assign(canvas, { width, height });
-      this.image = context.createImageData(width, height);
-      this.pixels = new Uint32Array(this.image.data.buffer);
-    }
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const image = shape(picture);
-    paint(this.pixels, { width, height, ratio }, picture.copies, scaled(image, picture), inCopy(view, picture), shades);
+    const fits = (gray) => gray?.width === width && gray.height === height;
+    if (fits(like?.image)) this.image = like.image;
+    else {
+      if (!fits(this.image)) this.image = context.createImageData(width, height);
+      paint(new Uint32Array(this.image.data.buffer), { width, height, ratio }, picture.copies, scaled(image, picture), inCopy(view, picture), shades);
+    }
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.putImageData(this.image, 0, 0);
     const { a, b, c, d } = turned(view, image);
@@ -51,6 +54,7 @@ export class Pane {
     for (const mark of marks) this.mark(mark, image, (point) => toScreen(view, image, this.size, point));
     this.letters(edgesOnScreen(picture.edges, view));
     if (lens) this.lens(lens, { picture, view, shades });
+    return this;
   }
 
   // A white line with a dark edge, which shows on every gray and every colour.
@@ -139,19 +143,19 @@ export class Pane {
     const side = Math.round(2 * radius * ratio);
     const image = shape(picture);
     const centre = toImage(view, image, this.size, { x, y });
-    const inside = document.createElement("canvas");
-    Object.assign(inside, { width: side, height: side });
-    const content = inside.getContext("2d");
-    const pixels = content.createImageData(side, side);
+    if (this.glass?.width !== side) {
+      this.glass = Object.assign(document.createElement("canvas"), { width: side, height: side });
+      this.glassPixels = this.glass.getContext("2d").createImageData(side, side);
+    }
     const closer = { ...view, zoom: view.zoom * factor, centre };
-    paint(new Uint32Array(pixels.data.buffer), { width: side, height: side, ratio }, picture.copies, scaled(image, picture), inCopy(closer, picture), shades);
-    content.putImageData(pixels, 0, 0);
+    paint(new Uint32Array(this.glassPixels.data.buffer), { width: side, height: side, ratio }, picture.copies, scaled(image, picture), inCopy(closer, picture), shades);
+    this.glass.getContext("2d").putImageData(this.glassPixels, 0, 0);
     const { context } = this;
     context.save();
     context.beginPath();
     context.arc(x, y, radius, 0, 2 * Math.PI);
     context.clip();
-    context.drawImage(inside, x - radius, y - radius, 2 * radius, 2 * radius);
+    context.drawImage(this.glass, x - radius, y - radius, 2 * radius, 2 * radius);
     context.restore();
     Object.assign(context, { strokeStyle: "#fff", lineWidth: 1.5 });
     context.stroke();

@@ -6,15 +6,24 @@ async function inflated(text) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-async function drawn(map, colours) {
+// The pixel of each strength, of 256 colours R, G, B, R, …: as opaque as it is strong, in the order that a canvas keeps.
+export function inks(colours) {
+  const found = new Uint32Array(256);
+  for (let strength = 0; strength < 256; strength += 1) {
+    const [red, green, blue] = colours.slice(3 * strength, 3 * strength + 3);
+    found[strength] = ((strength << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+  }
+  return found;
+}
+
+async function drawn(map, ink) {
   if (!map) return null;
   if (!map.rows) return { ...map, canvas: null, outline: null };
   const { rows, columns } = map;
   const image = new ImageData(columns, rows);
-  (await inflated(map.cells)).forEach((strength, place) => {
-    image.data.set(colours.slice(3 * strength, 3 * strength + 3), 4 * place);
-    image.data[4 * place + 3] = strength;
-  });
+  const pixels = new Uint32Array(image.data.buffer);
+  const strengths = await inflated(map.cells);
+  for (let place = 0; place < pixels.length; place += 1) pixels[place] = ink[strengths[place]];
   const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
   canvas.getContext("2d").putImageData(image, 0, 0);
   return { ...map, cells: "", canvas, outline: outlined(map.lines) };
@@ -33,8 +42,9 @@ function outlined(lines) {
 
 // Of {label: {mean, spread}} as it was sent, the same with what can be drawn.
 export async function prepared(maps, colours) {
+  const ink = inks(colours);
   const each = Object.entries(maps).map(async ([label, { mean, spread }]) => (
-    [label, { mean: await drawn(mean, colours), spread: await drawn(spread, colours) }]
+    [label, { mean: await drawn(mean, ink), spread: await drawn(spread, ink) }]
   ));
   return Object.fromEntries(await Promise.all(each));
 }

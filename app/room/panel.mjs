@@ -61,6 +61,15 @@ export class Panel {
     this.turn();
   }
 
+  // Nothing of a case stays in the page, not even unseen.
+  clear() {
+    delete this.find(".panel").dataset.case;
+    for (const name of ["label", "value", "where", "statement", "checked"]) this.find(`.score .${name}`).textContent = "";
+    for (const selector of [".folds p", ".replaced .why", ".claim"]) this.find(selector).textContent = "";
+    for (const selector of [".folds ul", ".look ul", ".remarks ul"]) this.list(selector, []);
+    for (const part of ["i", "b"]) this.find(`.score .bar ${part}`).removeAttribute("style");
+  }
+
   list(selector, texts) {
     this.find(selector).replaceChildren(...texts.map((text) => element("li", "", text)));
   }

@@ -92,8 +92,8 @@ export class Room {
     try {
       const coming = this.feed.record(key, fresh);
       const early = async (picture) => {
-        record = await coming;
-        if (this.key === key && !this.at && !record.fault) this.meet(key, record, picture, true);
+        record = await coming.catch(() => null); // what is wrong is said below
+        if (record && this.key === key && !this.at && !record.fault) this.meet(key, record, picture, true);
       };
       coming.catch(() => {});
       const picture = this.feed.picture(key, early);
@@ -142,6 +142,7 @@ export class Room {
     this.at = null;
     this.watch.stop();
     this.viewer.clear();
+    this.panel.clear();
     this.state(why, record);
   }
 

@@ -113,9 +113,11 @@ export class Stage {
     const { state, picture } = this;
     const gray = shades(picture, { ...state.way, inverted: state.inverted });
     const marks = this.pending ? [...state.marks, this.pending] : state.marks;
+    let like = null;
     this.panes.forEach((pane, number) => {
       const lens = this.lens?.pane === number ? this.lens : null;
-      pane.draw({ picture, view: state.view, shades: gray, marks, over: this.host.over(this, number), lens, lifted: state.lifted });
+      const drawn = pane.draw({ picture, view: state.view, shades: gray, marks, over: this.host.over(this, number), lens, lifted: state.lifted, like });
+      like ??= drawn;
       pane.canvas.dataset.shown = picture.key;
     });
     this.host.drawn(this);

@@ -14,6 +14,7 @@ from medres.review.scored_folders import Rows, ScoredFolder, how_scored, read_fo
 from medres.review.scoring_model import ScoringModel
 from medres.review.stored import StoredEvidence
 from medres.review.wording import meaning
+from medres.scoring.record import read_scores_record
 from medres.tables import named_path
 
 _SCORED = ("ok", "review")
@@ -113,8 +114,12 @@ class Worklist:
         """Where a case's file lies, which is still the one that was scored.
 
         Raises:
-            Refused: as `locate`, or CHANGED.
+            Refused: as `locate`, or CHANGED; also where another model has scored the folder since it was opened.
+            UsageError: the folder does not say any more who scored it.
         """
+        scored_by = read_scores_record(self.folders[case.folder].scores).model_id
+        if scored_by != self.model.model_id:
+            raise Refused("CHANGED", f"model {scored_by} has scored the folder since; start medres app again with it")
         path = self.locate(case)
         if file_sha256(path) != case.sha256:
             raise Refused("CHANGED", "the file has changed since it was scored; score the folder again")
@@ -122,23 +127,36 @@ class Worklist:
 
     def absent(self) -> tuple[Case, ...]:
         """The cases whose file is not where it was, by one look at each."""
-        return tuple(case for case in self.cases if not (self.folders[case.folder].root / case.path).is_file())
+        return tuple(case for case in self.cases if not _is_file(self.folders[case.folder].root / case.path))
 
     def locate(self, case: Case) -> Path:
         """Where a case's file lies.
 
         Raises:
-            Refused: OUTSIDE_ROOT, or UNREADABLE where it is gone.
+            Refused: OUTSIDE_ROOT, or UNREADABLE where it is gone, or may not be looked for.
         """
         root = self.folders[case.folder].root
-        if not root.is_dir():
-            raise Refused("UNREADABLE", "the folder that was scored is not there any more")
-        path = (root / case.path).resolve()
-        if not path.is_relative_to(root.resolve()):
-            raise Refused("OUTSIDE_ROOT", "the table of scores names a file outside of the folder that was scored")
-        if not path.is_file():
-            raise Refused("UNREADABLE", "the file is not there any more")
+        try:
+            if not root.is_dir():
+                raise Refused("UNREADABLE", "the folder that was scored is not there any more")
+            path = (root / case.path).resolve()
+            if not path.is_relative_to(root.resolve()):
+                raise Refused("OUTSIDE_ROOT", "the table of scores names a file outside of the folder that was scored")
+            if not path.is_file():
+                raise Refused("UNREADABLE", "the file is not there any more")
+        except OSError as error:
+            raise Refused("UNREADABLE", error.strerror or type(error).__name__) from None
+        except RuntimeError:  # what `resolve` says of links in a circle
+            raise Refused("UNREADABLE", "links lead in a circle instead of to the file") from None
         return path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file can be seen: not where nobody may look, or where links lead in a circle."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _cases(

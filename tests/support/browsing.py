@@ -22,6 +22,8 @@ CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium absent: Debian package chromium")
 MEDRES = str(Path(sys.executable).with_name("medres"))
 BANNER = "Not for diagnostic use"
+ORDINARY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.name == "posix" and not os.geteuid() else ()
+"""What starts a command so that permissions hold for it, also where tests run as root."""
 PATIENCE = 60_000  # milliseconds; two busy cores load a model
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-component-update",
@@ -47,6 +49,7 @@ def served(
     *,
     environment: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
+    account: Sequence[str] = (),
 ) -> Iterator[str]:
     """`medres app`, run until the block ends; yields the address that it prints.
 
@@ -57,6 +60,7 @@ def served(
         log: takes what it says on stderr; it runs in the folder of this file.
         environment: changes of it.
         options: more of them.
+        account: what starts it as another account; see ORDINARY.
     """
     command = ["app", "--model", model, "--scores", scores, "--store", store, "--port", free_port(), "--headless"]
     command += options
@@ -64,7 +68,7 @@ def served(
     with (
         log.open("ab") as errors,
         subprocess.Popen(
-            [MEDRES, *map(str, command)],
+            [*account, MEDRES, *map(str, command)],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

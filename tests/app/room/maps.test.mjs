@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { inks } from "../../../app/room/heatmap.mjs";
 import { hasSpread, shownMap } from "../../../app/room/maps.mjs";
 
 const map = (name, canvas = {}) => ({ title: name, state: "heatmap not validated", note: "", canvas });
@@ -35,4 +36,12 @@ test("a map that was not kept and cannot be computed says so", () => {
   const picture = { maps: { disc: { mean: map("", null), spread: null } } };
   const found = shownMap(at({ picture, check: { state: "unchecked", maps: {} } }), "disc", "", "mean");
   assert.match(found.note, /keeps no heatmap of “disc”, and it could not be computed/);
+});
+
+test("a strength's pixel has its colour and is as opaque as it is strong", () => {
+  const colours = Array.from({ length: 768 }, (_, place) => (place * 7) % 256);
+  const bytes = new Uint8Array(inks(colours).buffer);
+  for (const strength of [0, 1, 128, 255]) {
+    assert.deepEqual([...bytes.slice(4 * strength, 4 * strength + 4)], [...colours.slice(3 * strength, 3 * strength + 3), strength]);
+  }
 });
