@@ -81,7 +81,9 @@ def test_every_kind_of_film_looks_as_medres_render_writes_it(visit: Open, format
     score_folder(format3_run, tmp_path / "incoming", out=tmp_path / "scored", device="cpu")
     apart = {}
     worklist = Worklist.open(tmp_path / "scored", format3_run)
-    with served(format3_run, worklist.scores, default_store(worklist.scores), tmp_path / "log") as address:
+    with served(
+        format3_run, worklist.folders[0].scores, default_store(worklist.folders[0].scores), tmp_path / "log"
+    ) as address:
         page = visit(address)
         for path, key in looked_through(page, worklist):
             apart[path.stem] = differences(page, path, tmp_path / f"{key}.png")
@@ -98,7 +100,7 @@ def looked_through(page: Page, worklist: Worklist) -> Iterator[tuple[Path, str]]
     page.locator("tr[data-key] button").first.click()
     for case in worklist.sorted_by(worklist.labels[0]):
         page.locator(f'.room[data-ready^="{case.key}"]').wait_for()
-        yield worklist.root / case.path, case.key
+        yield worklist.folders[0].root / case.path, case.key
         page.keyboard.press("n")
 
 
