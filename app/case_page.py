@@ -10,7 +10,7 @@ import streamlit as st
 from components import room
 from markup import readable
 from pydantic import ValidationError
-from worklist_page import read_as, reader_name
+from worklist_page import read_as, reader_name, reader_number
 
 from medres.errors import MedresError
 from medres.review.cases import Case, Worklist
@@ -59,7 +59,7 @@ def show_case(worklist: Worklist, store: ReviewStore, case: Case) -> None:
     if told.left:
         st.session_state["label"] = told.left if told.left in worklist.labels else label
         answers.clear()
-        del st.query_params["case"]
+        st.query_params.pop("case", None)
     if told.reading or told.drafted or told.said or told.left:
         st.rerun()
 
@@ -81,7 +81,7 @@ def _readers(store: ReviewStore) -> dict[str, object]:
     """Who reads, as the address says; who else may; and what became of a name that the page asked for."""
     name = reader_name()
     asked, fault = st.session_state.get("asked", ("", ""))
-    number = st.query_params.get("reader", "") if name else ""
+    number = reader_number() if name else ""
     return {
         "reader": {"number": number, "name": readable(name), "asked": readable(asked), "fault": fault},
         "readers": [readable(listed) for listed in store.listed().values()],

@@ -38,8 +38,8 @@ def main() -> None:
                 st.query_params.pop("case", None)
                 st.query_params["page"] = AGREEMENT
             if st.button("About the model", type="tertiary", icon=":material/info:"):
-                st.session_state["about"] = True
-        if st.session_state.get("about"):  # a save or a draft runs the page again, and must not close what is read
+                st.session_state["about"] = _place()
+        if st.session_state.get("about") == _place():  # a draft runs the page again, and must not close what is read
             _about(room.worklist)
         case = room.worklist.find(st.query_params.get("case", ""))
         if case is not None:
@@ -62,8 +62,13 @@ def _absent(room: started.Room) -> None:
         notice("missing", f"The files of these images are not in the scored folder any more: {named}{more}.")
 
 
+def _place() -> tuple[str, str]:
+    """Where somebody is: the case and the page that the address names."""
+    return st.query_params.get("case", ""), st.query_params.get("page", "")
+
+
 def _close_about() -> None:
-    st.session_state["about"] = False
+    st.session_state["about"] = None
 
 
 @st.dialog("About the model", width="large", on_dismiss=_close_about)

@@ -1,6 +1,7 @@
 // What Streamlit gives the worklist becomes a table; everything else is in list/.
 
 const tables = new WeakMap();
+const AGAIN = [1500, 4000]; // milliseconds after which a case is asked for again: another run may have overtaken it
 let feed = null; // of this page: columns that were fetched stay
 
 async function shown(root, data, setTriggerValue) {
@@ -8,7 +9,11 @@ async function shown(root, data, setTriggerValue) {
   const [{ Table }, { Feed }] = await Promise.all(["table", "feed"].map((name) => import(new URL(`list/${name}.mjs`, base))));
   feed ??= new Feed(base);
   if (!tables.has(root)) {
-    tables.set(root, new Table(root, feed, (key, rows) => setTriggerValue("opened", { key, rows: rows.join(",") })));
+    tables.set(root, new Table(root, feed, (key, rows) => {
+      const ask = () => tables.has(root) && root.isConnected && setTriggerValue("opened", { key, rows: rows.join(",") });
+      ask();
+      AGAIN.forEach((later) => setTimeout(ask, later));
+    }));
   }
   await tables.get(root).show(data);
 }

@@ -41,15 +41,26 @@ def chosen_label(worklist: Worklist) -> str:
 
 
 def reader_name() -> str:
-    """Who reads, as the address says by a number of the store's list; "" where nobody has said it yet."""
-    return started.reader(st.query_params.get("reader", ""))
+    """Who reads, by a number of the store's list; "" where nobody has said it yet."""
+    return started.reader(reader_number())
+
+
+def reader_number() -> str:
+    """The number of who reads: what was chosen on this page, and at its start what the address says.
+
+    A word that the page sent before it heard of the choice brings an older address along, which must not undo it.
+    """
+    number: str = st.session_state.setdefault("reader", st.query_params.get("reader", ""))
+    if number and st.query_params.get("reader") != number:
+        st.query_params["reader"] = number
+    return number
 
 
 def read_as(store: ReviewStore, name: str) -> None:
     """From now on this page is this reader's; the address says so by a number, and no name stands in it."""
     listed = store.add_reader(name)
     (number,) = (one for one, known in store.listed().items() if known == listed)
-    st.query_params["reader"] = str(number)
+    st.query_params["reader"] = st.session_state["reader"] = str(number)
 
 
 def patient(case: Case) -> str:
@@ -77,4 +88,4 @@ def _chosen_reader(store: ReviewStore) -> str:
             notice("missing", str(error))
         else:
             st.rerun()
-    return st.query_params.get("reader", "") if current else ""
+    return reader_number() if current else ""

@@ -18,6 +18,7 @@ export class Form {
   constructor(root, room, { say, keep, read }) {
     this.find = (selector) => root.querySelector(selector);
     Object.assign(this, { room, verdicts: new Verdicts(say), desk: new Desk(keep), missed: {}, keeping: new Map() });
+    this.headings = new Map(); // of the cases whose verdicts were sent: what is kept of a case may be let go meanwhile
     this.fields = new Fields(root, room.data, (changes) => this.write(changes));
     this.reader = new Reader(root, room.data, { ask: read, refused: (text) => this.miss(text) });
     this.listen();
@@ -99,6 +100,7 @@ export class Form {
     this.miss(missing);
     if (missing) return false;
     if (this.keeping.has(key)) this.keep(key); // before the verdict, which ends what was begun
+    this.headings.set(key, at.record.heading);
     const { revision, probability } = labels[label];
     this.verdicts.save(key, label, {
       reviewer: this.reader.name, revision, probability, checked: at.check.state === "same",
@@ -178,7 +180,7 @@ export class Form {
       this.room.refresh();
       return;
     }
-    const whose = record?.heading || "An earlier image";
+    const whose = this.headings.get(key) || "An earlier image";
     this.before(answer.saved ? `${whose}: ${answer.said}` : `${whose}: not saved. ${answer.said}`, answer.saved ? null : key);
   }
 

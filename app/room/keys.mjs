@@ -36,7 +36,7 @@ function isTaken(room, target, key) {
 function act(room, key) {
   const name = key.length === 1 ? key.toLowerCase() : key;
   if (name === "n" || name === "p") room.go(name === "n" ? 1 : -1);
-  else if (name === "b") room.leave(room.label);
+  else if (name === "b") room.leave();
   else if (!room.at) return false;
   else if (OPINIONS[name]) room.form.opine(OPINIONS[name]);
   else if (name === "j") room.form.more();

@@ -11,6 +11,7 @@ import { Stopwatch } from "./verdict.mjs";
 import { Viewer } from "./viewer.mjs";
 
 const BEAT = 1500; // milliseconds between two questions whether the server is there
+const GONE = 200; // milliseconds after which leaving has been sent
 const ASK_AGAIN = 700; // milliseconds between two questions whether a score was computed again
 const LOST = "The review app does not answer any more: nothing can be saved. Start it again with medres app; this page cannot go on.";
 const LATE = "The review app does not answer at the moment: it may be busy. What is saved now may take a while.";
@@ -23,7 +24,8 @@ export class Room {
   constructor(root, data, { leave, ...others }) {
     this.find = (selector) => root.querySelector(selector);
     this.section = this.find(".room");
-    Object.assign(this, { data, leave, colours: data.colours, label: data.label });
+    Object.assign(this, { data, colours: data.colours, label: data.label, leaving: false });
+    this.leave = () => { this.leaving = true; leave(this.label); setTimeout(() => this.address(), GONE); };
     this.feed = new Feed(document.baseURI, data.colours);
     this.form = new Form(root, this, others);
     this.watch = new Stopwatch();
@@ -55,7 +57,7 @@ export class Room {
       this.open(this.key);
     }
     else if (before !== this.feed.reader) this.renew(this.key);
-    if (this.key) this.address(this.key);
+    this.address();
   }
 
   get place() {
@@ -73,15 +75,15 @@ export class Room {
 
   // Show a case: at once where everything of it is there, else nothing until it is.
   async open(key) {
-    this.key = key;
+    Object.assign(this, { key, leaving: false });
     const there = this.feed.now(key);
     if (there.record && there.picture && !there.record.fault) this.meet(key, there.record, there.picture);
     else {
       this.clear("waiting");
       await this.bring(key, Boolean(there.record?.fault)); // what was wrong may have been mended
     }
-    if (this.key !== key) return;
-    this.address(key);
+    if (this.key !== key || this.leaving) return;
+    this.address();
     this.renew(key);
     this.check(key);
     await this.feed.prefetch(this.beside([1, 2, -1, -2]));
@@ -160,12 +162,12 @@ export class Room {
     if (why) for (const part of this.section.querySelectorAll(".past")) part.replaceChildren();
   }
 
-  address(key) {
+  // What Python is told next brings the address along: without the case once it is left, and never an older reader.
+  address() {
     const url = new URL(window.location.href);
-    url.searchParams.set("case", key);
-    const { reader } = this.feed;
-    if (reader) url.searchParams.set("reader", reader);
-    else url.searchParams.delete("reader");
+    if (this.leaving) url.searchParams.delete("case");
+    else if (this.key) url.searchParams.set("case", this.key);
+    if (this.feed.reader && !this.form.reader.asked) url.searchParams.set("reader", this.feed.reader);
     if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url);
   }
 
@@ -284,7 +286,7 @@ export class Room {
 
   listen() {
     const on = (selector, kind, action) => this.find(selector).addEventListener(kind, action);
-    on(".worklist", "click", () => this.leave(this.label));
+    on(".worklist", "click", () => this.leave());
     on(".previous", "click", () => this.go(-1));
     on(".next", "click", () => this.go(1));
     on("select.label", "change", ({ target }) => this.at && this.choose(target.value));
@@ -306,7 +308,8 @@ export class Room {
     if (this.find(".lost").textContent !== lost) this.find(".lost").textContent = lost;
     if (!found || found.late) return;
     this.form.beat();
-    if (this.key) this.address(this.key); // Streamlit writes it as well, at moments of its own
+    if (this.leaving) this.leave(); // a draft or an answer may have overtaken it on its way
+    else this.address(); // Streamlit writes it as well, at moments of its own
     const again = found.again.filter((key) => key !== this.key && !this.lookedAgain.has(key));
     this.flagged = again[0];
     this.find(".again").hidden = !again.length;
@@ -318,8 +321,7 @@ export class Room {
     clearInterval(this.heart);
     window.removeEventListener("keydown", this.pressed, true);
     document.removeEventListener("visibilitychange", this.seen);
-    this.key = "";
-    this.at = null;
+    Object.assign(this, { key: "", at: null, leaving: false });
     this.viewer.close();
   }
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from medres.review.cases import Worklist
 from medres.review.checks import WAITING
@@ -108,6 +108,31 @@ def test_all_views_of_a_patient_stand_side_by_side(page: Page) -> None:
     expect(page.locator("figure.view figcaption")).to_contain_text("image ")
     page.keyboard.press("n")
     expect(page.locator("figure.view")).to_have_count(0)  # nothing of this patient stays
+
+
+def test_leaving_and_opening_are_said_again_where_the_first_word_was_lost(visit: Open, address: str) -> None:
+    """Streamlit forgets what a run was told when another run, of a draft that was kept, overtakes it."""
+    page, lost = visit(address), []
+
+    def losing(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def passed_on(message: str | bytes) -> None:
+            for word in (b"opened", b"left"):
+                if word in (message if isinstance(message, bytes) else message.encode()) and word not in lost:
+                    lost.append(word)
+                    return
+            server.send(message)
+
+        socket.on_message(passed_on)
+
+    page.route_web_socket("**", losing)
+    page.reload()
+    page.locator("tr[data-key] button").first.click()
+    page.locator(".room[data-ready]").wait_for()
+    page.get_by_role("button", name="Worklist").click()
+    page.locator(".worklist[data-ready]").wait_for()
+    assert lost == [b"opened", b"left"]
 
 
 def test_what_is_read_of_the_model_stays_open_while_the_page_runs_again(page: Page) -> None:

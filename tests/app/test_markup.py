@@ -28,7 +28,7 @@ DOOR = "markup.py"
 ELEMENTS = {name for name in dir(DeltaGenerator) if not name.startswith("_")}
 NEVER_TEXT = {
     "key", "width", "height", "gap", "max_chars", "disabled", "border", "horizontal", "vertical_alignment", "layout",
-    "on_opened_change", "on_said_change", "on_left_change", "on_drafted_change",
+    "on_opened_change", "on_said_change", "on_left_change", "on_drafted_change", "on_dismiss",
     "index",
 }  # fmt: skip
 """Arguments that are not shown, whatever call they are of."""
